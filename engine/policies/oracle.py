@@ -1,0 +1,16 @@
+"""Upper bound: knows which pages are tables; live leaf goes out of sync, live upper is emulated, dead is zapped at once."""
+
+from dataclasses import replace
+
+from engine.policies.contract import Policy
+from engine.policies.kvm_6_1 import POLICY as KVM_6_1
+
+POLICY = Policy(
+    name="oracle",
+    summary="Upper bound: knows which pages are tables; live leaf goes out of sync, live upper is emulated, dead is zapped at once.",
+    source='upper bound, defined by this project',
+    knobs=replace(
+        KVM_6_1.knobs,
+        oracle=True,
+    ),
+)

@@ -1,0 +1,155 @@
+"""The words that the engine, the columns and the documents share. Imports no numba, so that anything may import it."""
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Final
+
+
+class Event(IntEnum):
+    """Kinds of layer-2 events; `engine.events` says what their fields mean."""
+
+    STORE = 0
+    TOUCH = 1
+    GUEST_FAULT = 2
+    CR3 = 3
+    INVLPG = 4
+    FLUSH_ALL = 5
+    CONTENT = 6
+    LINK = 7
+    RUN = 8
+    WINDOW = 9
+
+
+class Operation(IntEnum):
+    """Kinds of layer-1 process operations; `engine.operations` says what their fields mean."""
+
+    SWITCH_IN = 0
+    SWITCH_OUT = 1
+    FAULT = 2
+    MAP = 3
+    UNMAP = 4
+    PROTECT = 5
+    BRK = 6
+    REMAP = 7
+    ADVISE = 8
+    CLONE = 9
+    EXEC = 10
+    EXIT = 11
+
+
+class Instruction(IntEnum):
+    """Classes of storing instructions: what the emulator of a KVM since 3.3 must tell apart (Linux 3.6 emulate.c)."""
+
+    MOV = 0
+    XCHG = 1
+    CMPXCHG = 2
+    LOCK_AND = 3
+    LOCK_OR = 4
+    LOCK_BTS = 5
+    LOCK_BTR = 6
+    REP_STOS = 7
+    REP_MOVS = 8
+    MOVS = 9
+    STOS = 10
+    PUSH = 11
+    SSE = 12
+    OTHER = 13
+    USER = 14
+
+
+class Access(IntFlag):
+    """What an access does, and marks that a STORE carries."""
+
+    READ = 1
+    WRITE = 2
+    FETCH = 4
+    USER = 8
+    LIVE = 16
+    """STORE: the page is linked as a table now (what the `oracle` policy may know)."""
+    USER_VA = 32
+    """STORE: not through the direct map, but through the virtual address of this vCPU's last write TOUCH of the page."""
+
+
+class Activity(IntEnum):
+    """Which guest activity an event belongs to, so that a difference can be traced to its cause."""
+
+    NONE = 0
+    FORK = 1
+    EXEC = 2
+    EXIT = 3
+    DEMAND_FAULT = 4
+    COW_FAULT = 5
+    MAP = 6
+    UNMAP = 7
+    PROTECT = 8
+    PAGE_REUSE = 9
+    SWITCH = 10
+    RETOUCH = 11
+    KERNEL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CounterInfo:
+    """What one result column means."""
+
+    name: str
+    unit: str
+    description: str
+    source: str
+
+
+_KVM: Final = "KVM binary statistics of the same name (Linux 6.1 Documentation/virt/kvm/api.rst)"
+_OURS: Final = "defined by this project; docs/explanation/model.md"
+
+COUNTERS: Final[tuple[CounterInfo, ...]] = (
+    CounterInfo("exits", "1", "VM exits that belong to the MMU: faults, CR3 and CR4 loads, INVLPG", _KVM),
+    CounterInfo("pf_taken", "1", "exits by a page fault", _KVM),
+    CounterInfo("pf_fixed", "1", "page faults solved by installing an spte", _KVM),
+    CounterInfo("pf_emulate", "1", "page faults solved by emulating the instruction", _KVM),
+    CounterInfo("pf_spurious", "1", "page faults whose spte was right already", _KVM),
+    CounterInfo("pf_guest", "1", "page faults injected into the guest", _KVM),
+    CounterInfo("mmu_pte_write", "1", "trapped stores to shadowed pages", _KVM),
+    CounterInfo("mmu_pte_updated", "1", "sptes installed from a written gpte", _KVM),
+    CounterInfo("mmu_pde_zapped", "1", "stores of a non-zero entry to an upper-level shadow page", _KVM),
+    CounterInfo("mmu_flooded", "1", "shadow pages zapped by the flooding or the misaligned rule", _KVM),
+    CounterInfo("mmu_recycled", "1", "shadow pages zapped because the pool was full", _KVM),
+    CounterInfo("mmu_cache_miss", "1", "shadow pages created", _KVM),
+    CounterInfo("mmu_shadow_zapped", "1", "shadow pages zapped, for any reason", _KVM),
+    CounterInfo("mmu_unsync", "1", "shadow pages that went out of sync less those that came back (a gauge)", _KVM),
+    CounterInfo("invlpg", "1", "INVLPG exits", _KVM),
+    CounterInfo("tlb_flush", "1", "local TLB flushes", _KVM),
+    CounterInfo("remote_tlb_flush", "1", "flushes that interrupted at least one other vCPU", _KVM),
+    CounterInfo("insn_emulation", "1", "instructions decoded for emulation because of a page fault", _KVM),
+    CounterInfo("cr3_loads", "1", "guest loads of CR3", _OURS),
+    CounterInfo("unsync_events", "1", "shadow pages that went out of sync", _OURS),
+    CounterInfo("sync_events", "1", "out-of-sync shadow pages that were synchronised and protected again", _OURS),
+    CounterInfo("sync_transient", "1", "out-of-sync shadow pages synchronised at a look-up, left writable", _OURS),
+    CounterInfo("sync_sptes", "1", "present sptes looked at by synchronisation", _OURS),
+    CounterInfo("flood_zaps", "1", "shadow pages zapped by the flooding rule", _OURS),
+    CounterInfo("misaligned_zaps", "1", "shadow pages zapped by the misaligned rule", _OURS),
+    CounterInfo("retry_zaps", "1", "shadow pages zapped to retry an instruction that writes no page table", _OURS),
+    CounterInfo("rep_iterations", "1", "iterations of rep string instructions carried out by the emulator", _OURS),
+    CounterInfo("page_walks", "1", "walks of the guest's tables in software", _OURS),
+    CounterInfo("lock_acquisitions", "1", "acquisitions of mmu_lock", _OURS),
+    CounterInfo("hash_steps", "1", "shadow pages looked at in hash chains", _OURS),
+    CounterInfo("sptes_installed", "1", "leaf sptes installed by faults", _OURS),
+    CounterInfo("sptes_prefetched", "1", "leaf sptes installed speculatively", _OURS),
+    CounterInfo("prefetch_used", "1", "speculative sptes that were used later", _OURS),
+    CounterInfo("prefetch_unused", "1", "speculative sptes dropped before any use", _OURS),
+    CounterInfo("sptes_zapped", "1", "present sptes dropped", _OURS),
+    CounterInfo("write_upgrades", "1", "faults on a present read-only spte that became writable", _OURS),
+    CounterInfo("refaults", "1", "fixed faults on an spte that a zap had dropped", _OURS),
+    CounterInfo("dead_table_writes", "1", "trapped stores to pages that are no table any more", _OURS),
+    CounterInfo("prefetch_skipped", "1", "speculative sptes not installed for want of a pte_list_desc", _OURS),
+    CounterInfo("fatal", "1", "pte_list_desc taken from an empty cache: BUG_ON, the host dies", _OURS),
+    CounterInfo("flush_ipis", "1", "vCPUs interrupted by remote flushes", _OURS),
+    CounterInfo("pages_peak", "1", "most shadow pages in use at any time", _OURS),
+    CounterInfo("guest_run_ns", "ns", "native run time of the guest, summed over vCPUs", _OURS),
+    CounterInfo("guest_stores", "1", "stores to pages that are or were tables", _OURS),
+    CounterInfo("guest_touches", "1", "first touches of translations", _OURS),
+)
+"""Every integer that the engine yields, in column order. `pages_peak` is a maximum; all others add."""
+
+COUNTER_NAMES: Final[tuple[str, ...]] = tuple(info.name for info in COUNTERS)
+COUNTER_INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(COUNTER_NAMES)}
+LANES_MAX: Final = 64
