@@ -1,0 +1,267 @@
+"""The house rules as tests: import arrows, sizes, words, registries. CONTRIBUTING.md says why each rule is there."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import pytest
+
+from engine.policies import POLICIES
+from engine.policies.contract import Policy
+from engine.vocabulary import COUNTER_NAMES
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PACKAGES: Final = ("engine", "results", "sweep")
+FILE_LINES_MAX: Final = 300
+FUNCTION_LINES_MAX: Final = 60
+FILE_BYTES_MAX: Final = 10 * 1024 * 1024
+
+LONG_FILES: Final[MappingProxyType[str, str]] = MappingProxyType({})
+"""Path -> why this file may be longer than the limit."""
+
+LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
+"""path:function -> why this function may be longer than the limit."""
+
+THIRD_PARTIES: Final = MappingProxyType(
+    {
+        "engine": {"numba", "numpy"},
+        "results": {"msgspec", "numpy", "polars", "pyarrow", "scipy"},
+        "sweep": {"msgspec", "numpy", "polars", "pyarrow", "ray", "rich", "ruamel", "typer", "zstandard"},
+    },
+)
+OURS: Final = MappingProxyType(
+    {"engine": {"engine"}, "results": {"results", "engine.vocabulary"}, "sweep": {"engine", "results", "sweep"}},
+)
+
+# Built up from parts, so that this file does not hold what it forbids.
+BANNED: Final = (
+    ".." + "/shared",
+    "/wor" + "k/",
+    "pypi" + ".org",
+    "python" + "hosted",
+    "registry.npm" + "js",
+    "deb.deb" + "ian.org",
+    "TO" + "DO",
+    "FIX" + "ME",
+    "XX" + "X",
+)
+TEXT_SUFFIXES: Final = {".in", ".json", ".lock", ".md", ".py", ".pyi", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+
+
+@cache
+def files() -> tuple[str, ...]:
+    """List what is tracked or would be, relative to the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return tuple(sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file()))
+
+
+def sources(*folders: str) -> list[str]:
+    """List the Python files below some folders."""
+    return [name for name in files() if name.endswith(".py") and name.split("/")[0] in folders]
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    """Parse one source."""
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"), filename=name)
+
+
+def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function of one source."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def imports(name: str) -> Iterator[tuple[int, str]]:
+    """Yield line and full dotted name of everything that one source imports."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: import by full name, not relative to this file"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def matches(imported: str, allowed: set[str]) -> bool:
+    """Tell whether a dotted name is one of the allowed packages or lies below one."""
+    return any(imported == one or imported.startswith(f"{one}.") for one in allowed)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_follow_the_arrows(package: str) -> None:
+    """Engine knows nothing of ours, results only the engine's words, sweep all; each has its own third parties."""
+    allowed = OURS[package] | THIRD_PARTIES[package] | set(sys.stdlib_module_names)
+
+    wrong = [
+        f"{name}:{line}: imports {imported}"
+        for name in sources(package)
+        for line, imported in imports(name)
+        if not matches(imported, allowed)
+    ]
+
+    assert wrong == []
+
+
+def test_one_file_knows_the_cluster() -> None:
+    """Exactly one file imports ray."""
+    assert len({name for name in sources("sweep") for _, one in imports(name) if matches(one, {"ray"})}) == 1
+
+
+def test_yaml_is_read_in_one_place() -> None:
+    """Only sweep/spec* imports a YAML library."""
+    readers = {name for name in sources(*PACKAGES) for _, one in imports(name) if matches(one, {"ruamel", "yaml"})}
+
+    assert readers
+    assert [name for name in readers if not name.startswith("sweep/spec")] == []
+
+
+def test_numba_caches_only_behind_the_keyed_directory() -> None:
+    """Only engine/jit.py asks numba for its cache, parallel loops and loose arithmetic appear nowhere."""
+    wrong = []
+    for name in sources(*PACKAGES, "tests", "benchmarks"):
+        keywords = (node for node in ast.walk(tree(name)) if isinstance(node, ast.keyword))
+        for option in keywords:
+            is_on = isinstance(option.value, ast.Constant) and option.value.value is True
+            forbidden = option.arg in {"fastmath", "parallel"} or (option.arg == "cache" and name != "engine/jit.py")
+            if is_on and forbidden:
+                wrong.append(f"{name}:{option.value.lineno}: {option.arg}=True")
+
+    assert wrong == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Importing the command line loads neither the engine's compiler nor the cluster nor the frames."""
+    heavy = {"numba", "numpy", "polars", "pyarrow", "ray", "scipy"}
+    code = f"import sys, sweep.cli; print(*sorted({heavy!r} & set(sys.modules)))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert loaded.split() == []
+
+
+def test_files_are_short() -> None:
+    """A file of code has one reason to be opened, hence at most 300 lines."""
+    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in sources(*PACKAGES)}
+
+    assert {name: n for name, n in lengths.items() if n > FILE_LINES_MAX and name not in LONG_FILES} == {}
+    assert [name for name in LONG_FILES if lengths.get(name, 0) <= FILE_LINES_MAX] == []
+
+
+def test_functions_fit_a_screen() -> None:
+    """A function has at most 60 lines beside its docstring."""
+    too_long = {}
+    for name in sources(*PACKAGES, "tests", "benchmarks", "docs"):
+        for node in functions(name):
+            first = node.body[0]
+            has_docstring = ast.get_docstring(node, clean=False) is not None
+            docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+            length = (node.end_lineno or 0) - node.lineno + 1 - docstring
+            if length > FUNCTION_LINES_MAX:
+                too_long[f"{name}:{node.name}"] = length
+
+    assert {key: n for key, n in too_long.items() if key not in LONG_FUNCTIONS} == {}
+    assert [key for key in LONG_FUNCTIONS if key not in too_long] == []
+
+
+def test_functions_are_annotated() -> None:
+    """Every parameter and every result has a type."""
+    bare = []
+    for name in sources(*PACKAGES, "tests", "benchmarks", "docs"):
+        for node in functions(name):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            unknown = [a.arg for a in arguments if a.annotation is None and a.arg not in {"self", "cls"}]
+            if unknown or node.returns is None:
+                bare.append(f"{name}:{node.lineno}: {node.name}({', '.join(unknown)})")
+
+    assert bare == []
+
+
+def test_modules_hold_no_moving_state() -> None:
+    """Module-level lists, dicts and sets are constants and say so; no function rebinds a global."""
+    moving = []
+    for name in sources(*PACKAGES):
+        moving += [f"{name}:{n.lineno}: global" for n in ast.walk(tree(name)) if isinstance(n, ast.Global)]
+        for node in tree(name).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict | ast.Set):
+                targets = {target.id for target in node.targets if isinstance(target, ast.Name)}
+                if targets != {"__all__"}:
+                    moving.append(f"{name}:{node.lineno}: {', '.join(targets)} is not Final")
+
+    assert moving == []
+
+
+def test_each_policy_module_is_registered() -> None:
+    """A module in engine/policies is in the registry, and the registry holds nothing else."""
+    names = {Path(name).stem for name in sources("engine") if name.startswith("engine/policies/")} - {
+        "__init__",
+        "contract",
+    }
+    defined = [importlib.import_module(f"engine.policies.{name}").POLICY for name in sorted(names)]
+
+    assert all(isinstance(policy, Policy) for policy in defined)
+    assert sorted(policy.name for policy in defined) == sorted(POLICIES)
+    assert [policy for policy in defined if not (policy.summary and policy.source)] == []
+
+
+def test_policies_differ() -> None:
+    """No two policies have the same knobs, and each is registered under its own name."""
+    assert len({policy.knobs for policy in POLICIES.values()}) == len(POLICIES)
+    assert [name for name, policy in POLICIES.items() if name != policy.name] == []
+
+
+def test_counter_names_are_unique() -> None:
+    """A column means one thing."""
+    assert len(set(COUNTER_NAMES)) == len(COUNTER_NAMES)
+
+
+def test_no_file_names_what_must_not_be_named() -> None:
+    """No tracked text names a place of one machine, a package registry, or work that was put off."""
+    found = []
+    for name in files():
+        path = ROOT / name
+        if path.suffix not in TEXT_SUFFIXES and path.name not in {"Makefile", "run", ".gitignore"}:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            found += [f"{name}:{number}: {word}" for word in BANNED if word in line]
+
+    assert found == []
+
+
+def test_files_are_small() -> None:
+    """No file of the repository is larger than 10 MiB."""
+    assert [name for name in files() if (ROOT / name).stat().st_size > FILE_BYTES_MAX] == []
+
+
+def test_markdown_has_one_title() -> None:
+    """Each Markdown file opens with its title and has no other."""
+    wrong = []
+    for name in files():
+        if name.endswith(".md"):
+            text = re.sub(
+                r"^(```+|~~~+).*?^\1", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+            )
+            titles = [line for line in text.splitlines() if line.startswith("# ")]
+            if len(titles) != 1 or not text.startswith("# "):
+                wrong.append(name)
+
+    assert wrong == []
+
+
+def test_the_lock_names_no_registry() -> None:
+    """The lock pins everything by hash and holds no address."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^[A-Za-z0-9._-]+==", lock, flags=re.MULTILINE)
+
+    assert ":/" + "/" not in lock
+    assert len(pins) > 50
+    assert lock.count("--hash=sha256:") >= len(pins)
+    assert "setuptools==" in lock
