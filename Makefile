@@ -37,7 +37,7 @@ bench: $(STAMP) ## Measure throughput; prints a digest of the answers beside eac
 	$(BIN)/python -m benchmarks
 
 docs: $(STAMP) ## Write docs/reference from the registries
-	$(BIN)/python -m docs.generate_reference
+	$(BIN)/python docs/generate_reference.py
 
 lock: ## Write requirements.lock from pyproject.toml and requirements.in (needs uv)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -1,0 +1,113 @@
+"""The documents are true: generated pages are fresh, links lead somewhere, and the commands that they show run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import pytest
+
+from docs.generate_reference import anchor, is_fresh, pages
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+HOW_TO: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/how-to/*.md"))
+SHOWN: Final = ("README.md", "docs/tutorial/first-sweep.md", *HOW_TO)
+"""Documents whose console blocks are run, in the order in which a newcomer reads them."""
+
+NOT_RUN: Final = MappingProxyType(
+    {
+        "make": "sets up .venv, or runs what other tests and CI run",
+        "export PATH=": "the test starts sweep by itself",
+        "sweep trace record": "says what this machine lacks, so its exit code is the machine's",
+    },
+)
+"""Start of a command -> why the test does not run it."""
+
+SECONDS_MAX: Final = 240
+
+
+def markdown() -> list[Path]:
+    """List the documents."""
+    top = [path for path in ROOT.glob("*.md") if not path.name.startswith(".")]
+    return sorted([*top, *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("configs/**/*.md")])
+
+
+def without_code(path: Path) -> str:
+    """Return a document without its fenced blocks and inline code."""
+    text = re.sub(r"^(```+).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", lambda match: match[0].replace("[", "(").replace("]", ")"), text)
+
+
+def commands(name: str) -> list[str]:
+    """Return the commands in a document's console blocks."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("path", sorted(pages()))
+def test_generated_pages_are_fresh(path: str) -> None:
+    """A generated page says what its registry says; if not: make docs."""
+    assert is_fresh(path, pages()[path])
+
+
+@pytest.mark.parametrize("path", markdown(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_resolve(path: Path) -> None:
+    """Each relative link leads to a file, and to a heading if it names one."""
+    broken = []
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", without_code(path)):
+        if "://" in target:
+            continue
+        name, _, fragment = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        headings = re.findall(r"^#+ (.+)$", without_code(file), flags=re.MULTILINE) if file.suffix == ".md" else []
+        if not file.exists() or (fragment and fragment not in {anchor(heading) for heading in headings}):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_each_document_can_be_found() -> None:
+    """Every page below docs is linked from the index, every decision from the list of decisions."""
+    index = without_code(ROOT / "docs/README.md") + without_code(ROOT / "docs/adr/README.md")
+    linked = {Path(target.partition("#")[0]).name for target in re.findall(r"\]\(([^)\s]+)\)", index)}
+
+    assert [path.name for path in ROOT.glob("docs/**/*.md") if path.name not in linked] == []
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_shown_commands_are_run_or_excused(name: str) -> None:
+    """A console block holds what the next test runs, or what the list above says why not."""
+    excused = tuple(NOT_RUN)
+
+    assert [line for line in commands(name) if not line.startswith(("sweep ", *excused))] == []
+
+
+def test_shown_commands_work(tmp_path: Path) -> None:
+    """A newcomer who types all commands of all documents in order sees none fail."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    start = [sys.executable, "-c", "import sys; from sweep.cli import main; sys.exit(main())"]
+    shown = dict.fromkeys(line for name in SHOWN for line in commands(name) if not line.startswith(tuple(NOT_RUN)))
+
+    failed = {}
+    for line in shown:
+        arguments = shlex.split(line)[1:]
+        done = subprocess.run(
+            [*start, *arguments], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS_MAX
+        )
+        if done.returncode != 0:
+            failed[line] = (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+
+    assert failed == {}
+    assert len(shown) > 10
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which sweep is found from any folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
