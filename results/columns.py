@@ -1,0 +1,107 @@
+"""Every column of every result table; the Arrow schemas and docs/reference/columns.md follow from it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.vocabulary import COUNTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one column of a result table means. `type` is the name of an Arrow type."""
+
+    name: str
+    type: str
+    unit: str
+    description: str
+    source: str
+
+
+_SPEC: Final = "the resolved specification of the sweep"
+_TRACE: Final = "the trace that all policies of a batch met"
+
+IDENTITY: Final[tuple[Column, ...]] = (
+    Column("cell_id", "string", "1", "hash of everything that affects the answer: resume key and join key", _SPEC),
+    Column("policy", "string", "1", "how the hypervisor reacts to stores to pages that it shadows", _SPEC),
+    Column("paging", "string", "1", "'shadow', or 'nested' where hardware walks both tables", _SPEC),
+    Column("workload", "string", "1", "what runs in the guest", _SPEC),
+    Column("guest", "string", "1", "name of the virtual machine's size and kind", _SPEC),
+    Column("vcpus", "int32", "1", "virtual CPUs of the guest", _SPEC),
+    Column("memory_mib", "int32", "MiB", "memory of the guest", _SPEC),
+    Column("clear_instruction", "string", "1", "instruction that clears a page: stosq, stosb or mov", _SPEC),
+    Column("write_protect_instruction", "string", "1", "instruction that write-protects an entry at a fork", _SPEC),
+    Column("page_cache_share", "float64", "1", "part of the guest's memory that holds cached files", _SPEC),
+    Column("replicate", "int32", "1", "repetition with another seed, from 0", _SPEC),
+    Column("seed", "uint64", "1", "seed of the trace; the same for all policies", _SPEC),
+    Column("trace_digest", "string", "1", "hash of the events; equal for all policies of a replicate", _TRACE),
+    Column("window_ns", "int64", "ns", "length of a window of native guest time", _SPEC),
+    Column("native_seconds", "float64", "s", "native guest time that the trace spans", _TRACE),
+    Column("events", "int64", "1", "layer-2 events in the trace", _TRACE),
+)
+"""What a row is about: the same columns, in the same order, in both tables of counters."""
+
+WINDOW: Final[tuple[Column, ...]] = (
+    Column("window", "int32", "1", "index of the window, from 0", _TRACE),
+    Column("start_ns", "int64", "ns", "native guest time at which the window starts", _TRACE),
+    Column("length_ns", "int64", "ns", "native guest time in the window; the last one is shorter", _TRACE),
+)
+
+COUNTER: Final[tuple[Column, ...]] = tuple(
+    Column(info.name, "int64", info.unit, info.description, info.source) for info in COUNTERS
+)
+
+FAILURE: Final[tuple[Column, ...]] = (
+    *IDENTITY[: [column.name for column in IDENTITY].index("trace_digest")],
+    Column("error", "string", "1", "type of the error that ended the batch", "the worker"),
+    Column("message", "string", "1", "text of the error", "the worker"),
+    Column("traceback", "string", "1", "where the error was raised", "the worker"),
+)
+
+TABLES: Final[dict[str, tuple[Column, ...]]] = {
+    "cells": (*IDENTITY, *COUNTER),
+    "windows": (*IDENTITY, *WINDOW, *COUNTER),
+    "failures": FAILURE,
+}
+"""Table name -> its columns, in order."""
+
+SORT_KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "cells": ("workload", "guest", "replicate", "policy", "cell_id"),
+    "windows": ("workload", "guest", "replicate", "policy", "cell_id", "window"),
+    "failures": ("workload", "guest", "replicate", "policy", "cell_id"),
+}
+"""Table name -> the columns that order its rows, so that bytes do not depend on who wrote them when."""
+
+_TITLES: Final = {
+    "cells": "one row per cell: counters in total",
+    "windows": "one row per cell and window of native guest time: counters in that window",
+    "failures": "one row per cell that has failed and has not succeeded since",
+}
+
+
+def columns_markdown() -> str:
+    """Return docs/reference/columns.md."""
+    lines = [
+        "# Columns",
+        "",
+        "Written by `python -m results.columns`; a test fails when this page is not fresh. The same texts are in the",
+        "footer of each Parquet file, as metadata of the fields (`unit`, `description`, `source`).",
+        "",
+        "Counters of `windows` add up to those of `cells`, except `pages_peak`, which is a maximum. `mmu_unsync` is a",
+        "gauge: what a window adds to it may be negative.",
+    ]
+    for table, columns in TABLES.items():
+        lines += ["", f"## {table}: {_TITLES[table]}", "", "| column | type | unit | meaning | source |"]
+        lines.append("|---|---|---|---|---|")
+        shown = columns if table == "cells" else [c for c in columns if c not in TABLES["cells"]]
+        lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.description} | {c.source} |" for c in shown]
+        if table == "windows":
+            lines += ["", "All columns of `cells` are in this table as well."]
+        elif table == "failures":
+            lines += ["", "The columns of `cells` up to `seed` are in this table as well."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(columns_markdown())

@@ -1,0 +1,91 @@
+"""Many small parts into a few sorted ones, at the end of a run: the same bytes whatever order they were written in.
+
+Rows of all parts are ordered by `SORT_KEYS` and cut after whole cells, so the files depend on the cells alone: not on
+the backend, the workers, the order of the commits or earlier compactions.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from results.columns import SORT_KEYS
+from results.manifest import ManifestEntry, StoreError
+from results.parts import Part, write_part_file
+from results.schema import table_schema
+from results.store import RunStore
+
+ROLL_ROWS: Final = 500_000
+"""Rows of windows in a file: about 200 MB in memory, 20 to 60 MB on disk."""
+
+
+def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None:
+    """Replace the parts of a finished run by rolled, sorted ones; return the new commit, or None if nothing changes.
+
+    The commit is one manifest entry that names those it replaces: a crash before it changes nothing, a crash after it
+    is finished by the next `RunStore.create`. A reader that has opened files before the compaction gets an error that
+    names the missing file, never wrong rows. Only for a driver, while none of its workers is writing.
+    """
+    live = store.manifest.live()
+    if not live:
+        return None
+    staged = [*_roll(store, "windows", roll_rows), *_roll(store, "cells", roll_rows)]
+    parts = tuple(sorted(staged, key=lambda part: (part.table, part.name)))
+    replaces = {entry.name: entry.digest() for entry in live}
+    name = "compacted-" + _digest(parts)
+    if replaces.keys() == {name}:
+        _discard(store, parts)
+        return None
+    entry = ManifestEntry(name=name, parts=parts, replaces=replaces)
+    store.manifest.add(entry)
+    store.manifest.finish()
+    return entry
+
+
+def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
+    """Stage the sorted files of one table; memory holds the rows of one file."""
+    order = _cells_in_order(store, table)
+    files = order.with_columns(file=(pl.col("rows").cum_sum() - pl.col("rows")) // roll_rows)
+    for index, (_, chunk) in enumerate(files.group_by("file", maintain_order=True)):
+        rows = (
+            pl.scan_parquet(chunk["path"].unique().sort().to_list(), glob=False)
+            .filter(pl.col("cell_id").is_in(chunk["cell_id"].implode()))
+            .sort(SORT_KEYS[table])
+            .collect(engine="streaming")
+        )
+        yield _stage(store, table, index, rows.to_arrow())
+
+
+def _cells_in_order(store: RunStore, table: str) -> pl.DataFrame:
+    """Return the committed cells in sort order: id, file, and rows in `table`."""
+    keys = SORT_KEYS["cells"]
+    frames = [
+        pl.scan_parquet(path, glob=False).group_by(keys).agg(rows=pl.len()).with_columns(path=pl.lit(str(path)))
+        for path in store.manifest.paths(table)
+    ]
+    cells = pl.concat(frames).sort(keys).collect()
+    twice = cells.filter(pl.col("cell_id").is_duplicated())["cell_id"].unique().sort().to_list()
+    if twice:
+        raise StoreError(
+            f"{store.path}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
+        )
+    return cells
+
+
+def _stage(store: RunStore, table: str, index: int, rows: pa.Table) -> Part:
+    draft = store.path / ".tmp" / f"draft-{table}-{index:04d}"
+    part = write_part_file(rows.cast(table_schema(table)), table, draft, store.footer())
+    # The hash in the name: a later compaction with more cells must not write over a file that still counts.
+    name = f"part-{index:04d}-{part.sha256[:16]}.parquet"
+    draft.replace(store.path / ".tmp" / f"{table}.{name}")
+    return Part(table=table, name=name, rows=part.rows, bytes=part.bytes, sha256=part.sha256)
+
+
+def _digest(parts: tuple[Part, ...]) -> str:
+    return ManifestEntry(name="compacted", parts=parts).digest()[:16]
+
+
+def _discard(store: RunStore, parts: tuple[Part, ...]) -> None:
+    for part in parts:
+        (store.path / ".tmp" / f"{part.table}.{part.name}").unlink(missing_ok=True)

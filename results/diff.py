@@ -1,0 +1,98 @@
+"""Are the tables of two runs the same, and if not, which cells and columns differ?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from results.columns import TABLES
+from results.store import RunStore
+
+_KEYS: Final = {"cells": ["cell_id"], "windows": ["cell_id", "window"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableDifference:
+    """How one table of two runs differs: cells in one run only, and per column the cells whose values differ."""
+
+    table: str
+    rows: int
+    only_in_first: tuple[str, ...]
+    only_in_second: tuple[str, ...]
+    columns: dict[str, tuple[str, ...]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether the table is the same in both runs."""
+        return not (self.only_in_first or self.only_in_second or self.columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDifference:
+    """How two runs differ."""
+
+    first: Path
+    second: Path
+    tables: tuple[TableDifference, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether all tables are the same."""
+        return all(table.identical for table in self.tables)
+
+    def text(self, cells_shown: int = 5) -> str:
+        """Return the difference in words, a line per fact."""
+        lines = []
+        for table in self.tables:
+            if table.identical:
+                lines.append(f"{table.table}: identical ({table.rows} rows)")
+            for path, cells in ((self.first, table.only_in_first), (self.second, table.only_in_second)):
+                if cells:
+                    lines.append(f"{table.table}: {len(cells)} cells only in {path}: {_listed(cells, cells_shown)}")
+            lines += [
+                f"{table.table}: column '{column}' differs in {len(cells)} cells: {_listed(cells, cells_shown)}"
+                for column, cells in table.columns.items()
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def diff_runs(first: str | Path, second: str | Path) -> RunDifference:
+    """Compare the committed rows of two runs, whatever files they are in.
+
+    Raises:
+        StoreError: a folder holds no run.
+    """
+    stores = RunStore(first), RunStore(second)
+    tables = (
+        _diff_table("cells", stores[0].scan_cells(), stores[1].scan_cells()),
+        _diff_table("windows", stores[0].scan_windows(), stores[1].scan_windows()),
+    )
+    return RunDifference(first=stores[0].path, second=stores[1].path, tables=tables)
+
+
+def _diff_table(table: str, first: pl.LazyFrame, second: pl.LazyFrame) -> TableDifference:
+    keys = _KEYS[table]
+    columns = [column.name for column in TABLES[table] if column.name not in keys]
+    both = first.join(second, on=keys, how="inner", suffix=" of second")
+    differs = [pl.col(c).ne_missing(pl.col(f"{c} of second")).alias(c) for c in columns]
+    wrong = both.select(*keys, *differs).filter(pl.any_horizontal(columns)).collect(engine="streaming")
+    return TableDifference(
+        table=table,
+        rows=first.select(pl.len()).collect(engine="streaming").item(),
+        only_in_first=_missing(first, second, keys),
+        only_in_second=_missing(second, first, keys),
+        columns={c: ids for c in columns if (ids := _ids(wrong.filter(pl.col(c))))},
+    )
+
+
+def _missing(here: pl.LazyFrame, there: pl.LazyFrame, keys: list[str]) -> tuple[str, ...]:
+    return _ids(here.select(keys).join(there.select(keys), on=keys, how="anti").collect(engine="streaming"))
+
+
+def _ids(rows: pl.DataFrame) -> tuple[str, ...]:
+    return tuple(rows["cell_id"].unique().sort().to_list())
+
+
+def _listed(cells: tuple[str, ...], shown: int) -> str:
+    return ", ".join(cells[:shown]) + (", …" if len(cells) > shown else "")

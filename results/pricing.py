@@ -1,0 +1,95 @@
+"""Counts into time, window by window: overhead, waiting for mmu_lock, elapsed. docs/explanation/costs.md says why so.
+
+For a window of native length `span` in which the guest's vCPUs ran `busy` ns in all (both scaled to the model's CPU):
+
+    concurrency = max(1, busy / span)                vCPUs that have something to run
+    overhead    = sum of counter * cycles / GHz      time that the hypervisor takes from them
+    waiting     = results.waiting                    time that they wait for mmu_lock, on the CPU
+    elapsed     = span + (overhead + waiting) / concurrency
+
+Times are rounded to whole ns per window, so that sums do not depend on the order of the rows.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from results.columns import IDENTITY
+from results.cost_model import Cost, CostModel
+from results.waiting import lock_waiting
+
+PRICE_COLUMNS: Final = ("native_ns", "busy_ns", "overhead_ns", "locked_ns", "lock_wait_ns", "elapsed_ns")
+_KEYS: Final = tuple(column.name for column in IDENTITY)
+
+
+def cycles_expression(costs: Sequence[Cost], *, locked: bool = False) -> pl.Expr:
+    """Return cycles per row: the sum of counter times cycles, or times the cycles with mmu_lock held."""
+    terms = [
+        pl.col(cost.counter).cast(pl.Float64) * (cost.locked_cycles if locked else cost.cycles)
+        for cost in costs
+        if (cost.locked_cycles if locked else cost.cycles)
+    ]
+    return reduce(add, terms, pl.lit(0.0))
+
+
+def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
+    """Return one row per window with its identity and `PRICE_COLUMNS`; lazy, any number of rows."""
+    scale = model.native_time_scale.value
+    rated = windows.select(
+        *_KEYS,
+        "window",
+        "lock_acquisitions",
+        _native=pl.col("length_ns") * scale,
+        _busy=pl.col("guest_run_ns") * scale,
+        _overhead=_by_paging(model, locked=False),
+        _locked=_by_paging(model, locked=True),
+    )
+    concurrency = pl.max_horizontal(1.0, pl.col("_busy") / pl.max_horizontal(pl.col("_native"), 1.0))
+    unqueued = rated.with_columns(_concurrency=pl.min_horizontal(concurrency, pl.col("vcpus").cast(pl.Float64)))
+    unqueued = unqueued.with_columns(_unqueued=pl.col("_native") + pl.col("_overhead") / pl.col("_concurrency"))
+    waiting = pl.struct("lock_acquisitions", "_locked", "_unqueued", "vcpus").map_batches(
+        _waiting,
+        return_dtype=pl.Float64,
+        is_elementwise=True,
+    )
+    queued = unqueued.with_columns(_waiting=waiting)
+    return queued.select(
+        *_KEYS,
+        "window",
+        native_ns=_whole("_native"),
+        busy_ns=_whole("_busy"),
+        overhead_ns=_whole("_overhead"),
+        locked_ns=_whole("_locked"),
+        lock_wait_ns=_whole("_waiting"),
+        elapsed_ns=(pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64),
+    )
+
+
+def price_cells(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
+    """Return one row per cell: its identity and the sums of `PRICE_COLUMNS` over its windows."""
+    priced = price_windows(windows, model)
+    others = [pl.col(key).first() for key in _KEYS if key != "cell_id"]
+    sums = [pl.col(column).sum() for column in PRICE_COLUMNS]
+    return priced.group_by("cell_id").agg(*others, *sums).select(*_KEYS, *PRICE_COLUMNS)
+
+
+def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:
+    shadow, nested = (cycles_expression(model.costs(paging), locked=locked) for paging in ("shadow", "nested"))
+    return pl.when(pl.col("paging") == "nested").then(nested).otherwise(shadow) / model.cpu_ghz.value
+
+
+def _waiting(columns: pl.Series) -> pl.Series:
+    rows = columns.struct.unnest()
+    vcpus = rows["vcpus"].to_numpy().astype(np.int64)
+    acquisitions = rows["lock_acquisitions"].to_numpy().astype(np.float64)
+    locked = rows["_locked"].to_numpy().astype(np.float64)
+    waiting = lock_waiting(acquisitions, locked, rows["_unqueued"].to_numpy() * vcpus, vcpus)
+    return pl.Series("waiting", waiting, dtype=pl.Float64)
+
+
+def _whole(column: str) -> pl.Expr:
+    return pl.col(column).round().cast(pl.Int64)

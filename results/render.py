@@ -1,0 +1,154 @@
+"""Summaries as text, Markdown, CSV and JSON. Text fits 120 columns; CSV and JSON hold every digit."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+FORMATS: Final = ("text", "md", "csv", "json")
+WIDTH: Final = 120
+_NAME_WIDTH: Final = 30
+_NONE: Final = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A titled table of text, ready to be shown; `left` columns are left-aligned, the others right-aligned."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+
+def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = None) -> str:
+    """Return a summary, and a comparison with published numbers if given, as `form`: text, md, csv or json.
+
+    CSV holds the summary alone.
+
+    Raises:
+        ValueError: no such form.
+    """
+    if form == "csv":
+        return summary.write_csv()
+    if form == "json":
+        return _json(summary, comparison)
+    if form not in FORMATS:
+        raise ValueError(f"form '{form}' is not one of {', '.join(FORMATS)}")
+    sheets = [*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))]
+    show = _markdown if form == "md" else _text
+    return "\n".join(show(sheet) for sheet in sheets)
+
+
+def summary_sheets(summary: pl.DataFrame) -> Iterator[Sheet]:
+    """Yield one sheet per workload and guest."""
+    header = ("policy", "elapsed s", "diff %", "95 % interval", "exits", "emulations", "floods", "zaps", "lock wait s")
+    for _, group in summary.group_by("workload", "guest", maintain_order=True):
+        first = group.row(0, named=True)
+        fatal = [row["policy"] for row in group.iter_rows(named=True) if row["fatal"]]
+        title = (
+            f"{first['workload']} on {first['guest']} ({first['vcpus']} vCPU, {first['memory_mib']} MiB): "
+            f"native {first['native_s']:.4g} s, {first['replicates']} replicates"
+        )
+        rows = tuple(_summary_row(row) for row in group.iter_rows(named=True))
+        if fatal:
+            title += "\n! host BUG, the machine dies: " + ", ".join(fatal)
+        yield Sheet(title=title, header=header, rows=rows)
+
+
+def _summary_row(row: dict[str, Any]) -> tuple[str, ...]:
+    counts = (row[c] for c in ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped"))
+    return (
+        shortened(row["policy"]) + (" !" if row["fatal"] else ""),
+        f"{row['elapsed_s']:.2f}",
+        _signed(row["difference_percent"]),
+        _interval(row["difference_low"], row["difference_high"]),
+        *(compact_count(count) for count in counts),
+        f"{row['lock_wait_s']:.2f}",
+    )
+
+
+def comparison_sheets(comparison: pl.DataFrame) -> Iterator[Sheet]:
+    """Yield one sheet per published comparison: predictions per guest, and what was published."""
+    for (name, workload, unit), group in comparison.group_by("comparison", "workload", "unit", maintain_order=True):
+        first = group.row(0, named=True)
+        signed = unit == "%"
+        rows = [
+            (
+                f"{row['guest']} ({row['vcpus']} vCPU, {row['memory_mib']} MiB)",
+                _signed(row["predicted"]) if signed else f"{row['predicted']:.2f}",
+                _interval(row["predicted_low"], row["predicted_high"], signed=signed),
+                str(row["replicates"]),
+            )
+            for row in group.iter_rows(named=True)
+        ]
+        published = _signed(first["published"]) if signed else f"{first['published']:.2f}"
+        rows.append(
+            ("published", published, _interval(first["published_low"], first["published_high"], signed=signed), _NONE)
+        )
+        title = f"{name}, {workload}: predicted beside published\n{first['source']}"
+        yield Sheet(title=title, header=("guest", str(unit), "95 % interval", "replicates"), rows=tuple(rows))
+
+
+def compact_count(value: float) -> str:
+    """Return a count in at most six signs, such as 12.3M.
+
+    >>> compact_count(950), compact_count(12_345_678), compact_count(999_960)
+    ('950', '12.3M', '1.00M')
+    """
+    for power, sign in ((9, "G"), (6, "M"), (3, "k")):
+        scaled = value / 10**power
+        if scaled >= 0.99995:
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:.{digits}f}{sign}"
+    return f"{value:.0f}"
+
+
+def shortened(name: str, width: int = _NAME_WIDTH) -> str:
+    """Return `name`, its middle left out where it is longer than `width`."""
+    if len(name) <= width:
+        return name
+    tail = (width - 1) // 2
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def _signed(value: float | None) -> str:
+    return _NONE if value is None else f"{value:+.2f}"
+
+
+def _interval(low: float | None, high: float | None, *, signed: bool = True) -> str:
+    if low is None or high is None:
+        return _NONE
+    sign = "+" if signed else ""
+    return f"[{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _text(sheet: Sheet) -> str:
+    table = [sheet.header, *sheet.rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(sheet.header))]
+    lines = [_line(row, widths, sheet.left) for row in table]
+    return "\n".join([sheet.title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
+
+
+def _line(row: Sequence[str], widths: Sequence[int], left: int) -> str:
+    cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+    return "  ".join(cells)
+
+
+def _markdown(sheet: Sheet) -> str:
+    marks = ["---" if i < sheet.left else "---:" for i in range(len(sheet.header))]
+    table = [sheet.header, marks, *sheet.rows]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return (
+        "\n".join(["**" + sheet.title.replace("\n", "**  \n", 1) + ("" if "\n" in sheet.title else "**"), "", *lines])
+        + "\n"
+    )
+
+
+def _json(summary: pl.DataFrame, comparison: pl.DataFrame | None) -> str:
+    content = {"summary": summary.to_dicts()}
+    if comparison is not None:
+        content["comparison"] = comparison.to_dicts()
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,76 @@
+"""Arrow schemas of the result tables, and what every Parquet footer says about itself."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+
+from results.columns import TABLES
+
+SCHEMA_VERSION: Final = 1
+"""Version of the tables.
+
+History: 1 = cells, windows and failures with one int64 column per counter.
+"""
+
+_TYPES: Final = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint64": pa.uint64(),
+    "float64": pa.float64(),
+}
+
+
+class SchemaError(ValueError):
+    """A table has not the columns that its name promises, or comes from another version."""
+
+
+def table_schema(table: str) -> pa.Schema:
+    """Return the schema of `table`; each field carries unit, description and source."""
+    fields = [
+        pa.field(
+            column.name,
+            _TYPES[column.type],
+            nullable=False,
+            metadata={"unit": column.unit, "description": column.description, "source": column.source},
+        )
+        for column in TABLES[table]
+    ]
+    return pa.schema(fields)
+
+
+def footer_metadata(resolved_spec: Mapping[str, Any], code_fingerprint: str) -> dict[str, str]:
+    """Return what makes a lone file self-describing: version, fingerprint and the specification, in a fixed order."""
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        "code_fingerprint": code_fingerprint,
+        "resolved_spec": json.dumps(resolved_spec, sort_keys=True, separators=(",", ":")),
+    }
+
+
+def check_table(table: str, rows: pa.Table) -> None:
+    """Raise SchemaError unless `rows` has exactly the columns of `table`."""
+    expected = table_schema(table)
+    if rows.schema.equals(expected, check_metadata=False):
+        return
+    problems = [f"missing column '{name}'" for name in expected.names if name not in rows.schema.names]
+    problems += [f"unknown column '{name}'" for name in rows.schema.names if name not in expected.names]
+    for field in expected:
+        if rows.schema.names.count(field.name) == 1:
+            found = rows.schema.field(field.name)
+            if not found.equals(field, check_metadata=False):
+                problems.append(f"column '{field.name}': expected {field.type} not null, found {found}")
+    what = "; ".join(problems) or "the columns are in another order"
+    raise SchemaError(f"table {table}: {what}. Build rows with results.rows; columns: docs/reference/columns.md")
+
+
+def check_footer(path: str, metadata: Mapping[bytes, bytes] | None) -> None:
+    """Raise SchemaError unless the footer of `path` says that this version of the code can read it."""
+    found = (metadata or {}).get(b"schema_version", b"none").decode()
+    if found != str(SCHEMA_VERSION):
+        raise SchemaError(
+            f"{path}: schema version {found}, but this program reads version {SCHEMA_VERSION}. "
+            "Read it with the version that wrote it, or run the sweep again into another folder",
+        )

@@ -1,0 +1,167 @@
+"""Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import polars as pl
+
+from results.cost_model import CostModel
+from results.pricing import price_cells
+from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
+from results.statistics import interval_columns
+
+GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
+COUNTS: Final = (
+    "exits",
+    "insn_emulation",
+    "mmu_flooded",
+    "mmu_shadow_zapped",
+    "fatal",
+)
+"""Counters that a summary shows, as means over replicates."""
+_PAIR: Final = ("workload", "guest", "replicate")
+
+
+class ComparisonError(ValueError):
+    """Cells that should be compared are not there, or did not meet the same trace."""
+
+
+class Tables(Protocol):
+    """What a summary reads: a run's store, or two LazyFrames with these names."""
+
+    def scan_cells(self) -> pl.LazyFrame:
+        """Return the table of cells."""
+        ...
+
+    def scan_windows(self) -> pl.LazyFrame:
+        """Return the table of windows."""
+        ...
+
+
+def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
+    """Return one row per cell: identity, times (`results.pricing`) and the counters that a summary shows."""
+    counts = tables.scan_cells().select("cell_id", *COUNTS)
+    priced = price_cells(tables.scan_windows(), cost_model)
+    return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")
+
+
+def summarize(
+    tables: Tables,
+    cost_model: CostModel,
+    baseline: str,
+    *,
+    policies: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Return one row per workload, guest and policy; see `summarize_cells`."""
+    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies)
+
+
+def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+    """Return mean times and counts per workload, guest and policy, and the difference to `baseline` in %.
+
+    The difference is paired by replicate and has a 95 % interval (null where there is one replicate only). Policies
+    come in the order of `policies`, others after them by name.
+
+    Raises:
+        ComparisonError: no cell has the baseline, or a pair of cells met different traces.
+    """
+    found = cells["policy"].unique().sort().to_list()
+    if baseline not in found:
+        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
+    by = [*GROUP, "policy"]
+    means = cells.group_by(by).agg(
+        *[pl.col(counter).mean() for counter in COUNTS],
+        replicates=pl.len(),
+        elapsed_s=pl.col("elapsed_ns").mean() / 1e9,
+        native_s=pl.col("native_ns").mean() / 1e9,
+        lock_wait_s=pl.col("lock_wait_ns").mean() / 1e9,
+    )
+    paired = pair_with(cells, baseline).with_columns(
+        difference=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0),
+    )
+    differences = interval_columns(paired, "difference", by).select(
+        *by,
+        difference_percent="mean",
+        difference_low="low",
+        difference_high="high",
+    )
+    rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
+    order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
+    joined = means.join(differences, on=by, how="left").sort(*GROUP, order)
+    front = [*by, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
+    return joined.select(*front, *COUNTS, "lock_wait_s")
+
+
+def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:
+    """Return the cells that have a cell of `policy` on the same trace, with that one's time as elapsed_ns_baseline.
+
+    Raises:
+        ComparisonError: the cells of a replicate met different traces.
+    """
+    others = cells.filter(pl.col("policy") == policy).select(*_PAIR, "trace_digest", "elapsed_ns")
+    paired = cells.join(others, on=_PAIR, suffix="_baseline", maintain_order="left")
+    wrong = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise ComparisonError(
+            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}', replicate "
+            f"{first['replicate']}: trace {first['trace_digest']} is not the trace of '{policy}' "
+            f"({first['trace_digest_baseline']}). Pairs need the same trace: run both policies with the same code",
+        )
+    return paired
+
+
+def seed_comparison(
+    cells: pl.DataFrame,
+    *,
+    before: str = "kvm-3.0",
+    after: Sequence[str] = ("xiao-v1", "kvm-3.3"),
+    nested: str = "tdp",
+) -> pl.DataFrame:
+    """Return predictions of what was published, per workload and guest, beside the published numbers.
+
+    Changes from `before` to each of `after` are in %, the ratio of `before` to `nested` is a number; both are paired
+    by replicate. Comparisons whose policies are not in the run are left out.
+    """
+    change = SEED_KERNBENCH.change_percent()
+    ratio = SHADOW_OVER_NESTED
+    rows = []
+    for policy in after:
+        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before)
+        value = 100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0)
+        published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
+        rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published))
+    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested)
+    value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
+    rows.append(
+        _predicted(
+            paired, before, value, f"{before} / {nested}", "x", (ratio.ratio, ratio.low, ratio.high, ratio.source)
+        ),
+    )
+    return pl.concat(rows)
+
+
+def _predicted(
+    paired: pl.DataFrame,
+    policy: str,
+    value: pl.Expr,
+    comparison: str,
+    unit: str,
+    published: tuple[float, float | None, float | None, str],
+) -> pl.DataFrame:
+    values = paired.filter(pl.col("policy") == policy).with_columns(value=value)
+    predicted = interval_columns(values, "value", GROUP)
+    mean, low, high, source = published
+    return predicted.select(
+        *GROUP,
+        comparison=pl.lit(comparison),
+        unit=pl.lit(unit),
+        predicted="mean",
+        predicted_low="low",
+        predicted_high="high",
+        replicates="count",
+        published=pl.lit(mean),
+        published_low=pl.lit(low, dtype=pl.Float64),
+        published_high=pl.lit(high, dtype=pl.Float64),
+        source=pl.lit(source),
+    )
