@@ -1,0 +1,1 @@
+"""Tests, one folder per area; house rules and documents at the top."""

@@ -8,7 +8,7 @@ from engine.policies.kvm_6_1 import POLICY as KVM_6_1
 POLICY = Policy(
     name="always-emulate",
     summary="Never unsync, never zap for a store: emulate every one.",
-    source='baseline, defined by this project',
+    source="baseline, defined by this project",
     knobs=replace(
         KVM_6_1.knobs,
         unsync=False,

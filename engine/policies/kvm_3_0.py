@@ -7,7 +7,7 @@ from engine.policies.kvm_3_3 import POLICY as KVM_3_3
 
 POLICY = Policy(
     name="kvm-3.0",
-    summary="Before the series: one flood detector per vCPU, every store under 4 bytes zaps, rep emulated 1024 at a time.",
+    summary="Before the series: one flood detector per vCPU, stores under 4 bytes zap, rep emulated 1024 at a time.",
     source="Linux 3.0.31 arch/x86/kvm/mmu.c, paging_tmpl.h, x86.c",
     knobs=replace(
         KVM_3_3.knobs,

@@ -1,4 +1,4 @@
-"""Upper bound: knows which pages are tables; live leaf goes out of sync, live upper is emulated, dead is zapped at once."""
+"""Upper bound: knows which pages are tables and what each store to one should cause."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from engine.policies.kvm_6_1 import POLICY as KVM_6_1
 
 POLICY = Policy(
     name="oracle",
-    summary="Upper bound: knows which pages are tables; live leaf goes out of sync, live upper is emulated, dead is zapped at once.",
-    source='upper bound, defined by this project',
+    summary="Upper bound, knows the tables: live leaf goes out of sync, live upper is emulated, dead is zapped at once.",
+    source="upper bound, defined by this project",
     knobs=replace(
         KVM_6_1.knobs,
         oracle=True,

@@ -8,7 +8,7 @@ from engine.policies.kvm_6_1 import POLICY as KVM_6_1
 POLICY = Policy(
     name="tdp",
     summary="No shadowing: nested paging in hardware.",
-    source='hardware bound',
+    source="hardware bound",
     knobs=replace(
         KVM_6_1.knobs,
         shadow=False,
