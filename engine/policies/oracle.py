@@ -7,7 +7,7 @@ from engine.policies.kvm_6_1 import POLICY as KVM_6_1
 
 POLICY = Policy(
     name="oracle",
-    summary="Upper bound, knows the tables: live leaf goes out of sync, live upper is emulated, dead is zapped at once.",
+    summary="Upper bound, knows the tables: live leaf goes out of sync, live upper is emulated, dead zapped at once.",
     source="upper bound, defined by this project",
     knobs=replace(
         KVM_6_1.knobs,
