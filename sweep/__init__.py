@@ -1,0 +1,1 @@
+"""The command line and the fan-out: specifications, plans, backends, verbs."""

@@ -1,0 +1,73 @@
+"""The command line. It knows the verbs and loads the module of the one that was asked for, so that help is quick."""
+
+import importlib
+import signal
+import sys
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from sweep.exit_codes import ExitCode, SweepError
+
+VERBS: Final[tuple[tuple[str, str], ...]] = (
+    ("run", "Run a sweep, or go on with one: finished cells are not repeated."),
+    ("plan", "Show cells, batches and estimated cost of a sweep; start nothing."),
+    ("summarize", "Print per guest and workload how the policies compare."),
+    ("diff", "Say whether two runs have the same results."),
+    ("catalog", "List policies, knobs, workloads, guests, cost models and counters."),
+    ("trace", "Import, inspect and record traces of process operations."),
+)
+"""Name and help of each verb; the module is sweep.commands.<name>, its typer application `app`."""
+
+
+def load_verb(name: str) -> Any:
+    """Import the module of a verb and return its command."""
+    module = importlib.import_module(f"sweep.commands.{name}")
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its verbs without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=text, rich_markup_mode=None) for name, text in VERBS}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Load the verb that was typed."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if command is not None and name is not None else command, rest
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback()
+def sweep() -> None:
+    """Sweep policies of a shadow-paging hypervisor over workloads and guests.
+
+    Start with `sweep plan configs/smoke.yaml`, then `sweep run configs/smoke.yaml`.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with an ExitCode; the console entry."""
+    signal.signal(signal.SIGTERM, _end_like_ctrl_c)
+    try:
+        app(prog_name="sweep")
+    except SweepError as error:
+        typer.echo(error, err=True)
+        sys.exit(error.exit_code)
+    sys.exit(ExitCode.OK)
+
+
+def _end_like_ctrl_c(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What a run says at its end: the summary, where the tables are and how to read them, and where the time went."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sweep.commands.common import kernbench_labels, load_cost_model
+from sweep.driver import Tally
+from sweep.progress import format_bytes, format_seconds
+from sweep.spec import SweepSpec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from results.cost_model import CostModel
+    from results.store import RunStore
+
+
+def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
+    """Yield the summary of a run and the lines that read its tables."""
+    text = render_summary(store, form="text")
+    if text is None:
+        yield "no cell is finished: there is nothing to summarize"
+        return
+    yield text
+    cells = f"{store.path}/cells/*.parquet"
+    parts = [path for table in ("cells", "windows") for path in store.manifest.paths(table)]
+    size = format_bytes(sum(path.stat().st_size for path in parts))
+    yield f"tables: {cells} and {store.path}/windows/*.parquet ({len(parts)} files, {size})"
+    yield f'  polars   pl.read_parquet("{cells}").group_by("policy").agg(pl.col("exits").sum())'
+    yield f"  duckdb   SELECT policy, sum(exits) FROM '{cells}' GROUP BY policy"  # noqa: S608  Text for the user to copy; nothing runs it here.
+    yield f"more: sweep summarize {store.path} --json   (spec: {spec.name}, costs: {spec.costs})"
+
+
+def render_summary(
+    store: "RunStore",
+    *,
+    form: str,
+    costs: str | None = None,
+    baseline: str | None = None,
+) -> str | None:
+    """Return the summary of a run as `form`, or None if no cell is finished."""
+    from results.render import render
+    from results.summary import price_run, summarize_cells
+    from sweep.view import LabelledRun
+
+    resolved = store.spec()
+    model: CostModel = load_cost_model(costs or resolved["costs"])
+    cells = price_run(LabelledRun(store), model)
+    if cells.is_empty():
+        return None
+    order = [policy["name"] for policy in resolved["policies"]]
+    summary = summarize_cells(cells, baseline or resolved["baseline"], policies=order)
+    return render(summary, form, _comparison(cells, kernbench_labels(resolved)))
+
+
+def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":
+    """Return the predictions beside what was published, if the run has kernbench and policies to compare."""
+    import polars as pl
+
+    from results.summary import seed_comparison
+
+    rows = cells.filter(pl.col("workload").is_in(kernbench))
+    if rows.is_empty():
+        return None
+    comparison = seed_comparison(rows)
+    return None if comparison.is_empty() else comparison
+
+
+def timing_lines(tally: Tally, workers: int) -> Iterator[str]:
+    """Yield how long it took and which part of it was the engine's."""
+    capacity = tally.wall_seconds * workers
+    if not tally.batches_done or not capacity:
+        return
+    parts = {
+        "engine": tally.engine_seconds,
+        "guest model": tally.guest_seconds,
+        "generator": tally.generate_seconds,
+    }
+    shares = ", ".join(f"{name} {100.0 * seconds / capacity:.1f} %" for name, seconds in parts.items())
+    rest = 100.0 * (1.0 - sum(parts.values()) / capacity)
+    rate = tally.cells_done / tally.wall_seconds
+    yield (
+        f"{tally.cells_done} cells in {format_seconds(tally.wall_seconds)} ({rate:.3g} cells/s); "
+        f"of {workers} x wall: {shares}, rest {rest:.1f} %"
+    )

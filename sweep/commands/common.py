@@ -1,0 +1,95 @@
+"""What several verbs need: reading a specification, opening a run, telling errors of results as errors of use."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from sweep.exit_codes import SweepError
+from sweep.spec import SweepSpec
+from sweep.spec_read import load_spec
+
+if TYPE_CHECKING:
+    from engine.workloads.contract import Workload
+    from results.cost_model import CostModel
+    from results.store import RunStore
+
+RUNS: Final = Path("runs")
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="PATH=VALUE", help="Override a value, as in -s guests.vcpus=[1,2,4]."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the run; runs/<name> if not given.", show_default=False),
+]
+CostsOption = Annotated[
+    str | None,
+    typer.Option("--costs", metavar="NAME|FILE", help="Cost model; the one of the sweep if not given."),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="POLICY", help="Policy to compare with; the one of the sweep if not given."),
+]
+
+
+def read_sweep(path: Path, overrides: list[str] | None) -> SweepSpec:
+    """Return the sweep of a file with the overrides of the command line."""
+    return load_spec(path, tuple(overrides or ()), workloads=workload_registry())
+
+
+def workload_registry() -> Mapping[str, "Workload"]:
+    """Return the registered workloads."""
+    from engine.workloads import WORKLOADS
+
+    return WORKLOADS
+
+
+def run_folder(spec: SweepSpec, out: Path | None) -> Path:
+    """Return where a sweep's results go."""
+    return out if out is not None else RUNS / spec.name
+
+
+@contextmanager
+def results_errors() -> Iterator[None]:
+    """Turn what results/ can't use into an error without a traceback."""
+    from results.manifest import StoreError
+    from results.schema import SchemaError
+    from results.summary import ComparisonError
+
+    try:
+        yield
+    except (SchemaError, StoreError, ComparisonError) as error:
+        raise SweepError(str(error)) from error
+
+
+def open_store(run: Path) -> "RunStore":
+    """Return the store of a run that must be there."""
+    from results.store import RunStore
+
+    with results_errors():
+        store = RunStore(run)
+        store.spec()
+    return store
+
+
+def load_cost_model(name: str) -> "CostModel":
+    """Return a cost model by its name or its file."""
+    from results.cost_model import CostModelError, cost_model_from_mapping
+    from sweep.spec_costs import cost_problems, read_costs
+
+    root = read_costs(name)
+    try:
+        return cost_model_from_mapping(root.value)
+    except CostModelError as error:
+        raise cost_problems(root, error.problems) from error
+
+
+def kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:
+    """Return the labels under which kernbench is in a sweep."""
+    return [case["label"] for case in resolved["workloads"] if case["name"] == "kernbench"]

@@ -1,0 +1,26 @@
+"""`sweep diff`: are the results of two runs the same?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.commands.common import results_errors
+from sweep.exit_codes import ExitCode
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another run.", show_default=False)],
+) -> None:
+    """Say whether two runs have the same results."""
+    from results.diff import diff_runs
+
+    with results_errors():
+        difference = diff_runs(first, second)
+    typer.echo(difference.text(), nl=False)
+    if not difference.identical:
+        raise typer.Exit(ExitCode.DIFFERS)

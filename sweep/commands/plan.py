@@ -1,0 +1,110 @@
+"""`sweep plan`: what a sweep would do."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from sweep.commands.common import RUNS, OutOption, OverrideOption, SpecArgument, read_sweep, run_folder
+from sweep.estimate import Estimate, estimate, known_timings
+from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
+from sweep.progress import format_bytes, format_seconds
+from sweep.spec import SweepSpec
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def plan(
+    spec: SpecArgument,
+    overrides: OverrideOption = None,
+    out: OutOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show cells, batches and estimated cost of a sweep; start nothing."""
+    from sweep.cell import engine_fingerprint
+
+    sweep = read_sweep(spec, overrides)
+    folder = run_folder(sweep, out)
+    planned = plan_sweep(sweep, engine_fingerprint())
+    finished: set[str] = set()
+    if (folder / "spec.json").exists():
+        from sweep.commands.common import open_store, results_errors
+
+        with results_errors():
+            finished = open_store(folder).finished_cells()
+    left = remaining(planned, finished)
+    cost = estimate(left, known_timings(folder.parent if out else RUNS))
+    content = plan_content(sweep, planned, left=left, cost=cost)
+    content["run"] = str(folder)
+    typer.echo(json.dumps(content, indent=1) if as_json else "\n".join(plan_lines(content)))
+
+
+def plan_content(
+    sweep: SweepSpec, planned: Plan, *, left: Sequence[PlannedBatch], cost: Estimate | None
+) -> dict[str, Any]:
+    """Return what a plan says, as plain values."""
+    axes = {
+        "policies": len(sweep.policies),
+        "workloads": len(sweep.workloads),
+        "guests": len(sweep.guests),
+        "replicates": sweep.replicates,
+    }
+    ids = {cell for batch in planned.batches for cell in batch.cell_ids}
+    new = sum(len(batch.policies) for batch in left)
+    return {
+        "name": sweep.name,
+        "axes": axes,
+        "dominating_axis": _dominating(axes),
+        "cells": planned.cell_count,
+        "cells_distinct": len(ids),
+        "cells_finished": len(ids) - new,
+        "cells_new": new,
+        "batches": len(planned.batches),
+        "batches_new": len(left),
+        "estimate": None
+        if cost is None
+        else {"core_seconds": cost.total_seconds, "bytes": cost.bytes, "source": cost.source},
+    }
+
+
+def plan_lines(content: dict[str, Any]) -> list[str]:
+    """Return the plan as text."""
+    axes = " x ".join(f"{count} {axis}" for axis, count in content["axes"].items())
+    lines = [
+        f"sweep      {content['name']} -> {content['run']}",
+        f"axes       {axes}",
+        f"cells      {content['cells']}: {content['cells_finished']} are there, {content['cells_new']} to do",
+        f"batches    {content['batches']}: {content['batches_new']} to do; a batch is one trace with up to 64 policies",
+    ]
+    twins = content["cells"] - content["cells_distinct"]
+    if twins:
+        lines.append(f"twins      {twins} cells have the same answer as another one and are simulated once")
+    lines.append(f"dominates  {content['dominating_axis']}")
+    cost = content["estimate"]
+    if not content["cells_new"]:
+        lines.append("estimate   nothing to do")
+    elif cost is None:
+        lines.append("estimate   unknown: no batch of these workloads was run before; `sweep run` measures as it goes")
+    else:
+        cores = len(os.sched_getaffinity(0))
+        wall = format_seconds(cost["core_seconds"] / cores)
+        lines.append(
+            f"estimate   {cost['core_seconds']:.3g} core-seconds (about {wall} on {cores} cores), "
+            f"{format_bytes(cost['bytes'])} of Parquet"
+        )
+        lines.append(f"           from {cost['source']}")
+    return lines
+
+
+def _dominating(axes: dict[str, int]) -> str:
+    """Name the axis that costs most: policies share a trace, so only batches count."""
+    traces = {axis: count for axis, count in axes.items() if axis != "policies"}
+    batches_of_policies = -(-axes["policies"] // 64)
+    costs = {"policies": batches_of_policies, **traces}
+    axis = max(costs, key=lambda name: costs[name])
+    if costs[axis] <= 1:
+        return "no axis: one batch"
+    return f"{axis}: multiplies the number of traces by {costs[axis]}"

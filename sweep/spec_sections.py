@@ -1,0 +1,154 @@
+"""Reads the three sections that span a sweep: workloads, policies and guests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from engine.guests import Guest
+from engine.policies import POLICIES
+from engine.policies.contract import Policy
+from engine.workloads.contract import Workload
+from sweep.spec import WorkloadCase, guest_label
+from sweep.spec_axes import Case, ZipGroup, expand_entry
+from sweep.spec_costs import find_config
+from sweep.spec_nodes import Entry, Spot, read_nodes, read_source
+from sweep.spec_problems import Problem, SpecError, suggest
+from sweep.spec_rules import Rule, guest_rules, knob_rules, show, workload_rules
+
+
+class SectionReader:
+    """Expands the entries of a section into cases and notes what is wrong."""
+
+    def __init__(
+        self,
+        *,
+        workloads: Mapping[str, Workload],
+        zips: Sequence[ZipGroup],
+        folder: Path,
+        problems: list[Problem],
+    ) -> None:
+        self._known = workloads
+        self._zips = zips
+        self._folder = folder
+        self._problems = problems
+
+    def workloads(self, spot: Spot | None) -> tuple[WorkloadCase, ...]:
+        """Return the workload cases: each entry a name, or a mapping with `name` and parameters."""
+        cases: list[tuple[WorkloadCase, Spot]] = []
+        for element in self._elements(spot, "workloads"):
+            name, given = self._head(element, "workloads", key="name", known=list(self._known))
+            if name is None:
+                continue
+            label = self._word(given.pop("label", None), f"workload {name}: label") or name
+            rules = workload_rules(self._known[name])
+            defaults = {key: rule.default for key, rule in rules.items()}
+            for case in self._expand(given, f"workload {name}", section="workloads", rules=rules):
+                parameters = {**defaults, **case.values}
+                cases.append((WorkloadCase(label=case.label(label), name=name, parameters=parameters), element))
+        self._reject_twins([(case.label, element) for case, element in cases], "workload", fix="a `label:`")
+        return tuple(case for case, _ in cases)
+
+    def policies(self, spot: Spot | None) -> tuple[Policy, ...]:
+        """Return the policies: each entry a name, or a mapping with `base`, knobs and perhaps a `name`."""
+        rules = knob_rules()
+        found: list[tuple[Policy, Spot]] = []
+        for element in self._elements(spot, "policies"):
+            base, given = self._head(element, "policies", key="base", known=list(POLICIES))
+            if base is None:
+                continue
+            name = self._word(given.pop("name", None), "policy name")
+            cases = self._expand(given, f"policy {name or base}", section="policies", rules=rules)
+            found += [(_policy(POLICIES[base], case, name=name, given=tuple(given)), element) for case in cases]
+        self._reject_twins([(policy.name, element) for policy, element in found], "policy", fix="a `name:`")
+        return tuple(policy for policy, _ in found)
+
+    def guests(self, spot: Spot | None) -> tuple[Guest, ...]:
+        """Return the guests: one mapping, or a list of mappings and of names of files in configs/guests."""
+        if spot is None:
+            return (Guest(),)
+        elements = spot.elements if spot.shape == "list" else (spot,)
+        guests: list[tuple[Guest, Spot]] = []
+        for element in elements:
+            guests += [(Guest(**case.values), element) for case in self._guest_cases(element)]
+        if not elements:
+            self._problems.append(Problem(place=spot.place, message="guests: an empty list gives no cell"))
+        self._reject_twins([(guest_label(guest), element) for guest, element in guests], "guest", fix="another size")
+        return tuple(guest for guest, _ in guests)
+
+    def _guest_cases(self, element: Spot) -> list[Case]:
+        entries = dict(element.entries)
+        base = entries.pop("base", None)
+        base_spot = base.spot if base else (element if element.shape != "mapping" else None)
+        if base_spot is not None:
+            entries = {**self._guest_file(base_spot), **entries}
+        return self._expand(entries, "guests", section="guests", rules=guest_rules())
+
+    def _guest_file(self, spot: Spot) -> dict[str, Entry]:
+        path = find_config(spot, "guests", folder=self._folder, problems=self._problems)
+        if path is None:
+            return {}
+        try:
+            root, problems = read_nodes(read_source(path))
+        except SpecError as error:
+            self._problems += error.problems
+            return {}
+        self._problems += problems
+        return dict(root.entries)
+
+    def _expand(self, given: Mapping[str, Entry], what: str, *, section: str, rules: Mapping[str, Rule]) -> list[Case]:
+        zips = [group for group in self._zips if group.section == section]
+        return expand_entry(given, what, rules=rules, zips=zips, problems=self._problems)
+
+    def _elements(self, spot: Spot | None, what: str) -> tuple[Spot, ...]:
+        if spot is None:
+            return ()
+        if spot.shape != "list":
+            self._problems.append(Problem(place=spot.place, message=f"{what}: expected a list, found a {spot.shape}"))
+        elif not spot.elements:
+            self._problems.append(Problem(place=spot.place, message=f"{what}: an empty list gives no cell"))
+        return spot.elements
+
+    def _head(self, spot: Spot, what: str, *, key: str, known: list[str]) -> tuple[str | None, dict[str, Entry]]:
+        """Return the registered name that an entry stands on, and the rest of the entry."""
+        given = dict(spot.entries)
+        head = given.pop(key, None)
+        if spot.shape == "mapping" and head is None:
+            text = f"{what}: the key '{key}' is missing"
+            self._problems.append(Problem(place=spot.place, message=text, notes=suggest("", known)))
+            return None, given
+        name_spot = head.spot if head else spot
+        if not isinstance(name_spot.value, str) or name_spot.value not in known:
+            noun = {"workloads": "workload", "policies": "policy"}[what]
+            text = f"{what}: unknown {noun} {show(name_spot.value)}"
+            notes = suggest(str(name_spot.value), known)
+            self._problems.append(Problem(place=name_spot.place, message=text, notes=notes))
+            return None, given
+        return name_spot.value, given
+
+    def _word(self, entry: Entry | None, what: str) -> str | None:
+        if entry is None:
+            return None
+        if not isinstance(entry.spot.value, str) or not entry.spot.value.strip():
+            text = f"{what}: expected a word, found {show(entry.spot.value)}"
+            self._problems.append(Problem(place=entry.spot.place, message=text))
+            return None
+        return entry.spot.value
+
+    def _reject_twins(self, labels: Sequence[tuple[str, Spot]], noun: str, *, fix: str) -> None:
+        if self._problems:
+            return  # A wrong value stands as its default here, and could look like a twin.
+        seen: set[str] = set()
+        for label, spot in labels:
+            if label in seen:
+                text = f"{noun} '{label}' is there twice"
+                note = f"remove one, or give it {fix}"
+                self._problems.append(Problem(place=spot.place, message=text, notes=(note,)))
+            seen.add(label)
+
+
+def _policy(base: Policy, case: Case, *, name: str | None, given: tuple[str, ...]) -> Policy:
+    if not given and name is None:
+        return base
+    # A changed policy without a name must not pass for its base, so all that was changed becomes part of the label.
+    label = case.label(name) if name else Case(values=case.values, swept=given).label(base.name)
+    return base.override(label, case.values) if case.values else replace(base, name=label)

@@ -1,0 +1,50 @@
+"""What each batch took, as one JSON line per batch in the run's folder: no result, but what estimates stand on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+TIMINGS_FILE: Final = "timings.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTiming:
+    """Seconds and sizes of one finished batch. `parameters` and `guest` are what the batch was about."""
+
+    batch: str
+    workload: str
+    parameters: dict[str, Any]
+    guest: dict[str, Any]
+    replicate: int
+    lanes: int
+    windows: int
+    events: int
+    native_seconds: float
+    seconds: float
+    generate_seconds: float
+    guest_seconds: float
+    engine_seconds: float
+    part_bytes: int
+
+
+def append_timing(run: Path, timing: BatchTiming) -> None:
+    """Add a line to the run's timings."""
+    with (run / TIMINGS_FILE).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(timing), sort_keys=True) + "\n")
+
+
+def read_timings(run: Path) -> Iterator[BatchTiming]:
+    """Yield the timings of a run; a line that a crash or another version left unreadable is passed over."""
+    path = run / TIMINGS_FILE
+    if not path.is_file():
+        return
+    names = {f.name for f in fields(BatchTiming)}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and values.keys() == names:
+            yield BatchTiming(**values)

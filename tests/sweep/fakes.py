@@ -1,0 +1,90 @@
+"""An engine and workloads that answer at once, so that the fan-out can be tested alone."""
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from engine.simulate import Batch, BatchCounts
+from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
+from engine.workloads.contract import Parameter, Workload
+from sweep.cell import knobs_key
+
+WINDOWS = 3
+
+WORKLOADS = {
+    "kernbench": Workload(
+        name="kernbench",
+        summary="a build",
+        source="tests",
+        parameters={
+            "units": Parameter(default=100, help="files to compile", minimum=1, maximum=10_000),
+            "load": Parameter(default="half", help="jobs", choices=("half", "optimal", "max")),
+            "vfork_as_fork": Parameter(default=True, help="shells fork"),
+            "share": Parameter(default=0.5, help="a number", minimum=0.0, maximum=1.0),
+            "marker": Parameter(default="", help="a file by which tests and workers talk"),
+        },
+    ),
+    "fork": Workload(name="fork", summary="forks", source="tests", parameters={}),
+}
+
+
+def simulate(batch: Batch) -> BatchCounts:
+    """Return counts that depend on the seed, the guest and the knobs, as a real engine's do."""
+    lanes = []
+    for policy in batch.policies:
+        key = hashlib.blake2b(knobs_key(policy.knobs) + str(batch.seed).encode(), digest_size=8).digest()
+        rng = np.random.default_rng(int.from_bytes(key, "little"))
+        lanes.append(rng.integers(0, 1000, size=(WINDOWS, len(COUNTER_NAMES)), dtype=np.int64))
+    windows = np.stack(lanes, axis=1)
+    windows[:, :, COUNTER_INDEX["guest_run_ns"]] = batch.window_ns * batch.guest.vcpus
+    totals = windows.sum(axis=0)
+    peak = COUNTER_INDEX["pages_peak"]
+    totals[:, peak] = windows[:, :, peak].max(axis=0)
+    return BatchCounts(
+        totals=totals,
+        windows=windows,
+        events=1000,
+        native_seconds=WINDOWS * batch.window_ns / 1e9,
+        trace_digest=hashlib.blake2b(str(batch.seed).encode(), digest_size=8).hexdigest(),
+        generate_seconds=0.01,
+        guest_seconds=0.02,
+        engine_seconds=0.07,
+    )
+
+
+def fail_on_two_vcpus(batch: Batch) -> BatchCounts:
+    """Raise for the guests with two vCPUs."""
+    if batch.guest.vcpus == 2:
+        raise ValueError("two vCPUs are too many")
+    return simulate(batch)
+
+
+def die_once(batch: Batch) -> BatchCounts:
+    """Kill the own process, but only the first one that gets here."""
+    marker = Path(batch.parameters["marker"])
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return simulate(batch)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def die_on_two_vcpus(batch: Batch) -> BatchCounts:
+    """Kill the own process whenever the guest has two vCPUs."""
+    if batch.guest.vcpus == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return simulate(batch)
+
+
+def wait_after_the_first(batch: Batch) -> BatchCounts:
+    """Answer for one vCPU; note the own pid and hang for any other guest."""
+    if batch.guest.vcpus == 1:
+        return simulate(batch)
+    Path(batch.parameters["marker"] + f".{os.getpid()}").touch()
+    time.sleep(600)
+    raise AssertionError("the test ends this process")
