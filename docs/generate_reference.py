@@ -1,6 +1,6 @@
 """Write docs/reference from the registries, so that a page can never say anything else than the code.
 
-Run `make docs` after adding a policy, a knob, a counter, a workload, a price or a verb; `tests/test_docs.py` fails until you did.
+Run `make docs` after a change of a registry, a price or a verb; `tests/test_docs.py` fails until you did.
 """
 
 import sys
@@ -14,6 +14,7 @@ from engine.policies import POLICIES
 from engine.policies.contract import KNOBS, Policy
 from engine.vocabulary import COUNTERS
 from engine.workloads import WORKLOADS
+from results.columns import columns_markdown
 from sweep.cli import VERBS, load_verb
 from sweep.exit_codes import ExitCode
 from sweep.spec_costs import read_costs
@@ -208,6 +209,7 @@ def pages() -> dict[str, str]:
         "reference/knobs.md": knobs(),
         "reference/counters.md": counters(),
         "reference/workloads.md": workloads(),
+        "reference/columns.md": columns_markdown(),
         "reference/costs.md": costs(),
         "reference/cli.md": command_line(),
     }
