@@ -1,5 +1,6 @@
 """The documents are true: generated pages are fresh, links lead somewhere, and the commands that they show run."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -8,11 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
+import duckdb
 import pytest
 
 from docs.generate_reference import anchor, is_fresh, pages
+from engine.policies import POLICIES
+from engine.workloads import WORKLOADS
+from sweep.spec_problems import Source
+from sweep.spec_read import read_spec
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOW_TO: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/how-to/*.md"))
@@ -43,11 +49,15 @@ def without_code(path: Path) -> str:
     return re.sub(r"`[^`\n]*`", lambda match: match[0].replace("[", "(").replace("]", ")"), text)
 
 
+def blocks(name: str, language: str) -> list[str]:
+    """Return a document's fenced blocks of one language."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def commands(name: str) -> list[str]:
     """Return the commands in a document's console blocks."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```console\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(name, "console")).replace("\\\n", " ").splitlines()
     return [line.removeprefix("$ ") for line in lines if line.strip()]
 
 
@@ -112,6 +122,42 @@ def test_shown_commands_work(tmp_path: Path) -> None:
 
     assert failed == {}
     assert len(shown) > 10
+    check_queries(tmp_path)
+
+
+def check_queries(folder: Path) -> None:
+    """Run what the how-to says about polars and DuckDB on the run that the commands above left."""
+    (python,) = blocks("docs/how-to/read-results.md", "python")
+    (sql,) = blocks("docs/how-to/read-results.md", "sql")
+
+    run = [sys.executable, "-c", python]
+    subprocess.run(run, check=True, cwd=folder, env=environment(), capture_output=True, timeout=SECONDS_MAX)
+    with contextlib.chdir(folder):
+        assert duckdb.sql(sql).fetchall() != []
+
+
+def test_the_shown_sweep_is_valid() -> None:
+    """The sweep of the how-to, with its later fragments laid over it, is a sweep."""
+    sections: dict[str, str] = {}
+    for block in blocks("docs/how-to/write-a-sweep.md", "yaml"):
+        for section in re.split(r"^(?=\w)", block, flags=re.MULTILINE):
+            sections[section.partition(":")[0]] = section
+    source = Source(name="write-a-sweep.md", text="".join(sections.values()))
+
+    spec = read_spec(source, workloads=WORKLOADS, folder=ROOT / "configs")
+
+    assert len(spec.workloads) == 2
+    assert (len(spec.guests), len(spec.policies)) == (3, 6)
+
+
+def test_the_shown_policy_is_valid() -> None:
+    """The module of the how-to defines a policy."""
+    (module,) = blocks("docs/how-to/add-a-policy.md", "python")
+    names: dict[str, Any] = {}
+
+    exec(module, names)
+
+    assert names["POLICY"].knobs != POLICIES["kvm-6.1"].knobs
 
 
 def environment() -> dict[str, str]:
