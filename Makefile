@@ -34,7 +34,7 @@ fix: $(STAMP) ## Mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure throughput; prints a digest of the answers beside each figure
-	$(BIN)/python -m benchmarks
+	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 docs: $(STAMP) ## Write docs/reference from the registries
 	$(BIN)/python docs/generate_reference.py
