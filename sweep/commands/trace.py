@@ -1,0 +1,137 @@
+"""`sweep trace`: import, inspect and record what processes do, and derive process templates from it."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from sweep.exit_codes import ExitCode, SweepError
+
+app = typer.Typer(
+    name="trace",
+    help="Import, inspect and record traces of what processes do (layer 1).",
+    no_args_is_help=True,
+)
+
+_FORMATS = ("auto", "perf", "kvm-truth")
+
+
+@app.command("import")
+def import_recording(
+    file: Annotated[Path, typer.Argument(help="text of `perf script`, plain, .gz or .zst; - reads standard input")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="trace to write [default: ./NAME.operations.parquet]")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="auto, perf or kvm-truth")] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help="write nothing if any line can't be read")] = False,
+) -> None:
+    """Turn a recording into a trace (Parquet).
+
+    Lines that can't be read are counted and the first 20 are shown; with --strict they make the import fail. Exit code:
+    0 the trace is written, 1 the recording can't be used (nothing is written), 2 the command line is wrong.
+    """
+    from sweep.trace.importing import (
+        default_output,
+        describe_defects,
+        describe_report,
+        detect_format,
+        import_kvm_truth,
+        import_perf,
+    )
+
+    if form not in _FORMATS:
+        _fail(f"--format {form}: unknown; choose one of: {', '.join(_FORMATS)}", ExitCode.USAGE)
+    output = out or default_output(file)
+    try:
+        if (detect_format(file) if form == "auto" else form) == "kvm-truth":
+            import_kvm_truth(file, output)
+        else:
+            report = import_perf(file, output, strict=strict)
+            typer.echo("\n".join(describe_report(report)))
+            for line in describe_defects(report):
+                typer.echo(line, err=True)
+    except SweepError as error:
+        _fail(str(error), error.exit_code)
+    typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:,.1f} MB)")
+
+
+@app.command("info")
+def show_info(
+    file: Annotated[Path, typer.Argument(help="a trace, or text of `perf script`; - reads standard input")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
+) -> None:
+    """Show processes, faults, forks, vforks, threads, execs and switches, per command name.
+
+    Exit code: 0, or 1 if the file can't be used.
+    """
+    from sweep.trace.importing import summarise
+    from sweep.trace.summary_table import print_summary
+
+    try:
+        summary, source = summarise(file)
+    except SweepError as error:
+        _fail(str(error), error.exit_code)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(summary.to_dict() | {"source": source}, indent=2))
+        return
+    print_summary(summary, source)
+    if source.get("unreadable"):
+        typer.echo(
+            f"{file}: {source['unreadable']:,} lines could not be read; `sweep trace import` shows them", err=True
+        )
+
+
+@app.command("record", context_settings={"ignore_unknown_options": True})
+def record_command(
+    command: Annotated[list[str], typer.Argument(help="the command to record, after --")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="perf's file; text and trace go beside it")] = Path(
+        "recording.data"
+    ),
+    run: Annotated[bool, typer.Option("--run", help="record now, then import")] = False,
+) -> None:
+    """Print the exact perf commands that record CMD on this machine, and what is missing for them.
+
+    Exit code: 0 nothing is missing (with --run: the trace is written), 1 something is missing or a command failed.
+    """
+    from sweep.trace.importing import describe_defects, describe_report
+    from sweep.trace.record import describe, probe, problems, record
+
+    typer.echo("\n".join(describe(command, out)))
+    missing = problems(probe())
+    if missing:
+        _fail("\n".join(f"missing: {text}" for text in missing), ExitCode.CELLS_FAILED)
+    if not run:
+        return
+    try:
+        report = record(command, out)
+    except SweepError as error:
+        _fail(str(error), error.exit_code)
+    typer.echo("\n".join([*describe_report(report), *describe_defects(report)]))
+
+
+@app.command("templates")
+def derive_templates(
+    file: Annotated[Path, typer.Argument(help="recording of a kernel build: a trace, or text of `perf script`")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="template file to write")],
+) -> None:
+    """Derive the process templates of the kernbench generator from a recording of a kernel build.
+
+    Exit code: 0, or 1 if the recording can't be used.
+    """
+    from sweep.trace.importing import read_recording
+    from sweep.trace.templates import Recording, derive_file
+
+    try:
+        operations, comms = read_recording(file)
+        derive_file(Recording(operations=operations, comms=comms), file, out)
+    except (SweepError, ValueError) as error:
+        _fail(f"{file}: {error}", getattr(error, "exit_code", ExitCode.CELLS_FAILED))
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:,.1f} MB)")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """Print a message to standard error and end."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)

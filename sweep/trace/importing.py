@@ -1,0 +1,112 @@
+"""Imports and summarises recordings of any format that this program reads: what `sweep trace import` and `info` do."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.operations import Operations
+from sweep.trace.errors import TraceError
+from sweep.trace.perf import ImportReport, PerfText
+from sweep.trace.source import STANDARD_INPUT, TextSource, is_parquet
+from sweep.trace.store import OperationFile, OperationWriter, read_operations
+from sweep.trace.summary import Summary, TraceSummary
+
+FORMATS: Final = ("auto", "perf", "kvm-truth")
+TRACE_SUFFIX: Final = ".operations.parquet"
+_TEXT_SUFFIXES: Final = (".zst", ".gz", ".txt", ".perf")
+_KVM_TRUTH_MODULE: Final = "sweep.trace.kvm_truth"
+_KVM_TRUTH_IMPORTER: Final = "import_kvm_truth"
+
+
+def default_output(recording: Path) -> Path:
+    """Name the trace of a recording: in the current directory, without the suffixes of text and compression."""
+    name = "recording" if recording == STANDARD_INPUT else recording.name
+    for suffix in _TEXT_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return Path(name + TRACE_SUFFIX)
+
+
+def import_perf(recording: Path, output: Path, *, strict: bool) -> ImportReport:
+    """Turn `perf script` text into a stored trace.
+
+    Raises:
+        TraceError: the recording can't be used, or has an unreadable line and `strict` is set. Nothing is written then.
+    """
+    if output.exists() and recording.exists() and output.samefile(recording):
+        raise TraceError(f"{output}: is the recording itself; name another file with -o")
+    with TextSource(recording) as source, OperationWriter(output) as writer:
+        text = PerfText(source)
+        for chunk in text.chunks():
+            writer.write(chunk, text.comms)
+        report = text.report()
+        writer.describe(report.facts())
+        if strict and report.unreadable:
+            raise TraceError("\n".join([*describe_defects(report), f"{output}: not written, because of --strict"]))
+    return report
+
+
+def import_kvm_truth(recording: Path, output: Path) -> None:
+    """Turn a recording of a real KVM into a stored layer-2 trace."""
+    module = import_module(_KVM_TRUTH_MODULE) if find_spec(_KVM_TRUTH_MODULE) else None
+    importer = getattr(module, _KVM_TRUTH_IMPORTER, None)
+    if importer is None:
+        raise TraceError(
+            f"{recording}: recordings of a real KVM are not stored as traces by this version; "
+            "`sweep validate` reads them directly. Formats that can be imported: perf",
+        )
+    importer(recording, output)
+
+
+def detect_format(recording: Path) -> str:
+    """Tell which format a recording has: a directory is one of a real KVM, all else is perf's text."""
+    return "kvm-truth" if recording.is_dir() else "perf"
+
+
+def summarise(path: Path) -> tuple[TraceSummary, dict[str, Any]]:
+    """Summarise a stored trace or `perf script` text; also return where it came from."""
+    summary = Summary()
+    if is_parquet(path):
+        trace = OperationFile(path)
+        for chunk in trace.chunks():
+            summary.add(chunk)
+        return summary.finish(trace.comms), trace.source
+    with TextSource(path) as source:
+        text = PerfText(source)
+        for chunk in text.chunks():
+            summary.add(chunk)
+        return summary.finish(text.comms), text.report().facts()
+
+
+def read_recording(path: Path) -> tuple[Operations, tuple[str, ...]]:
+    """Read a whole trace or recording into memory."""
+    if is_parquet(path):
+        return read_operations(path)
+    with TextSource(path) as source:
+        text = PerfText(source)
+        return np.concatenate([chunk.copy() for chunk in text.chunks()]), text.comms
+
+
+def describe_report(report: ImportReport) -> list[str]:
+    """Say in lines what was read and what was left out."""
+    span = report.span_ns / 1e9
+    found = f"{report.lines:,} lines, {report.operations:,} operations, {report.commands:,} command names"
+    lines = [f"{report.source}: {found}, {span:.3f} s"]
+    if report.left_out:
+        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in report.left_out.items()))
+    return lines
+
+
+def describe_defects(report: ImportReport) -> list[str]:
+    """Say in lines what could not be read; empty if all could."""
+    lines = list(report.defects)
+    hidden = report.unreadable - len(report.defects)
+    if hidden:
+        lines.append(f"... and {hidden:,} more")
+    if report.unreadable:
+        lines.append(f"{report.source}: {report.unreadable:,} of {report.lines:,} lines can't be read")
+    if report.lost:
+        lines.append(f"{report.source}: perf lost {report.lost:,} events; record again with a larger buffer (-m)")
+    return lines
