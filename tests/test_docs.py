@@ -29,6 +29,8 @@ NOT_RUN: Final = MappingProxyType(
     {
         "make": "sets up .venv, or runs what other tests and CI run",
         "export PATH=": "the test starts sweep by itself",
+        "export RAY_ADDRESS=": "needs a cluster",
+        "sweep run configs/kernbench.yaml": "is `make kernbench`, minutes to hours long",
         "sweep trace record": "says what this machine lacks, so its exit code is the machine's",
     },
 )
