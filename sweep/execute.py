@@ -46,9 +46,9 @@ def execute(execution: Execution) -> ExitCode:
     from results.store import RunStore
 
     folder, spec = execution.folder, execution.spec
+    load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with locked(folder), results_errors():
         store = RunStore(folder)
-        load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
         plan = plan_sweep(spec, engine_fingerprint())
         finished = store.finished_cells() if (folder / "spec.json").exists() else set()
         left = remaining(plan, finished)

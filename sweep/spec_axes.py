@@ -55,7 +55,7 @@ def _zip_group(spot: Spot, problems: list[Problem]) -> ZipGroup | None:
     for element in spot.elements:
         section, _, key = str(element.value).partition(".")
         if section not in SECTIONS or not key:
-            notes = suggest(section, [f"{name}.KEY" for name in SECTIONS])
+            notes = suggest(f"{section}.{key}", [f"{name}.{key or 'KEY'}" for name in SECTIONS])
             text = f"zip: '{element.value}' names no axis"
             problems.append(Problem(place=element.place, message=text, notes=notes))
             return None

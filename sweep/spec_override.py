@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from sweep.spec_nodes import Entry, Spot, read_nodes
 from sweep.spec_problems import Place, Problem, Source, SpecError, suggest
+
+_NAME_KEYS: Final = MappingProxyType({"workloads": "name", "policies": "base", "guests": "base"})
 
 
 def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: list[Problem]) -> Spot:
@@ -27,7 +30,8 @@ def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: list[Prob
             continue
         problems += [replace(p, place=replace(p.place, source=source)) for p in found]
         try:
-            root = _put(root, path.split("."), column=0, value=_resource(spot, source))
+            words = path.split(".")
+            root = _put(_spelled_out(root, words[0]), words, column=0, value=_resource(spot, source))
         except SpecError as error:
             problems += error.problems
     return root
@@ -51,10 +55,9 @@ def _put(spot: Spot, words: list[str], *, column: int, value: Spot) -> Spot:
     if spot.shape == "list":
         return _put_element(spot, words, column=column, value=value)
     if spot.shape != "mapping":
-        if spot.value is not None and not isinstance(spot.value, str):
+        if spot.value is not None:
             raise SpecError([Problem(place=here, message=f"'{word}': there are no keys below {spot.value!r}")])
-        # A bare name in a list, such as `- kernbench`, stands for an entry with nothing but its name.
-        spot = _named(spot) if isinstance(spot.value, str) else replace(spot, entries={}, shape="mapping", value={})
+        spot = replace(spot, entries={}, shape="mapping", value={})
     old = spot.entries.get(word)
     empty = Spot(value=None, place=here)
     inner = _put(old.spot if old else empty, rest, column=after, value=value)
@@ -62,14 +65,29 @@ def _put(spot: Spot, words: list[str], *, column: int, value: Spot) -> Spot:
     return replace(spot, entries=entries, value={key: entry.spot.value for key, entry in entries.items()})
 
 
-def _named(spot: Spot) -> Spot:
-    name = Entry(key=spot.place, spot=spot)
-    return replace(spot, entries={"name": name}, value={"name": spot.value}, shape="mapping")
+def _spelled_out(root: Spot, section: str) -> Spot:
+    """Turn bare names in a list, such as `- kvm-3.0`, into the mappings that they are short for."""
+    entry = root.entries.get(section)
+    if entry is None or section not in _NAME_KEYS:
+        return root
+    key = _NAME_KEYS[section]
+    elements = tuple(_named(element, key) for element in entry.spot.elements)
+    spot = replace(entry.spot, elements=elements)
+    return replace(root, entries={**root.entries, section: replace(entry, spot=spot)})
+
+
+def _named(spot: Spot, key: str) -> Spot:
+    if not isinstance(spot.value, str):
+        return spot
+    entry = Entry(key=spot.place, spot=spot)
+    return replace(spot, entries={key: entry}, value={key: spot.value}, shape="mapping")
 
 
 def _put_element(spot: Spot, words: list[str], *, column: int, value: Spot) -> Spot:
-    word, rest = words[0], words[1:]
     names = [_name_of(element) for element in spot.elements]
+    # Names may hold dots, as `kvm-3.3` does: the longest stretch of the path that is a name counts.
+    length = next((n for n in range(len(words), 0, -1) if ".".join(words[:n]) in names), 1)
+    word, rest = ".".join(words[:length]), words[length:]
     index = names.index(word) if word in names else None
     if index is None and word.isdecimal() and int(word) < len(names):
         index = int(word)

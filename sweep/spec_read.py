@@ -104,7 +104,7 @@ class _Reader:
                 self.problems.append(Problem(place=entry.key, message=f"{key}: nothing is given", notes=(note,)))
         for key in ("workloads", "policies"):
             if key not in self.root.entries:
-                place = Place(source=self.root.place.source, line=0, column=0)
+                place = Place(source=self.root.place.source, line=-1, column=0)
                 self.problems.append(Problem(place=place, message=f"the key '{key}' is missing"))
 
     def _spot(self, key: str) -> Spot | None:

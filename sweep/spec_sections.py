@@ -34,6 +34,7 @@ class SectionReader:
 
     def workloads(self, spot: Spot | None) -> tuple[WorkloadCase, ...]:
         """Return the workload cases: each entry a name, or a mapping with `name` and parameters."""
+        before = len(self._problems)
         cases: list[tuple[WorkloadCase, Spot]] = []
         for element in self._elements(spot, "workloads"):
             name, given = self._head(element, "workloads", key="name", known=list(self._known))
@@ -45,11 +46,14 @@ class SectionReader:
             for case in self._expand(given, f"workload {name}", section="workloads", rules=rules):
                 parameters = {**defaults, **case.values}
                 cases.append((WorkloadCase(label=case.label(label), name=name, parameters=parameters), element))
-        self._reject_twins([(case.label, element) for case, element in cases], "workload", fix="a `label:`")
+        self._reject_twins(
+            [(case.label, element) for case, element in cases], "workload", fix="a `label:`", before=before
+        )
         return tuple(case for case, _ in cases)
 
     def policies(self, spot: Spot | None) -> tuple[Policy, ...]:
         """Return the policies: each entry a name, or a mapping with `base`, knobs and perhaps a `name`."""
+        before = len(self._problems)
         rules = knob_rules()
         found: list[tuple[Policy, Spot]] = []
         for element in self._elements(spot, "policies"):
@@ -59,7 +63,9 @@ class SectionReader:
             name = self._word(given.pop("name", None), "policy name")
             cases = self._expand(given, f"policy {name or base}", section="policies", rules=rules)
             found += [(_policy(POLICIES[base], case, name=name, given=tuple(given)), element) for case in cases]
-        self._reject_twins([(policy.name, element) for policy, element in found], "policy", fix="a `name:`")
+        self._reject_twins(
+            [(policy.name, element) for policy, element in found], "policy", fix="a `name:`", before=before
+        )
         return tuple(policy for policy, _ in found)
 
     def guests(self, spot: Spot | None) -> tuple[Guest, ...]:
@@ -67,12 +73,15 @@ class SectionReader:
         if spot is None:
             return (Guest(),)
         elements = spot.elements if spot.shape == "list" else (spot,)
+        before = len(self._problems)
         guests: list[tuple[Guest, Spot]] = []
         for element in elements:
             guests += [(Guest(**case.values), element) for case in self._guest_cases(element)]
         if not elements:
             self._problems.append(Problem(place=spot.place, message="guests: an empty list gives no cell"))
-        self._reject_twins([(guest_label(guest), element) for guest, element in guests], "guest", fix="another size")
+        self._reject_twins(
+            [(guest_label(guest), element) for guest, element in guests], "guest", fix="another size", before=before
+        )
         return tuple(guest for guest, _ in guests)
 
     def _guest_cases(self, element: Spot) -> list[Case]:
@@ -134,8 +143,8 @@ class SectionReader:
             return None
         return entry.spot.value
 
-    def _reject_twins(self, labels: Sequence[tuple[str, Spot]], noun: str, *, fix: str) -> None:
-        if self._problems:
+    def _reject_twins(self, labels: Sequence[tuple[str, Spot]], noun: str, *, fix: str, before: int) -> None:
+        if len(self._problems) > before:
             return  # A wrong value stands as its default here, and could look like a twin.
         seen: set[str] = set()
         for label, spot in labels:
@@ -150,5 +159,5 @@ def _policy(base: Policy, case: Case, *, name: str | None, given: tuple[str, ...
     if not given and name is None:
         return base
     # A changed policy without a name must not pass for its base, so all that was changed becomes part of the label.
-    label = case.label(name) if name else Case(values=case.values, swept=given).label(base.name)
+    label = case.label(name) if name else Case(values=case.values, swept=tuple(case.values)).label(base.name)
     return base.override(label, case.values) if case.values else replace(base, name=label)

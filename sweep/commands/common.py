@@ -28,6 +28,10 @@ OutOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder of the run; runs/<name> if not given.", show_default=False),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Name of the sweep; short for -s name=NAME.", show_default=False),
+]
 CostsOption = Annotated[
     str | None,
     typer.Option("--costs", metavar="NAME|FILE", help="Cost model; the one of the sweep if not given."),
@@ -38,9 +42,14 @@ BaselineOption = Annotated[
 ]
 
 
-def read_sweep(path: Path, overrides: list[str] | None) -> SweepSpec:
+def all_overrides(overrides: list[str] | None, name: str | None) -> tuple[str, ...]:
+    """Return the overrides of the command line, the name among them."""
+    return (*(overrides or ()), *([] if name is None else [f"name={name}"]))
+
+
+def read_sweep(path: Path, overrides: tuple[str, ...]) -> SweepSpec:
     """Return the sweep of a file with the overrides of the command line."""
-    return load_spec(path, tuple(overrides or ()), workloads=workload_registry())
+    return load_spec(path, overrides, workloads=workload_registry())
 
 
 def workload_registry() -> Mapping[str, "Workload"]:

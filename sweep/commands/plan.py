@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from sweep.commands.common import RUNS, OutOption, OverrideOption, SpecArgument, read_sweep, run_folder
+from sweep.commands.common import (
+    RUNS,
+    NameOption,
+    OutOption,
+    OverrideOption,
+    SpecArgument,
+    all_overrides,
+    read_sweep,
+    run_folder,
+)
 from sweep.estimate import Estimate, estimate, known_timings
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
@@ -20,13 +29,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def plan(
     spec: SpecArgument,
     overrides: OverrideOption = None,
+    name: NameOption = None,
     out: OutOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
     from sweep.cell import engine_fingerprint
 
-    sweep = read_sweep(spec, overrides)
+    sweep = read_sweep(spec, all_overrides(overrides, name))
     folder = run_folder(sweep, out)
     planned = plan_sweep(sweep, engine_fingerprint())
     finished: set[str] = set()

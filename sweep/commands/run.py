@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from sweep.backends.choose import BackendName, choose_backend
-from sweep.commands.common import OutOption, OverrideOption, SpecArgument, read_sweep, run_folder
+from sweep.commands.common import (
+    NameOption,
+    OutOption,
+    OverrideOption,
+    SpecArgument,
+    all_overrides,
+    read_sweep,
+    run_folder,
+)
 from sweep.exit_codes import ExitCode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -22,16 +30,17 @@ def run(
     workers: Annotated[
         int | None, typer.Option("-j", "--workers", min=1, help="Batches at a time; all cores if not given.")
     ] = None,
+    name: NameOption = None,
     out: OutOption = None,
 ) -> None:
     """Run a sweep, or go on with one: finished cells are not repeated."""
     from sweep.execute import Execution, execute
     from sweep.worker import simulate_batch
 
-    sweep = read_sweep(spec, overrides)
+    sweep = read_sweep(spec, all_overrides(overrides, name))
     chosen, reason = choose_backend(backend)
     folder: Path = run_folder(sweep, out)
-    command = " ".join(["sweep run", str(spec), *(f"-s '{text}'" for text in overrides or ())])
+    command = " ".join(["sweep run", str(spec), *(f"-s '{text}'" for text in all_overrides(overrides, name))])
     execution = Execution(
         spec=sweep,
         folder=folder,

@@ -14,6 +14,8 @@ from engine.workloads.contract import Parameter, Workload
 from sweep.cell import knobs_key
 
 WINDOWS = 3
+POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+KNOB_NAMES = ("flood_scope", "flood_threshold", "misaligned", "unsync")
 
 WORKLOADS = {
     "kernbench": Workload(
