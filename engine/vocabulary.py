@@ -67,7 +67,7 @@ class Access(IntFlag):
     LIVE = 16
     """STORE: the page is linked as a table now (what the `oracle` policy may know)."""
     USER_VA = 32
-    """STORE: not through the direct map, but through the virtual address of this vCPU's last write TOUCH of the page."""
+    """STORE: goes through the address of the vCPU's last write TOUCH. TOUCH: announces it and is no access."""
 
 
 class Activity(IntEnum):
@@ -138,7 +138,6 @@ COUNTERS: Final[tuple[CounterInfo, ...]] = (
     CounterInfo("prefetch_unused", "1", "speculative sptes dropped before any use", _OURS),
     CounterInfo("sptes_zapped", "1", "present sptes dropped", _OURS),
     CounterInfo("write_upgrades", "1", "faults on a present read-only spte that became writable", _OURS),
-    CounterInfo("refaults", "1", "fixed faults on an spte that a zap had dropped", _OURS),
     CounterInfo("dead_table_writes", "1", "trapped stores to pages that are no table any more", _OURS),
     CounterInfo("prefetch_skipped", "1", "speculative sptes not installed for want of a pte_list_desc", _OURS),
     CounterInfo("fatal", "1", "pte_list_desc taken from an empty cache: BUG_ON, the host dies", _OURS),

@@ -36,6 +36,7 @@ class Knobs:
     rep_limit: int = _knob(1024, "iterations of a rep instruction emulated in one exit", minimum=1, maximum=1024)
     update_written_spte: bool = _knob(False, "a trapped store to a level-1 page installs the new spte at once")
     prefetch: bool = _knob(True, "a fault fills the aligned group of 8 sptes")
+    prefetch_stops_at_gap: bool = _knob(True, "prefetch ends at the first entry that is absent or was not accessed")
     prefetch_may_unsync: bool = _knob(False, "a speculative spte may put the page that it maps out of sync")
     sync_zaps_empty: bool = _knob(False, "synchronisation zaps a shadow page that has no present spte left")
     upper_create_zaps_unsync: bool = _knob(True, "a new upper-level shadow page zaps out-of-sync ones of its gfn (no: syncs them)")
@@ -50,7 +51,6 @@ class Knobs:
     desc_minimum: int = _knob(14, "pte_list_desc objects below which the cache is filled to 40", minimum=1, maximum=40)
     desc_entries: int = _knob(14, "sptes that one pte_list_desc holds", minimum=1, maximum=64)
     hash: str = _knob("hash_64_12_bits", "hash of the shadow page table", choices=HASHES)
-    bypass_guest_pf: bool = _knob(False, "faults on entries known to be absent go to the guest without an exit")
     pool_pages: int = _knob(0, "shadow pages of the pool; 0: max(64, 2 % of the guest's pages)", minimum=0, maximum=1 << 22)
 
 

@@ -12,6 +12,7 @@ POLICY = Policy(
     knobs=replace(
         KVM_6_1.knobs,
         update_written_spte=True,
+        prefetch_stops_at_gap=False,
         prefetch_may_unsync=True,
         sync_zaps_empty=True,
         upper_create_zaps_unsync=False,

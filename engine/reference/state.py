@@ -1,0 +1,131 @@
+"""The state of the reference model: guest memory, shadow pages and their sptes, with dicts and lists, for reading.
+
+Source of the rules: Linux 6.1 arch/x86/kvm/mmu/{mmu.c,paging_tmpl.h,spte.c}; 3.0 and 3.6 arch/x86/kvm/{mmu.c,
+paging_tmpl.h,x86.c} where a knob says so. docs/explanation/model.md tells them in words.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+PRESENT: Final = 1 << 0
+WRITABLE: Final = 1 << 1
+USER: Final = 1 << 2
+ACCESSED: Final = 1 << 5
+DIRTY: Final = 1 << 6
+LARGE: Final = 1 << 7
+NO_EXECUTE: Final = 1 << 63
+GFN_MASK: Final = (1 << 40) - 1
+ROOT_LEVEL: Final = 4
+
+ACC_EXEC: Final = 1
+ACC_WRITE: Final = 2
+ACC_USER: Final = 4
+ACC_ALL: Final = 7
+
+
+def gfn_of(gpte: int) -> int:
+    """Return the frame that an entry refers to."""
+    return (gpte >> 12) & GFN_MASK
+
+
+def access_of(gpte: int) -> int:
+    """Return the access bits (exec 1, write 2, user 4) that an entry grants."""
+    access = 0 if gpte & NO_EXECUTE else ACC_EXEC
+    if gpte & WRITABLE:
+        access |= ACC_WRITE
+    if gpte & USER:
+        access |= ACC_USER
+    return access
+
+
+def index_of(gva: int, level: int) -> int:
+    """Return the entry of a table of `level` that translates `gva`."""
+    return (gva >> (12 + 9 * (level - 1))) & 511
+
+
+class Role(NamedTuple):
+    """What, with the gfn, keys a shadow page (kvm_mmu_page_role, the bits that differ in a 64-bit guest)."""
+
+    level: int
+    direct: bool
+    access: int
+
+
+@dataclass(slots=True)
+class Spte:
+    """A present shadow entry: a leaf maps `gfn`, a nonleaf links `child`."""
+
+    gfn: int
+    writable: bool = False
+    accessed: bool = False
+    dirty: bool = False
+    speculative: bool = False
+    large: bool = False
+    child: "ShadowPage | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class ShadowPage:
+    """512 sptes that shadow one guest page table under one role; absent entries are not in `sptes`."""
+
+    gfn: int
+    role: Role
+    sptes: dict[int, Spte] = field(default_factory=dict)
+    parents: list[tuple["ShadowPage", int]] = field(default_factory=list)
+    root_count: int = 0
+    unsync: bool = False
+    invalid: bool = False
+    write_flooding_count: int = 0
+
+
+@dataclass(slots=True)
+class Walk:
+    """A successful walk of the guest's tables for one address."""
+
+    gva: int
+    gfn: int
+    level: int
+    pte_access: int
+    table_gfn: dict[int, int]
+    """Level -> frame of the guest table at that level."""
+    table_access: dict[int, int]
+    """Level -> access that the entries above that table grant."""
+
+
+@dataclass(slots=True)
+class Vcpu:
+    """What KVM keeps for each vCPU."""
+
+    cr3_gfn: int | None = None
+    root: ShadowPage | None = None
+    previous_roots: list[ShadowPage | None] = field(default_factory=list)
+    """Cached roots, last used first. A freed one leaves a hole, which moves on as an entry does."""
+    last_write_gfn: int | None = None
+    last_write_count: int = 0
+    last_updated: tuple[ShadowPage, int] | None = None
+    last_updated_gfn: int = 0
+    desc_objects: int = 0
+    store_va: int | None = None
+    store_gfn: int | None = None
+    last_retry: tuple[int, int] | None = None
+    flush_pending: bool = False
+    flush_current_pending: bool = False
+
+
+@dataclass(slots=True)
+class GuestMemory:
+    """Contents of guest frames that were ever written as tables; everything else reads as zero."""
+
+    tables: dict[int, dict[int, int]] = field(default_factory=dict)
+
+    def read(self, gfn: int, index: int) -> int:
+        """Return an 8-byte entry."""
+        return self.tables.get(gfn, {}).get(index, 0)
+
+    def write(self, gfn: int, index: int, value: int) -> None:
+        """Set an 8-byte entry."""
+        self.tables.setdefault(gfn, {})[index] = value
+
+    def clear(self, gfn: int) -> None:
+        """Zero a page."""
+        self.tables[gfn] = {}
