@@ -4,16 +4,18 @@ Rows of all parts are ordered by `SORT_KEYS` and cut after whole cells, so the f
 the backend, the workers, the order of the commits or earlier compactions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
-import polars as pl
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from results.columns import SORT_KEYS
 from results.manifest import ManifestEntry, StoreError
 from results.parts import Part, write_part_file
-from results.schema import table_schema
 from results.store import RunStore
 
 ROLL_ROWS: Final = 500_000
@@ -45,37 +47,42 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
 
 def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     """Stage the sorted files of one table; memory holds the rows of one file."""
-    order = _cells_in_order(store, table)
-    files = order.with_columns(file=(pl.col("rows").cum_sum() - pl.col("rows")) // roll_rows)
-    for index, (_, chunk) in enumerate(files.group_by("file", maintain_order=True)):
-        rows = (
-            pl.scan_parquet(chunk["path"].unique().sort().to_list(), glob=False)
-            .filter(pl.col("cell_id").is_in(chunk["cell_id"].implode()))
-            .sort(SORT_KEYS[table])
-            .collect(engine="streaming")
+    sources = store.manifest.paths(table)
+    cells = _cells_in_order(store, sources)
+    before = np.cumsum(cells["rows"]) - cells["rows"].to_numpy()
+    file_of_cell = before // roll_rows
+    for index, file in enumerate(np.unique(file_of_cell)):
+        chosen = cells.filter(pa.array(file_of_cell == file))
+        found = [
+            rows.filter(pc.is_in(rows["cell_id"], chosen["cell_id"].combine_chunks()))
+            for source in np.unique(chosen["source"])
+            for rows in [pq.ParquetFile(sources[source]).read()]
+        ]
+        yield _stage(store, table, index, pa.concat_tables(found))
+
+
+def _cells_in_order(store: RunStore, sources: Sequence[Path]) -> pa.Table:
+    """Return the cells of one table in sort order: keys, rows, and the index of the file that holds them."""
+    keys = list(SORT_KEYS["cells"])
+    tables = []
+    for index, source in enumerate(sources):
+        cells = (
+            pq.ParquetFile(source).read(columns=keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
         )
-        yield _stage(store, table, index, rows.to_arrow())
-
-
-def _cells_in_order(store: RunStore, table: str) -> pl.DataFrame:
-    """Return the committed cells in sort order: id, file, and rows in `table`."""
-    keys = SORT_KEYS["cells"]
-    frames = [
-        pl.scan_parquet(path, glob=False).group_by(keys).agg(rows=pl.len()).with_columns(path=pl.lit(str(path)))
-        for path in store.manifest.paths(table)
-    ]
-    cells = pl.concat(frames).sort(keys).collect()
-    twice = cells.filter(pl.col("cell_id").is_duplicated())["cell_id"].unique().sort().to_list()
+        place = pa.array([index] * cells.num_rows, pa.int64())
+        tables.append(cells.rename_columns([*keys, "rows"]).append_column("source", place))
+    ordered = pa.concat_tables(tables).sort_by([(key, "ascending") for key in keys])
+    twice = [entry["values"] for entry in ordered["cell_id"].value_counts().to_pylist() if entry["counts"] > 1]
     if twice:
         raise StoreError(
             f"{store.path}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
         )
-    return cells
+    return ordered
 
 
 def _stage(store: RunStore, table: str, index: int, rows: pa.Table) -> Part:
     draft = store.path / ".tmp" / f"draft-{table}-{index:04d}"
-    part = write_part_file(rows.cast(table_schema(table)), table, draft, store.footer())
+    part = write_part_file(rows, table, draft, store.footer())
     # The hash in the name: a later compaction with more cells must not write over a file that still counts.
     name = f"part-{index:04d}-{part.sha256[:16]}.parquet"
     draft.replace(store.path / ".tmp" / f"{table}.{name}")

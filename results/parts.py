@@ -40,7 +40,7 @@ def write_part_file(rows: pa.Table, table: str, path: Path, metadata: Mapping[st
     check_table(table, rows)
     keys = [(key, "ascending") for key in SORT_KEYS[table]]
     schema = table_schema(table).with_metadata(dict(metadata))
-    ordered = rows.sort_by(keys).cast(schema).combine_chunks()
+    ordered = rows.replace_schema_metadata(None).sort_by(keys).cast(schema).combine_chunks()
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     pq.write_table(
         ordered,

@@ -120,7 +120,9 @@ class RunStore:
     def finished_cells(self) -> set[str]:
         """Return the ids of the cells that need no simulation any more."""
         paths = self.manifest.paths("cells")
-        return {cell for path in paths for cell in pq.read_table(path, columns=["cell_id"])["cell_id"].to_pylist()}
+        return {
+            cell for path in paths for cell in pq.ParquetFile(path).read(columns=["cell_id"])["cell_id"].to_pylist()
+        }
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the committed rows of the table of cells."""

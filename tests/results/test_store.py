@@ -157,7 +157,7 @@ def test_broken_tables_are_refused(tmp_path: Path) -> None:
         store.write_part("b", pa.concat_tables([cells, cells]), windows)
     with pytest.raises(StoreError, match="cells without windows"):
         store.write_part("b", cells, windows.slice(3))
-    with pytest.raises(StoreError, match="batch '../b': a name has"):
+    with pytest.raises(StoreError, match=r"batch '\.\./b': a name has"):
         store.write_part("../b", cells, windows)
 
     assert store.orphans() == []
