@@ -3,6 +3,7 @@
 Run `make docs` after a change of a registry, a price or a verb; `tests/test_docs.py` fails until you did.
 """
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any, Final
 
 import typer
 
+from engine import events, operations
 from engine.policies import POLICIES
 from engine.policies.contract import KNOBS, Policy
-from engine.vocabulary import COUNTERS
+from engine.vocabulary import COUNTERS, Access, Activity, Event, Instruction, Operation
 from engine.workloads import WORKLOADS
 from results.columns import columns_markdown
 from sweep.cli import VERBS, load_verb
@@ -142,6 +144,32 @@ def workloads() -> str:
     return "\n".join(lines)
 
 
+def traces() -> str:
+    """Return the page of trace formats: the documentation of the two array formats, and their fields."""
+    lines = [
+        "# Trace formats",
+        "",
+        GENERATED.format(source="`engine/operations.py` and `engine/events.py`"),
+        "",
+        "A recording can enter at either layer: as what processes do, or as what the guest does to its page tables.",
+        "",
+    ]
+    layers = (
+        ("Process operations", operations, operations.OPERATION, operations.OPERATION_FORMAT_VERSION),
+        ("Page-table events", events, events.EVENT, events.EVENT_FORMAT_VERSION),
+    )
+    for title, module, dtype, version in layers:
+        rows = ((f"`{name}`", dtype[name].name, dtype[name].itemsize) for name in dtype.names or ())
+        lines += [f"## {title}", "", inspect.getdoc(module) or "", "", f"Format version {version}. Fields:", ""]
+        lines += table(["field", "type", "bytes"], rows)
+    codes = (Operation, Event, Instruction, Access, Activity)
+    lines += ["## Codes", "", "The numbers behind the names, as they stand in files.", ""]
+    for enum in codes:
+        members = ", ".join(f"{member.value} {member.name}" for member in enum)
+        lines += [f"- `{enum.__name__}`: {members}"]
+    return "\n".join([*lines, ""])
+
+
 def costs() -> str:
     """Return the page of cost models."""
     lines = [
@@ -211,6 +239,7 @@ def pages() -> dict[str, str]:
         "reference/workloads.md": workloads(),
         "reference/columns.md": columns_markdown(),
         "reference/costs.md": costs(),
+        "reference/traces.md": traces(),
         "reference/cli.md": command_line(),
     }
 
