@@ -34,6 +34,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     return [*lines, ""]
 
 
+def sentence(text: str) -> str:
+    """Return a text as a sentence."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
 def code(value: object) -> str:
     """Show a value as YAML would spell it."""
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
@@ -129,11 +134,18 @@ def workloads() -> str:
         "",
         *table(
             ["workload", "in one sentence"],
-            ((f"[`{w.name}`](#{anchor(w.name)})", w.summary) for w in WORKLOADS.values()),
+            ((f"[`{w.name}`](#{anchor(w.name)})", sentence(w.summary)) for w in WORKLOADS.values()),
         ),
     ]
     for workload in WORKLOADS.values():
-        lines += [f"## {workload.name}", "", workload.summary, "", f"Source: {workload.source.rstrip('.')}.", ""]
+        lines += [
+            f"## {workload.name}",
+            "",
+            sentence(workload.summary),
+            "",
+            f"Source: {workload.source.rstrip('.')}.",
+            "",
+        ]
         rows = []
         for name, parameter in workload.parameters.items():
             bounds = f"{parameter.minimum} to {parameter.maximum}"

@@ -51,6 +51,11 @@ def without_code(path: Path) -> str:
     return re.sub(r"`[^`\n]*`", lambda match: match[0].replace("[", "(").replace("]", ")"), text)
 
 
+def anchors(path: Path) -> set[str]:
+    """Return the fragments that a document's headings give."""
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", without_code(path), flags=re.MULTILINE)}
+
+
 def blocks(name: str, language: str) -> list[str]:
     """Return a document's fenced blocks of one language."""
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -78,8 +83,7 @@ def test_links_resolve(path: Path) -> None:
             continue
         name, _, fragment = target.partition("#")
         file = (path.parent / name).resolve() if name else path
-        headings = re.findall(r"^#+ (.+)$", without_code(file), flags=re.MULTILINE) if file.suffix == ".md" else []
-        if not file.exists() or (fragment and fragment not in {anchor(heading) for heading in headings}):
+        if not file.exists() or (fragment and fragment not in anchors(file)):
             broken.append(target)
 
     assert broken == []

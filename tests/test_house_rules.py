@@ -16,6 +16,7 @@ import pytest
 from engine.policies import POLICIES
 from engine.policies.contract import Policy
 from engine.vocabulary import COUNTER_NAMES
+from engine.workloads import WORKLOADS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("engine", "results", "sweep")
@@ -216,6 +217,16 @@ def test_policies_differ() -> None:
     """No two policies have the same knobs, and each is registered under its own name."""
     assert len({policy.knobs for policy in POLICIES.values()}) == len(POLICIES)
     assert [name for name, policy in POLICIES.items() if name != policy.name] == []
+
+
+def test_each_workload_module_is_registered() -> None:
+    """A module in engine/workloads that defines a workload is in the registry, under the name that it gives itself."""
+    names = [Path(name).stem for name in sources("engine") if name.startswith("engine/workloads/")]
+    modules = [importlib.import_module(f"engine.workloads.{name}") for name in names if name != "__init__"]
+    defined = [module.WORKLOAD for module in modules if hasattr(module, "WORKLOAD")]
+
+    assert sorted(workload.name for workload in defined) == sorted(WORKLOADS)
+    assert [workload.name for workload in defined if WORKLOADS[workload.name] is not workload] == []
 
 
 def test_counter_names_are_unique() -> None:

@@ -11,6 +11,8 @@ app = typer.Typer(
     name="trace",
     help="Import, inspect and record traces of what processes do (layer 1).",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 _FORMATS = ("auto", "perf", "kvm-truth")
