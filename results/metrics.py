@@ -47,10 +47,10 @@ _ALL: Final[tuple[Metric, ...]] = (
         expression=_ratio("insn_emulation", "exits"),
     ),
     Metric(
-        name="refault_share",
+        name="write_upgrade_share",
         unit="1",
-        description="fixed faults that only restored what a zap had dropped",
-        expression=_ratio("refaults", "pf_fixed"),
+        description="fixed faults that only made a present spte writable, such as the one after each unshadowing",
+        expression=_ratio("write_upgrades", "pf_fixed"),
     ),
     Metric(
         name="dead_table_write_share",
