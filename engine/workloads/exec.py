@@ -1,0 +1,71 @@
+"""Exec: a process forks children that exec a small program, one after the other."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.guests import Guest
+from engine.vocabulary import Operation
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.rounds import (
+    CHILD,
+    CLONE_FORK,
+    FAULT_COW,
+    FAULT_WRITE,
+    PARENT,
+    ROUNDS,
+    STACK,
+    STEP_NS,
+    Rounds,
+    Script,
+    begin,
+    end,
+)
+
+
+def operations(parameters: dict[str, Any]) -> Rounds:
+    """Return the operations of a parent that starts programs and waits."""
+    step_ns = int(parameters["step_ns"])
+    each = Script(step_ns)
+    each.add(Operation.CLONE, PARENT, peer=CHILD, flags=CLONE_FORK)
+    each.switch(PARENT, CHILD)
+    each.add(Operation.FAULT, CHILD, address=STACK, flags=FAULT_COW)
+    each.add(Operation.EXEC, CHILD)
+    each.add(Operation.FAULT, CHILD, address=STACK, flags=FAULT_WRITE)
+    each.map_and_touch(CHILD, pages=int(parameters["pages"]))
+    each.add(Operation.EXIT, CHILD)
+    each.switch(CHILD, PARENT)
+    # The parent's stack is read-only since the fork.
+    each.add(Operation.FAULT, PARENT, address=STACK, flags=FAULT_COW)
+    return Rounds(
+        first=begin(step_ns, pages=0),
+        each=each,
+        last=end(step_ns, PARENT),
+        rounds=int(parameters["rounds"]),
+        new_child_each=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exec(Workload):
+    """Fork, exec and exit."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace."""
+        chosen = with_defaults(self.parameters, parameters)
+        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+
+
+WORKLOAD: Final = Exec(
+    name="exec",
+    summary="a process forks a child that execs, writes so many pages and exits, n times",
+    source="documented behaviour of fork, execve, wait and exit (POSIX.1-2008)",
+    parameters={
+        "rounds": ROUNDS,
+        "pages": Parameter(
+            default=100, minimum=1, maximum=1_000_000, help="pages that each program writes, beside its stack"
+        ),
+        "step_ns": STEP_NS,
+        **GUEST_PARAMETERS,
+    },
+)

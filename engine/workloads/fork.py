@@ -1,0 +1,77 @@
+"""Fork: a process forks children that exit at once, one after the other."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.guests import Guest
+from engine.vocabulary import Operation
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.rounds import (
+    AREA,
+    CHILD,
+    CLONE_FORK,
+    FAULT_COW,
+    PAGE,
+    PARENT,
+    ROUNDS,
+    STACK,
+    STEP_NS,
+    Rounds,
+    Script,
+    begin,
+    end,
+)
+
+
+def operations(parameters: dict[str, Any]) -> Rounds:
+    """Return the operations of a parent that forks and waits."""
+    step_ns = int(parameters["step_ns"])
+    each = Script(step_ns)
+    each.add(Operation.CLONE, PARENT, peer=CHILD, flags=CLONE_FORK)
+    each.switch(PARENT, CHILD)
+    each.add(Operation.FAULT, CHILD, address=STACK, flags=FAULT_COW)
+    for page in range(min(int(parameters["child_writes"]), int(parameters["pages"]))):
+        each.add(Operation.FAULT, CHILD, address=AREA + page * PAGE, flags=FAULT_COW)
+    each.add(Operation.EXIT, CHILD)
+    each.switch(CHILD, PARENT)
+    # The parent's stack is read-only since the fork.
+    each.add(Operation.FAULT, PARENT, address=STACK, flags=FAULT_COW)
+    return Rounds(
+        first=begin(step_ns, pages=int(parameters["pages"])),
+        each=each,
+        last=end(step_ns, PARENT),
+        rounds=int(parameters["rounds"]),
+        new_child_each=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork(Workload):
+    """Fork and exit."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace."""
+        chosen = with_defaults(self.parameters, parameters)
+        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+
+
+WORKLOAD: Final = Fork(
+    name="fork",
+    summary="a process of so many pages forks a child that writes some of them and exits, n times",
+    source="documented behaviour of fork, wait and exit (POSIX.1-2008)",
+    parameters={
+        "rounds": ROUNDS,
+        "pages": Parameter(
+            default=100, minimum=1, maximum=1_000_000, help="written pages of the parent, beside its stack"
+        ),
+        "child_writes": Parameter(
+            default=0,
+            minimum=0,
+            maximum=1_000_000,
+            help="of these, pages that each child writes; it always writes its stack",
+        ),
+        "step_ns": STEP_NS,
+        **GUEST_PARAMETERS,
+    },
+)

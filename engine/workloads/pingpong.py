@@ -1,0 +1,69 @@
+"""Pingpong: two processes run in turn, as over a pipe."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.guests import Guest
+from engine.vocabulary import Operation
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.rounds import (
+    AREA,
+    CHILD,
+    CLONE_FORK,
+    FAULT_COW,
+    PAGE,
+    PARENT,
+    ROUNDS,
+    STACK,
+    STEP_NS,
+    Rounds,
+    Script,
+    begin,
+    end,
+)
+
+
+def operations(parameters: dict[str, Any]) -> Rounds:
+    """Return the operations of two processes that switch."""
+    step_ns = int(parameters["step_ns"])
+    pages = int(parameters["pages"])
+    first = begin(step_ns, pages=pages)
+    first.add(Operation.CLONE, PARENT, peer=CHILD, flags=CLONE_FORK)
+    first.add(Operation.FAULT, PARENT, address=STACK, flags=FAULT_COW)
+    first.switch(PARENT, CHILD)
+    first.add(Operation.FAULT, CHILD, address=STACK, flags=FAULT_COW)
+    for page in range(pages):
+        first.add(Operation.FAULT, CHILD, address=AREA + page * PAGE, flags=FAULT_COW)
+    first.switch(CHILD, PARENT)
+    for page in range(pages):
+        first.add(Operation.FAULT, PARENT, address=AREA + page * PAGE, flags=FAULT_COW)
+    each = Script(step_ns)
+    each.switch(PARENT, CHILD)
+    each.switch(CHILD, PARENT)
+    return Rounds(first=first, each=each, last=end(step_ns, PARENT, CHILD), rounds=int(parameters["rounds"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pingpong(Workload):
+    """Two processes that wait for each other."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace."""
+        chosen = with_defaults(self.parameters, parameters)
+        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+
+
+WORKLOAD: Final = Pingpong(
+    name="pingpong",
+    summary="two processes of so many pages each wake each other and block, n times",
+    source="documented behaviour of pipe, read and write (POSIX.1-2008)",
+    parameters={
+        "rounds": ROUNDS,
+        "pages": Parameter(
+            default=10, minimum=1, maximum=1_000_000, help="written pages of each process, beside its stack"
+        ),
+        "step_ns": STEP_NS,
+        **GUEST_PARAMETERS,
+    },
+)

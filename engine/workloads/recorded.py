@@ -1,0 +1,75 @@
+"""A recorded layer-1 trace, replayed as it is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.guests import Guest
+from engine.operations import OPERATION, Operations
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+
+CHUNK_OPERATIONS: Final = 1 << 20
+_HOW: Final = "Make one with: sweep trace array TRACE -o FILE.npy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedOperations:
+    """The operations of a file, read as they are needed."""
+
+    path: Path
+    vcpus: int
+
+    def chunks(self) -> Iterator[Operations]:
+        """Yield the operations of the file.
+
+        Raises:
+            ValueError: the file holds no operations, or they ran on more vCPUs than the guest has.
+        """
+        try:
+            operations = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path}: no array of operations ({error}). {_HOW}") from error
+        if not isinstance(operations, np.ndarray) or operations.dtype != OPERATION:
+            found = getattr(operations, "dtype", type(operations).__name__)
+            raise ValueError(f"{self.path}: holds {found}, expected the dtype of operations. {_HOW}")
+        for start in range(0, len(operations), CHUNK_OPERATIONS):
+            chunk = np.array(operations[start : start + CHUNK_OPERATIONS])
+            highest = int(chunk["vcpu"].max())
+            if highest >= self.vcpus:
+                raise ValueError(
+                    f"{self.path}: operation on vCPU {highest}, but the guest has {self.vcpus} vCPUs; "
+                    f"set guests.vcpus to at least {highest + 1}"
+                )
+            yield chunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded(Workload):
+    """A recorded trace of processes."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace of one recording.
+
+        Raises:
+            ValueError: no path is given.
+        """
+        chosen = with_defaults(self.parameters, parameters)
+        if not chosen["path"]:
+            raise ValueError(f"workload recorded: parameter path is empty; it names an .npy file. {_HOW}")
+        operations = RecordedOperations(path=Path(chosen["path"]), vcpus=guest.vcpus)
+        return open_piped(operations, parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+
+
+WORKLOAD: Final = Recorded(
+    name="recorded",
+    summary="a recording of what processes did, replayed as it is",
+    source="the recording at `path`",
+    parameters={
+        "path": Parameter(default="", help="an .npy array of layer-1 operations (sweep trace array)"),
+        **GUEST_PARAMETERS,
+    },
+)
