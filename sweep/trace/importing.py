@@ -107,6 +107,7 @@ def describe_defects(report: ImportReport) -> list[str]:
         lines.append(f"... and {hidden:,} more")
     if report.unreadable:
         lines.append(f"{report.source}: {report.unreadable:,} of {report.lines:,} lines can't be read")
+        lines.append("An import reads the events and the fields that `sweep trace record -- CMD` names.")
     if report.lost:
         lines.append(f"{report.source}: perf lost {report.lost:,} events; record again with a larger buffer (-m)")
     return lines

@@ -110,7 +110,7 @@ class TextSource:
     def _check_end(self, rest: bytes) -> None:
         """Refuse a file whose last line is cut off."""
         if rest:
-            shown = rest[:160].decode(errors="backslashreplace")
+            shown = rest[:160].decode(errors="backslashreplace").strip()
             raise TraceError(
                 f"{self.name}:{self.line_count + 1}: the file is truncated: its last line does not end: {shown}\n"
                 "Run `perf script` again, or drop the last line if you know that nothing else is missing.",
@@ -126,7 +126,7 @@ class TextSource:
                 raise TraceError(f"{self.name}: can't be read after line {line}: {error}") from error
             found = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise TraceError(
-                f"{self.name}: the {self._compression} file is {found}: line {line} is the last whole one\n"
+                f"{self.name}: the {self._compression} file is {found}: line {line} is the last that could be read\n"
                 "Copy the file again or compress the recording anew; nothing was imported.",
             ) from error
 

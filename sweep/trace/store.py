@@ -46,6 +46,7 @@ class OperationWriter:
                 compression="zstd",
                 compression_level=_ZSTD_LEVEL,
                 use_dictionary=[name for name in SCHEMA.names if name not in _DELTA_COLUMNS],
+                write_page_checksum=True,
                 column_encoding=dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
             )
         except OSError as error:
@@ -109,11 +110,12 @@ class OperationFile:
     def __init__(self, path: Path) -> None:
         """Open a trace and check that it is one."""
         try:
-            self._file = pq.ParquetFile(path, read_dictionary=["comm"])
+            metadata = pq.read_metadata(path)
+            schema = metadata.schema.to_arrow_schema()
         except (OSError, pa.ArrowException) as error:
             raise TraceError(f"{path}: is no readable Parquet file: {error}; import the recording again") from error
-        metadata = {key.decode(): value.decode() for key, value in (self._file.metadata.metadata or {}).items()}
-        form, version, comms, facts = (metadata.get(key, "") for key in TABLE_KEYS)
+        texts = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
+        form, version, comms, facts = (texts.get(key, "") for key in TABLE_KEYS)
         if form != FORMAT:
             raise TraceError(f"{path}: is no layer-1 trace: its format is {form!r}, expected {FORMAT!r}")
         if version != str(OPERATION_FORMAT_VERSION):
@@ -121,10 +123,13 @@ class OperationFile:
                 f"{path}: has version {version!r} of the trace format; this program reads {OPERATION_FORMAT_VERSION}. "
                 "Import the recording again",
             )
+        if not schema.equals(SCHEMA, check_metadata=False):
+            raise TraceError(f"{path}: its columns are not those of version {version}; import the recording again")
+        self._file = pq.ParquetFile(path, read_dictionary=["comm"], page_checksum_verification=True)
         self.path = path
         self.comms: tuple[str, ...] = tuple(json.loads(comms))
         self.source: dict[str, Any] = json.loads(facts)
-        self.rows: int = self._file.metadata.num_rows
+        self.rows: int = metadata.num_rows
         self._comm_index = {name: comm for comm, name in enumerate(self.comms)}
 
     def chunks(self) -> Iterator[Operations]:

@@ -1,0 +1,1 @@
+"""Tests of layer-1 traces: import, storage, summary and recording."""
