@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, Final
 
 import polars as pl
@@ -44,7 +45,7 @@ def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = N
 
 def summary_sheets(summary: pl.DataFrame) -> Iterator[Sheet]:
     """Yield one sheet per workload and guest."""
-    header = ("policy", "elapsed s", "diff %", "95 % interval", "exits", "emulations", "floods", "zaps", "lock wait s")
+    header = ("policy", "elapsed s", "diff %", "95 % interval", "exits", "emulations", "floods", "zaps", "lock s")
     for _, group in summary.group_by("workload", "guest", maintain_order=True):
         first = group.row(0, named=True)
         fatal = [row["policy"] for row in group.iter_rows(named=True) if row["fatal"]]
@@ -66,7 +67,7 @@ def _summary_row(row: dict[str, Any]) -> tuple[str, ...]:
         _signed(row["difference_percent"]),
         _interval(row["difference_low"], row["difference_high"]),
         *(compact_count(count) for count in counts),
-        f"{row['lock_wait_s']:.2f}",
+        _decimal(row["lock_wait_s"]),
     )
 
 
@@ -115,21 +116,26 @@ def shortened(name: str, width: int = _NAME_WIDTH) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return _NONE if value is None else f"{value:+.2f}"
+    return _NONE if value is None else _decimal(value, "+")
+
+
+def _decimal(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
 
 
 def _interval(low: float | None, high: float | None, *, signed: bool = True) -> str:
     if low is None or high is None:
         return _NONE
     sign = "+" if signed else ""
-    return f"[{low:{sign}.2f}, {high:{sign}.2f}]"
+    return f"[{_decimal(low, sign)}, {_decimal(high, sign)}]"
 
 
 def _text(sheet: Sheet) -> str:
     table = [sheet.header, *sheet.rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(sheet.header))]
     lines = [_line(row, widths, sheet.left) for row in table]
-    return "\n".join([sheet.title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
+    title = [part for line in sheet.title.splitlines() for part in wrap(line, WIDTH)]
+    return "\n".join([*title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], left: int) -> str:
