@@ -11,7 +11,7 @@ UV ?= uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernbench test lint fix bench docs lock clean
+.PHONY: help setup kernbench test lint fix bench docs result lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: $(STAMP) ## Measure throughput; prints a digest of the answers beside eac
 
 docs: $(STAMP) ## Write docs/reference from the registries
 	$(BIN)/python docs/generate_reference.py
+
+result: $(STAMP) ## Put table and picture of runs/kernbench into README.md
+	$(BIN)/python docs/show_result.py runs/kernbench
 
 lock: ## Write requirements.lock from pyproject.toml and requirements.in (needs uv)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

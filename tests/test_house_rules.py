@@ -33,8 +33,8 @@ LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
 THIRD_PARTIES: Final = MappingProxyType(
     {
         "engine": {"numba", "numpy"},
-        "results": {"msgspec", "numpy", "polars", "pyarrow", "scipy"},
-        "sweep": {"msgspec", "numpy", "polars", "pyarrow", "ray", "rich", "ruamel", "typer", "zstandard"},
+        "results": {"numpy", "polars", "pyarrow", "scipy"},
+        "sweep": {"numpy", "polars", "pyarrow", "ray", "rich", "ruamel", "typer", "zstandard"},
     },
 )
 OURS: Final = MappingProxyType(

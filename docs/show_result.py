@@ -1,0 +1,145 @@
+"""Put the table and the picture of a run between the marks in README.md, so that they are never copied by hand.
+
+Usage: python docs/show_result.py runs/kernbench
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import altair as alt
+import polars as pl
+
+from results.store import RunStore
+from results.summary import price_run, seed_comparison, summarize_cells
+from sweep.commands.common import load_cost_model
+from sweep.view import LabelledRun
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PICTURE: Final = "docs/result.svg"
+MARKS: Final = re.compile(r"(<!-- result:begin[^\n]*-->\n).*?(<!-- result:end -->)", flags=re.DOTALL)
+TICKS_PERCENT: Final = (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+SYMLOG_CONSTANT_PERCENT: Final = 3
+"""Up to about this change the axis is linear."""
+TABLE_MEMORY_MIB: Final = 1024
+"""Size of the guests in the table; all sizes are in the run."""
+
+
+def interval(row: dict[str, Any], mean: str, low: str, high: str) -> str:
+    """Show a mean with its interval, if there is one."""
+    if row[mean] is None:
+        return "–"
+    text = f"{row[mean]:+.2f} %"
+    return text if row[low] is None else f"{text} ({row[low]:+.2f} to {row[high]:+.2f})"
+
+
+def shown_guests(summary: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the guests that the table shows: one size of memory, fewest and most vCPUs."""
+    sized = summary.filter(pl.col("memory_mib") == TABLE_MEMORY_MIB)
+    sized = sized if sized.height else summary
+    return sized.filter(pl.col("vcpus").is_in([sized["vcpus"].min(), sized["vcpus"].max()]))
+
+
+def table(summary: pl.DataFrame) -> list[str]:
+    """Return the Markdown lines of one table per shown guest."""
+    lines = []
+    for (workload, guest), rows in shown_guests(summary).group_by("workload", "guest", maintain_order=True):
+        lines += [f"**{workload} on {guest}**", ""]
+        lines += [
+            "| policy | elapsed | to baseline, 95 % interval | exits | emulated | flooded | zapped | lock waiting |"
+        ]
+        lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
+        for row in rows.iter_rows(named=True):
+            change = interval(row, "difference_percent", "difference_low", "difference_high")
+            counts = " | ".join(
+                f"{row[c]:,.0f}" for c in ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped")
+            )
+            lines.append(
+                f"| `{row['policy']}` | {row['elapsed_s']:.1f} s | {change} | {counts} | {row['lock_wait_s']:.2f} s |",
+            )
+        lines.append("")
+    return lines
+
+
+def published(comparison: pl.DataFrame) -> list[str]:
+    """Return the Markdown lines of predictions beside published figures."""
+    lines = [
+        "| predicted and published | predicted | 95 % interval | published | its interval |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in shown_guests(comparison).iter_rows(named=True):
+        low, high = row["predicted_low"], row["predicted_high"]
+        span = "–" if low is None else f"{low:.2f} to {high:.2f}"
+        lines.append(
+            f"| {row['comparison']}, {row['guest']} | {row['predicted']:.2f} {row['unit']} | {span} "
+            f"| {row['published']:.2f} {row['unit']} | {row['published_low']:.2f} to {row['published_high']:.2f} |",
+        )
+    return [*lines, ""]
+
+
+def picture(summary: pl.DataFrame, baseline: str) -> alt.FacetChart:
+    """Return the change of each policy with its interval, one panel per number of vCPUs."""
+    rows = summary.filter(pl.col("policy") != baseline).with_columns(
+        panel=pl.format("{} vCPU", "vcpus"),
+        memory=pl.format("{} MiB", "memory_mib"),
+    )
+    order = rows["policy"].unique(maintain_order=True).to_list()
+    policies = alt.Y("policy:N", sort=order, title=None)
+    shift = alt.YOffset("memory:N", sort=rows["memory"].unique(maintain_order=True).to_list())
+    color = alt.Color("memory:N", title="guest memory", sort=rows["memory"].unique(maintain_order=True).to_list())
+    title = f"change of elapsed time against {baseline}, %"
+    # Bounds and baselines are far away, the changes in question near zero: both must be readable.
+    scale = alt.Scale(type="symlog", constant=SYMLOG_CONSTANT_PERCENT)
+    axis = alt.Axis(values=list(TICKS_PERCENT), format="+d")
+    base = alt.Chart(rows)
+    points = base.mark_point(filled=True, size=30).encode(
+        x=alt.X("difference_percent:Q", title=title, scale=scale, axis=axis), y=policies, yOffset=shift, color=color
+    )
+    bars = base.mark_rule().encode(x="difference_low:Q", x2="difference_high:Q", y=policies, yOffset=shift, color=color)
+    zero = base.mark_rule(strokeDash=[3, 3], color="gray").encode(x=alt.datum(0.0))
+    panels = alt.layer(zero, bars, points).properties(width=330, height=260)
+    numbers = rows["panel"].unique(maintain_order=True).to_list()
+    return panels.facet(facet=alt.Facet("panel:N", title=None, sort=numbers), columns=2)
+
+
+def section(run: Path) -> tuple[str, alt.FacetChart]:
+    """Return what stands between the marks, and the picture."""
+    store = RunStore(run)
+    resolved = store.spec()
+    cells = price_run(LabelledRun(store), load_cost_model(resolved["costs"]))
+    order = [policy["name"] for policy in resolved["policies"]]
+    summary = summarize_cells(cells, resolved["baseline"], policies=order)
+    started = store.provenance()[-1]
+    lines = [
+        f"![Change of elapsed time per policy and guest]({PICTURE})",
+        "",
+        *table(summary),
+        *published(seed_comparison(cells)),
+        f"From `{started['command']}` with {resolved['replicates']} replicates, prices of `{resolved['costs']}`,",
+        f"engine `{started['code_fingerprint'][:12]}`. Written by `make result`; why it is what it is:",
+        "[limits](docs/explanation/limits.md).",
+        "",
+    ]
+    return "\n".join(lines), picture(summary, resolved["baseline"])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the picture and README.md."""
+    if len(arguments) != 1:
+        print("usage: python docs/show_result.py RUN", file=sys.stderr)
+        return 2
+    text, chart = section(Path(arguments[0]))
+    chart.save(str(ROOT / PICTURE))
+    readme = ROOT / "README.md"
+    content, found = MARKS.subn(lambda match: match[1] + text + match[2], readme.read_text(encoding="utf-8"))
+    if found != 1:
+        print("README.md: expected the marks result:begin and result:end once. Put them back.", file=sys.stderr)
+        return 1
+    readme.write_text(content, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
