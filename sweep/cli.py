@@ -17,6 +17,7 @@ VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("summarize", "Print per guest and workload how the policies compare."),
     ("diff", "Say whether two runs have the same results."),
     ("catalog", "List policies, knobs, workloads, guests, cost models and counters."),
+    ("validate", "Compare the engine with recordings of a real KVM."),
     ("trace", "Import, inspect and record traces of process operations."),
 )
 """Name and help of each verb; the module is sweep.commands.<name>, its typer application `app`."""

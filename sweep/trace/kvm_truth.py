@@ -5,8 +5,8 @@ rows are kept beside them, so that the reactions of an engine can be compared wi
 
 What the mapping decides:
 
-* A touch that is the access of the store in the next row is no event of its own: the store is the access. Where such a
-  store does not go through the direct map, the touch stays, marked `USER_VA`: it only says which address the store uses.
+* A touch that is the access of the store in the next row is no event of its own: the store is the access. Where such
+  a store does not go through the direct map, the touch stays, marked `USER_VA`: it only says where the store goes.
 * Rows of one `rep stos` become one STORE. A page clear whose tail the recorder did not list (it stops 128 stores after
   the death of a table) is given its full length, because the instruction always clears the whole page.
 * Accessed and dirty bits that KVM set in the guest's entry become CONTENT: the guest stored nothing.
@@ -20,9 +20,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from engine.events import EVENT, Events
+from engine.events import EVENT, EVENT_FORMAT_VERSION, Events
 from engine.vocabulary import Access, Event, Instruction
+from sweep.trace.errors import TraceError
 
 DIRECT_MAP_BASE: Final = 0xFFFF_8880_0000_0000
 USER_END: Final = 1 << 47
@@ -35,7 +38,7 @@ _COLUMNS: Final = (
     "seq", "t", "workload", "kind", "addr", "old", "new", "size", "level", "live", "by", "insn", "function", "access",
 )  # fmt: skip
 _KVM_COLUMNS: Final = ("reason", "created", "role")
-_INSN: Final = {i.name.lower(): int(i) for i in Instruction} | {"lock_btr": int(Instruction.LOCK_BTR)}
+_INSN: Final = {i.name.lower(): int(i) for i in Instruction}
 _TOUCH_ACCESS: Final = {
     "R": int(Access.READ),
     "W": int(Access.WRITE),
@@ -54,10 +57,7 @@ _KIND: Final = {
     "marker_start": int(Event.WINDOW),
     "marker_end": int(Event.WINDOW),
 }
-
-
-class RecordingError(ValueError):
-    """A file is no recording of the documented layout."""
+_MARKERS: Final = ("marker_start", "marker_end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def load_events(path: Path, *, include_boot: bool = True) -> KvmTruth:
     """Read the recording at `path`; without boot it starts at the first marker, whose content rows give the state.
 
     Raises:
-        RecordingError: a column is missing, or a row has a kind, an instruction class or an access that is not known.
+        TraceError: a column is missing, or a row has a kind, an instruction class or an access that is not known.
     """
     rows = _read(path)
     if not include_boot:
@@ -91,11 +91,22 @@ def load_events(path: Path, *, include_boot: bool = True) -> KvmTruth:
     return KvmTruth(events=events, row=row, kvm=kvm, markers=_markers(guest, row))
 
 
+def import_kvm_truth(recording: Path, output: Path) -> None:
+    """Store the guest's events of a recording as a layer-2 trace."""
+    truth = load_events(recording)
+    columns = {name: np.ascontiguousarray(truth.events[name]) for name in EVENT.names or ()}
+    about = {b"format": b"layer-2", b"version": str(EVENT_FORMAT_VERSION).encode(), b"source": recording.name.encode()}
+    table = pa.table(columns).replace_schema_metadata(about)
+    partial = output.with_name(output.name + ".partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(output)
+
+
 def _read(path: Path) -> pl.DataFrame:
     found = pl.read_parquet_schema(path)
     missing = [name for name in (*_COLUMNS, *_KVM_COLUMNS) if name not in found]
     if missing:
-        raise RecordingError(
+        raise TraceError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(found)}. See docs/how-to/record-kvm.md"
         )
     rows = pl.read_parquet(path, columns=[*_COLUMNS, *_KVM_COLUMNS])
@@ -113,7 +124,7 @@ def _check(path: Path, rows: pl.DataFrame, *, column: str, known: set[str]) -> N
     found = rows.group_by(column).agg(pl.col("seq").min()).sort("seq")
     for value, seq in found.rows():
         if value not in known:
-            raise RecordingError(f"{path}: row {seq}: {column} {value!r} is not one of {', '.join(sorted(known))}")
+            raise TraceError(f"{path}: row {seq}: {column} {value!r} is not one of {', '.join(sorted(known))}")
 
 
 def _guest_rows(rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,7 +175,9 @@ def _pair_touches_with_stores(guest: pl.DataFrame) -> pl.DataFrame:
     paired = pl.col("is_touch") & pl.col("writes") & pl.col("is_store").shift(-1) & same_place & same_page & emulated
     guest = guest.with_columns(paired=paired.fill_null(value=False), store_addr=next_addr)
     direct = pl.col("addr") - pl.lit(DIRECT_MAP_BASE, pl.UInt64) == pl.col("store_addr")
-    guest = guest.with_columns(announces=pl.col("paired") & ~direct, covered=pl.col("paired").shift(1, fill_value=False))
+    guest = guest.with_columns(
+        announces=pl.col("paired") & ~direct, covered=pl.col("paired").shift(1, fill_value=False)
+    )
     return guest.filter(~(pl.col("paired") & direct))
 
 
@@ -206,48 +219,68 @@ def _merge_rep(guest: pl.DataFrame) -> pl.DataFrame:
 
 
 def _to_events(guest: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64]]:
-    content = pl.col("is_store") & (
-        (pl.col("insn") == "kvm_ad") | ((pl.col("insn") == "kvm_other") & ~pl.col("covered"))
-    ).fill_null(value=False)
-    guest = guest.with_columns(is_content=content)
-    store = pl.col("is_store") & ~pl.col("is_content")
-    entry = pl.col("is_content") | (pl.col("kind") == "content")
-    moved = pl.col("kind").is_in(["cr3"])
-    names = guest.filter(pl.col("kind") == "marker_start")["workload"].cast(pl.String).to_list()
-    number = pl.col("workload").cast(pl.String).replace_strict(
-        {name: i for i, name in enumerate(names)}, return_dtype=pl.UInt64, default=0
+    bits = ((pl.col("insn") == "kvm_ad") | ((pl.col("insn") == "kvm_other") & ~pl.col("covered"))).fill_null(
+        value=False
     )
-    window = number * 2 + (pl.col("kind") == "marker_end").cast(pl.UInt64)
-    user = (pl.col("is_touch") & (pl.col("addr") < USER_END)).cast(pl.UInt8) * int(Access.USER)
-    touch = pl.col("access").cast(pl.String).replace_strict(_TOUCH_ACCESS, return_dtype=pl.UInt8, default=0)
-    marks = (store & pl.col("live").fill_null(value=False)).cast(pl.UInt8) * int(Access.LIVE) + (
-        (store & pl.col("user_va")) | pl.col("announces")
-    ).cast(pl.UInt8) * int(Access.USER_VA)
-    kind = pl.when(pl.col("is_content")).then(int(Event.CONTENT)).otherwise(
-        pl.col("kind").cast(pl.String).replace_strict(_KIND, return_dtype=pl.UInt8, default=0)
-    )
-    no_address = pl.col("kind").is_in(["cr3", "cr4", "marker_start", "marker_end"])
-    zero = pl.lit(0, pl.UInt64)
+    guest = guest.with_columns(is_content=pl.col("is_store") & bits)
+    guest = guest.with_columns(is_store=pl.col("is_store") & ~pl.col("is_content"))
+    kind = pl.when("is_content").then(int(Event.CONTENT)).otherwise(_number(pl.col("kind"), _KIND))
+    insn = _number(pl.col("insn"), _INSN, default=int(Instruction.OTHER))
+    store = pl.col("is_store")
     columns = guest.select(
         seq=pl.col("seq").cast(pl.Int64),
         t=pl.col("t"),
-        address=pl.when(no_address).then(zero).when(entry).then(pl.col("addr") // 8 * 8).otherwise(pl.col("addr")),
-        value=pl.when(pl.col("is_store") | entry).then(pl.col("new"))
-        .when(moved).then(pl.col("addr"))
-        .when(pl.col("kind") == "link").then(pl.col("level").cast(pl.UInt64))
-        .when(pl.col("kind").is_in(["marker_start", "marker_end"])).then(window)
-        .otherwise(zero),
+        address=_address(),
+        value=_value(guest),
         kind=kind.cast(pl.UInt8),
-        insn=pl.when(store).then(
-            pl.col("insn").cast(pl.String).replace_strict(_INSN, return_dtype=pl.UInt8, default=int(Instruction.OTHER))
-        ).otherwise(0).cast(pl.UInt8),
+        insn=pl.when(store).then(insn).otherwise(0).cast(pl.UInt8),
         width=pl.when(store).then(pl.col("size")).otherwise(0).cast(pl.UInt8),
-        access=pl.when(pl.col("is_touch")).then(touch + user)
-        .when(pl.col("kind") == "guest_fault").then(pl.col("fault_access"))
-        .otherwise(0).cast(pl.UInt8) + marks.cast(pl.UInt8),
+        access=_access(),
         count=pl.when(store).then(pl.col("count")).otherwise(0).cast(pl.UInt16),
-    )  # fmt: skip
+    )
     return _with_run_times(columns)
+
+
+def _number(column: pl.Expr, numbers: dict[str, int], *, default: int = 0) -> pl.Expr:
+    return column.cast(pl.String).replace_strict(numbers, return_dtype=pl.UInt8, default=default)
+
+
+def _address() -> pl.Expr:
+    entry = pl.col("is_content") | (pl.col("kind") == "content")
+    without = pl.col("kind").is_in(["cr3", "cr4", *_MARKERS])
+    whole_entry = pl.col("addr") // ENTRY_BYTES * ENTRY_BYTES
+    return pl.when(without).then(pl.lit(0, pl.UInt64)).when(entry).then(whole_entry).otherwise(pl.col("addr"))
+
+
+def _value(guest: pl.DataFrame) -> pl.Expr:
+    names = guest.filter(pl.col("kind") == "marker_start")["workload"].cast(pl.String).to_list()
+    ordinal = _number(pl.col("workload"), {name: i for i, name in enumerate(names)}).cast(pl.UInt64)
+    window = ordinal * 2 + (pl.col("kind") == "marker_end").cast(pl.UInt64)
+    return (
+        pl.when(pl.col("kind").is_in(["store", "content"]))
+        .then(pl.col("new"))
+        .when(pl.col("kind") == "cr3")
+        .then(pl.col("addr"))
+        .when(pl.col("kind") == "link")
+        .then(pl.col("level").cast(pl.UInt64))
+        .when(pl.col("kind").is_in(_MARKERS))
+        .then(window)
+        .otherwise(pl.lit(0, pl.UInt64))
+    )
+
+
+def _access() -> pl.Expr:
+    user = (pl.col("addr") < USER_END).cast(pl.UInt8) * int(Access.USER)
+    live = (pl.col("is_store") & pl.col("live").fill_null(value=False)).cast(pl.UInt8) * int(Access.LIVE)
+    elsewhere = (pl.col("is_store") & pl.col("user_va")) | pl.col("announces")
+    own = (
+        pl.when("is_touch")
+        .then(_number(pl.col("access"), _TOUCH_ACCESS) + user)
+        .when(pl.col("kind") == "guest_fault")
+        .then(pl.col("fault_access"))
+        .otherwise(0)
+    )
+    return own.cast(pl.UInt8) + live + elsewhere.cast(pl.UInt8) * int(Access.USER_VA)
 
 
 def _with_run_times(columns: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64]]:
@@ -267,7 +300,20 @@ def _with_run_times(columns: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64
 def _kvm_rows(rows: pl.DataFrame, row: npt.NDArray[np.int64]) -> pl.DataFrame:
     kvm = rows.filter(pl.col("kind").cast(pl.String).str.starts_with("kvm_"))
     following = np.searchsorted(row, kvm["seq"].to_numpy().astype(np.int64))
-    kept = ("seq", "workload", "kind", "addr", "old", "new", "size", "level", "insn", "function", "access", *_KVM_COLUMNS)
+    kept = (
+        "seq",
+        "workload",
+        "kind",
+        "addr",
+        "old",
+        "new",
+        "size",
+        "level",
+        "insn",
+        "function",
+        "access",
+        *_KVM_COLUMNS,
+    )
     return kvm.select(*kept).with_columns(event=pl.Series(following, dtype=pl.Int64))
 
 

@@ -1,0 +1,70 @@
+"""Puts both checks into one report: JSON for programs, text for a terminal."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+from sweep.validate.recording_set import RecordingSet
+from sweep.validate.rules import RuleReport, check_rules
+from sweep.validate.transfer import TransferReport, check_transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `sweep validate` found in one directory."""
+
+    rules: list[RuleReport] = field(default_factory=list)
+    transfer: TransferReport | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the documented JSON."""
+        return {
+            "rules": {report.file: report.to_json() for report in self.rules},
+            "transfer": self.transfer.to_json() if self.transfer else None,
+        }
+
+
+def validate(recordings: RecordingSet, *, workers: int, say: Callable[[str], None]) -> Report:
+    """Run both checks on a directory.
+
+    Raises:
+        TraceError: the directory or a file in it has another layout.
+    """
+    recordings.check()
+    say(f"rules: {', '.join(path.name for path in recordings.nested) or 'no nested recording'}")
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(check_rules, recordings, path) for path in recordings.nested]
+        rules = [task.result() for task in running]
+    say(f"transfer: {', '.join(path.name for path in recordings.direct) or 'no direct recording'}")
+    return Report(rules=rules, transfer=check_transfer(recordings, workers=workers))
+
+
+def text_lines(report: Report) -> Iterator[str]:
+    """Yield the report for a terminal."""
+    for rules in report.rules:
+        found = rules.to_json()
+        yield f"Rules, {rules.file}: recall {found['recall']:.4%}, precision {found['precision']:.4%}"
+        yield f"  {'kind':20}{'real':>9}{'missed':>8}{'ours':>9}{'extra':>8}"
+        for kind in rules.kinds:
+            yield f"  {kind['kind']:20}{kind['real']:9}{kind['missed']:8}{kind['ours']:9}{kind['extra']:8}"
+        yield f"  {'counter':20}{'real':>9}{'predicted':>11}{'error':>9}"
+        for name, counter in found["counters"].items():
+            yield f"  {name:20}{counter['real']:9}{counter['predicted']:11}{counter['error']:9.3%}"
+        if rules.first_divergence:
+            yield "  first divergence: " + rules.first_divergence.splitlines()[0]
+        yield ""
+    if report.transfer is None:
+        yield "Transfer: no direct recording with counters of the same workloads"
+        return
+    found = report.transfer.to_json()
+    yield (
+        f"Transfer: median error {found['median_error']:.2%}, p95 {found['p95_error']:.2%}, "
+        f"{found['ranked_same']:.1%} of {found['ranked_pairs']} policy pairs in the real order"
+    )
+    yield f"  {'counter':20}{'rows':>6}{'exact':>7}{'median':>9}{'p95':>9}{'worst':>9}"
+    for name, counter in found["per_counter"].items():
+        if counter["rows"]:
+            figures = "".join(f"{counter[key]:9.2%}" for key in ("median_error", "p95_error", "worst_error"))
+            yield f"  {name:20}{counter['rows']:6}{counter['exact']:7}{figures}  {counter['worst']}"
