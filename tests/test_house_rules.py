@@ -34,7 +34,7 @@ THIRD_PARTIES: Final = MappingProxyType(
     {
         "engine": {"numba", "numpy"},
         "results": {"numpy", "polars", "pyarrow", "scipy"},
-        "sweep": {"numpy", "polars", "pyarrow", "ray", "rich", "ruamel", "typer", "zstandard"},
+        "sweep": {"altair", "numpy", "polars", "pyarrow", "ray", "rich", "ruamel", "typer", "vl_convert", "zstandard"},
     },
 )
 OURS: Final = MappingProxyType(
