@@ -15,6 +15,7 @@ from results.rows import Cell, Trace, cells_table, failures_table, windows_table
 from results.store import RunStore
 from sweep.backends.contract import Backend
 from sweep.exit_codes import SweepError
+from sweep.interrupts import StopRequest
 from sweep.plan import PlannedBatch
 from sweep.progress import Progress
 from sweep.spec import guest_label
@@ -67,7 +68,7 @@ def run_batches(
     progress: Progress,
     shares: Sequence[float],
 ) -> Tally:
-    """Run `batches` and commit each as it comes back; Ctrl-C ends it early and marks the tally.
+    """Run `batches` and commit each as it comes back; Ctrl-C ends it between two of them and marks the tally.
 
     `shares[i]` is the part of the whole work that batch i is thought to be.
     """
@@ -77,22 +78,36 @@ def run_batches(
         Task(index=index, planned=planned, simulate=simulate, fingerprint=fingerprint)
         for index, planned in enumerate(batches)
     )
-    try:
+    with StopRequest() as stop:
         for task in islice(tasks, backend.window):
             backend.submit(task)
         for outcome in backend.as_completed():
-            if outcome.failure is not None and outcome.failure.died and outcome.task.attempt < ATTEMPTS:
-                progress.note(f"{_place(outcome.task.planned)}: {outcome.failure.message} Trying it once more.")
-                backend.submit(replace(outcome.task, attempt=outcome.task.attempt + 1))
-                continue
-            for task in islice(tasks, 1):
-                backend.submit(task)
-            _keep(outcome, store=store, tally=tally, progress=progress)
-            progress.advance(len(outcome.task.planned.policies), shares[outcome.task.index])
-    except KeyboardInterrupt:
-        tally.interrupted = True
+            if outcome is None:
+                progress.advance(0, 0.0)
+                if stop.requested:
+                    # Nothing more is waiting to be kept; what still runs is given up.
+                    tally.interrupted = True
+                    break
+            elif _deserves_another(outcome):
+                progress.note(f"{_place(outcome.task.planned)}: {outcome.task.attempt}. attempt: {_reason(outcome)}")
+                if not stop.requested:
+                    backend.submit(replace(outcome.task, attempt=outcome.task.attempt + 1))
+            else:
+                for task in islice(tasks, 0 if stop.requested else 1):
+                    backend.submit(task)
+                _keep(outcome, store=store, tally=tally, progress=progress)
+                progress.advance(len(outcome.task.planned.policies), shares[outcome.task.index])
+        tally.interrupted |= stop.requested
     tally.wall_seconds = time.perf_counter() - started
     return tally
+
+
+def _deserves_another(outcome: Outcome) -> bool:
+    return outcome.failure is not None and outcome.failure.died and outcome.task.attempt < ATTEMPTS
+
+
+def _reason(outcome: Outcome) -> str:
+    return outcome.failure.message if outcome.failure is not None else ""
 
 
 def batch_id(planned: PlannedBatch) -> str:

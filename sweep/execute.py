@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sweep.backends.choose import BackendName, open_backend
-from sweep.cell import engine_fingerprint
 from sweep.closing import closing_lines, timing_lines
 from sweep.commands.common import RUNS, load_cost_model, results_errors
 from sweep.driver import Tally, locked, run_batches
@@ -33,6 +32,8 @@ class Execution:
     reason: str
     workers: int | None
     simulate: Simulate
+    fingerprint: str
+    """Hash of all code and data that `simulate` stands on; part of every cell's identity."""
     command: str
     """The command that goes on with this sweep, as the user would type it."""
 
@@ -49,7 +50,7 @@ def execute(execution: Execution) -> ExitCode:
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with locked(folder), results_errors():
         store = RunStore(folder)
-        plan = plan_sweep(spec, engine_fingerprint())
+        plan = plan_sweep(spec, execution.fingerprint)
         finished = store.finished_cells() if (folder / "spec.json").exists() else set()
         left = remaining(plan, finished)
         tally: Tally | None = None

@@ -72,7 +72,8 @@ def run_task(task: Task) -> Outcome:
         window_ns=planned.window_ns,
     )
     try:
-        _check_engine(task.fingerprint)
+        if task.simulate is simulate_batch:
+            _check_engine(task.fingerprint)
         counts = task.simulate(batch)
     except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
         failure = Failure(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())

@@ -2,6 +2,7 @@
 
 * A backend may run at most `window` tasks that were submitted and have not come back; the caller keeps to it.
 * It must give exactly one outcome for each task; a process that dies is an outcome, not an exception.
+* It gives None at least once a second while nothing comes back, so that the caller can look around.
 * It must not retry, write results or know what a task means.
 * After `close` none of its processes is left.
 """
@@ -32,7 +33,7 @@ class Backend(Protocol):
         """Take a task."""
         ...
 
-    def as_completed(self) -> Iterator[Outcome]:
+    def as_completed(self) -> Iterator[Outcome | None]:
         """Yield outcomes until none is outstanding; more tasks may be submitted between two of them."""
         ...
 

@@ -14,6 +14,8 @@ from typing import Final
 from sweep.backends.contract import Work
 from sweep.worker import Outcome, Task, died
 
+_TICK_SECONDS: Final = 0.25
+"""How long a wait may keep Ctrl-C from being seen."""
 _END_SECONDS: Final = 5.0
 """How long a process may take to end after SIGKILL before it is left to the operating system (assumption)."""
 
@@ -43,10 +45,13 @@ class LocalBackend:
         self._waiting.append(task)
         self._hand_out()
 
-    def as_completed(self) -> Iterator[Outcome]:
-        """Yield outcomes as they come."""
+    def as_completed(self) -> Iterator[Outcome | None]:
+        """Yield outcomes as they come, and None from time to time."""
         while busy := {worker.connection: worker for worker in self._crew if worker.task is not None}:
-            for ready in wait(list(busy)):
+            found = wait(list(busy), timeout=_TICK_SECONDS)
+            if not found:
+                yield None
+            for ready in found:
                 assert isinstance(ready, Connection)
                 outcome = self._receive(busy[ready])
                 self._hand_out()
@@ -94,12 +99,12 @@ class LocalBackend:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-        # Ctrl-C reaches the whole process group; a worker inherits that it is to ignore it, from its first moment.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C reaches the whole process group; a worker inherits from its first moment that it is blocked.
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
         finally:
-            signal.signal(signal.SIGINT, previous)
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         theirs.close()
         worker = _Worker(process=process, connection=ours)
         self._crew.append(worker)

@@ -8,6 +8,7 @@ others as well.
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,10 +18,12 @@ from typing import Any, Final
 from sweep.backends.contract import BackendError, Work
 from sweep.worker import Outcome, Task, died
 
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.25
 """How long a wait in Ray may keep Ctrl-C from being seen."""
-_CONNECT_SECONDS: Final = 60
-"""How long a cluster may take to answer (assumption)."""
+_CONNECT_SECONDS: Final = 10
+"""How long a cluster may take to open a connection (assumption)."""
+_RESULT_SECONDS: Final = 60
+"""How long a finished task's counts may take to come here (assumption)."""
 _WINDOW_PER_WORKER: Final = 2
 _TASK_BYTES: Final = 2 << 30
 """Memory that Ray reserves for a batch (assumption): no more of them start on a node than fit."""
@@ -55,14 +58,16 @@ class RayBackend:
         """Send a task to the cluster."""
         self._running[self._remote.remote(task)] = task
 
-    def as_completed(self) -> Iterator[Outcome]:
-        """Yield outcomes as they come."""
+    def as_completed(self) -> Iterator[Outcome | None]:
+        """Yield outcomes as they come, and None from time to time."""
         while self._running:
             done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_POLL_SECONDS)
+            if not done:
+                yield None
             for reference in done:
                 task = self._running.pop(reference)
                 try:
-                    outcome: Outcome = self._ray.get(reference, timeout=_CONNECT_SECONDS)
+                    outcome: Outcome = self._ray.get(reference, timeout=_RESULT_SECONDS)
                 except self._ray.exceptions.RayError as error:
                     outcome = died(task, f"{type(error).__name__}: {str(error).splitlines()[0]}")
                 yield outcome
@@ -85,6 +90,7 @@ class RayBackend:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if address:
+            _check_reachable(address)
             import ray
 
             ray.init(address=address, **quiet)
@@ -111,3 +117,15 @@ class RayBackend:
     def _memory_share(self) -> int:
         memory = float(self._ray.cluster_resources().get("memory", _TASK_BYTES))
         return int(memory / self.workers / 2)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise BackendError if nobody listens at `address`; Ray itself would try for minutes and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        text = f"backend ray: nobody answers at RAY_ADDRESS={address} ({error.strerror or error})"
+        raise BackendError(f"{text}\n  start the cluster, unset RAY_ADDRESS, or run with --backend local") from error

@@ -34,6 +34,7 @@ def run(
     out: OutOption = None,
 ) -> None:
     """Run a sweep, or go on with one: finished cells are not repeated."""
+    from sweep.cell import engine_fingerprint
     from sweep.execute import Execution, execute
     from sweep.worker import simulate_batch
 
@@ -48,6 +49,7 @@ def run(
         reason=reason,
         workers=workers,
         simulate=simulate_batch,
+        fingerprint=engine_fingerprint(),
         command=command if out is None else f"{command} --out {out}",
     )
     code = execute(execution)

@@ -1,0 +1,60 @@
+"""Starts sweeps with a fake engine: inside a test, or as a program of its own that a test can interrupt."""
+
+import sys
+from pathlib import Path
+
+from sweep.backends.choose import BackendName
+from sweep.execute import Execution, execute
+from sweep.exit_codes import ExitCode
+from sweep.spec import SweepSpec
+from sweep.spec_read import load_spec
+from sweep.worker import Simulate
+from tests.sweep import fakes
+
+SPEC = """
+name: small
+workloads: [{{name: kernbench, marker: "{marker}"}}]
+policies: [kvm-3.0, kvm-3.3, xiao-v1, tdp]
+guests: {{vcpus: [1, 2]}}
+replicates: 2
+baseline: kvm-3.0
+costs: {costs}
+"""
+
+
+def write_spec(folder: Path) -> Path:
+    """Write a small specification and return its path."""
+    path = folder / "small.yaml"
+    costs = Path(__file__).resolve().parent / "costs.yaml"
+    path.write_text(SPEC.format(marker=folder / "marker", costs=costs), encoding="utf-8")
+    return path
+
+
+def read(path: Path, *overrides: str) -> SweepSpec:
+    """Return the small sweep with overrides."""
+    return load_spec(path, overrides, workloads=fakes.WORKLOADS)
+
+
+def start(
+    path: Path,
+    *overrides: str,
+    simulate: Simulate = fakes.simulate,
+    backend: BackendName = BackendName.LOCAL,
+    out: str = "run",
+) -> ExitCode:
+    """Run the small sweep into a folder beside it and return the exit code."""
+    execution = Execution(
+        spec=read(path, *overrides),
+        folder=path.parent / out,
+        backend=backend,
+        reason="a test",
+        workers=2,
+        simulate=simulate,
+        fingerprint="a fake engine",
+        command=f"sweep run {path}",
+    )
+    return execute(execution)
+
+
+if __name__ == "__main__":
+    sys.exit(start(Path(sys.argv[1]), simulate=getattr(fakes, sys.argv[2])))

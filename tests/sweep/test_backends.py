@@ -1,0 +1,63 @@
+"""Backends: the same tasks give the same bytes, and nothing is left behind."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from results.store import RunStore
+from sweep.backends.choose import BackendName
+from sweep.backends.contract import BackendError
+from sweep.exit_codes import ExitCode
+from tests.sweep import fakes
+from tests.sweep.starting import start, write_spec
+
+
+def tables(run: Path) -> dict[str, bytes]:
+    """Return the tables of a run, byte by byte."""
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob("*/*.parquet"))}
+
+
+def ray_folders() -> set[str]:
+    """Return the temporary folders of Ray backends that are there now."""
+    return {path.name for path in Path("/tmp").glob("sweep-ray-*")}
+
+
+@pytest.mark.slow
+def test_ray_and_local_give_the_same_bytes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A sweep with a worker that dies ends in the same files on both backends; Ray leaves no folder and no noise."""
+    spec = write_spec(tmp_path)
+    before, environment = ray_folders(), dict(os.environ)
+    assert start(spec, simulate=fakes.simulate, out="local") is ExitCode.OK
+    local_out = capfd.readouterr().out
+
+    code = start(spec, simulate=fakes.die_once, backend=BackendName.RAY, out="ray")
+
+    captured = capfd.readouterr()
+    assert code is ExitCode.OK
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
+    assert len(RunStore(tmp_path / "ray").finished_cells()) == 16
+    assert captured.out.replace(f"{tmp_path}/ray", f"{tmp_path}/local") == local_out
+    assert "backend ray with 2 workers" in captured.err
+    assert ray_folders() == before
+    assert dict(os.environ) == environment
+
+
+def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With RAY_ADDRESS pointing nowhere the run ends with an error that says what to do, and nothing runs locally."""
+    spec = write_spec(tmp_path)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+
+    with pytest.raises(BackendError) as caught:
+        start(spec, backend=BackendName.RAY)
+
+    assert str(caught.value) == (
+        f"backend ray: nobody answers at RAY_ADDRESS={address} (Connection refused)\n"
+        "  start the cluster, unset RAY_ADDRESS, or run with --backend local"
+    )
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert RunStore(tmp_path / "run").finished_cells() == set()

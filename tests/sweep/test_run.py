@@ -1,0 +1,281 @@
+"""Running, going on, and what is left when something breaks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from results.diff import diff_runs
+from results.store import RunStore
+from sweep import execute as execute_module
+from sweep.backends.choose import BackendName, choose_backend
+from sweep.driver import locked
+from sweep.exit_codes import ExitCode, SweepError
+from sweep.plan import plan_sweep
+from sweep.timings import read_timings
+from sweep.view import LabelledRun
+from sweep.worker import Task, run_task, simulate_batch
+from tests.sweep import fakes
+from tests.sweep.starting import read, start, write_spec
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CELLS = 16
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    """Write the small specification."""
+    return write_spec(tmp_path)
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand for a backend that must not be opened."""
+    raise AssertionError("a backend was opened")
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """Return the tables of a run, byte by byte."""
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob("*/*.parquet"))}
+
+
+def test_a_run_ends_with_its_summary(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run finishes all cells, prints the table, the published comparison and the lines that read the Parquet."""
+    code = start(spec)
+
+    out, err = capsys.readouterr()
+    store = RunStore(spec.parent / "run")
+    assert code is ExitCode.OK
+    assert len(store.finished_cells()) == CELLS
+    assert "kernbench on 1cpu-1g (1 vCPU, 1024 MiB)" in out
+    assert "kvm-3.0 -> xiao-v1, kernbench: predicted beside published" in out
+    assert f'pl.read_parquet("{store.path}/cells/*.parquet")' in out
+    assert f"FROM '{store.path}/cells/*.parquet'" in out
+    assert "backend local with 2 workers (a test)" in err
+    assert "16 cells in 4 batches to do, 0 are there" in err
+
+
+def test_the_lines_shown_do_read_the_tables(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The polars line and the DuckDB line that a run prints work as they are, and agree."""
+    import duckdb
+
+    start(spec)
+    out = capsys.readouterr().out
+    polars_line = next(line for line in out.splitlines() if line.startswith("  polars")).removeprefix("  polars   ")
+    duckdb_line = next(line for line in out.splitlines() if line.startswith("  duckdb")).removeprefix("  duckdb   ")
+
+    from_polars = dict(eval(polars_line, {"pl": pl}).iter_rows())
+    from_duckdb = dict(duckdb.sql(duckdb_line).fetchall())
+
+    assert from_polars == from_duckdb
+    assert set(from_polars) == {"kvm-3.0", "kvm-3.3", "xiao-v1", "tdp"}
+
+
+def test_a_second_run_simulates_nothing(
+    spec: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same command again opens no backend, changes no file, says so, and prints the same summary."""
+    start(spec)
+    first = capsys.readouterr().out
+    before = {path: path.read_bytes() for path in (spec.parent / "run").rglob("*") if path.is_file()}
+    monkeypatch.setattr(execute_module, "open_backend", refuse)
+
+    code = start(spec)
+
+    out, err = capsys.readouterr()
+    assert code is ExitCode.OK
+    assert err == "nothing to do: 16 cells are already there\n"
+    assert out == first
+    assert before == {path: path.read_bytes() for path in (spec.parent / "run").rglob("*") if path.is_file()}
+
+
+def test_a_grown_grid_computes_only_what_is_new(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With one more replicate only its cells are simulated, and the tables are those of a run from nothing."""
+    start(spec)
+    capsys.readouterr()
+
+    start(spec, "replicates=3")
+    start(spec, "replicates=3", out="fresh")
+
+    err = capsys.readouterr().err
+    assert "8 cells in 2 batches to do, 16 are there" in err
+    assert diff_runs(spec.parent / "run", spec.parent / "fresh").identical
+
+
+def test_a_renamed_policy_keeps_its_cells(
+    spec: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new name needs no simulation, and the summary shows the new name only."""
+    start(spec)
+    capsys.readouterr()
+    monkeypatch.setattr(execute_module, "open_backend", refuse)
+
+    code = start(spec, "policies.xiao-v1.name=patched")
+
+    out = capsys.readouterr().out
+    table = out[: out.index("tables:")]
+    assert code is ExitCode.OK
+    assert "patched" in table
+    assert "\nxiao-v1" not in table
+
+
+def test_two_names_for_one_answer_are_two_rows(spec: Path) -> None:
+    """A swept knob that hits the base's own value is simulated once, and has its rows under both names."""
+    start(spec, "policies=[kvm-3.0, kvm-3.3, {base: kvm-3.3, flood_threshold: [2, 3]}]")
+
+    store = RunStore(spec.parent / "run")
+    seen = LabelledRun(store).scan_cells().collect()
+    windows = LabelledRun(store).scan_windows().collect()
+    assert len(store.finished_cells()) == 3 * 4
+    assert seen.height == seen["cell_id"].n_unique() == 4 * 4
+    assert windows.height == 4 * 4 * fakes.WINDOWS
+    own = seen.filter(policy="kvm-3.3").drop("policy", "cell_id").sort("seed")
+    twin = seen.filter(policy="kvm-3.3 flood_threshold=3").drop("policy", "cell_id").sort("seed")
+    assert own.equals(twin)
+
+
+def test_a_batch_that_raises_does_not_stop_the_sweep(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other batches finish, the failed cells are rows with the error, the code is 1, and the next start cures it."""
+    code = start(spec, simulate=fakes.fail_on_two_vcpus)
+
+    store = RunStore(spec.parent / "run")
+    failures = store.failures().collect()
+    err = capsys.readouterr().err
+    assert code is ExitCode.CELLS_FAILED
+    assert len(store.finished_cells()) == failures.height == CELLS // 2
+    assert set(failures["error"]) == {"ValueError"}
+    assert set(failures["message"]) == {"two vCPUs are too many"}
+    assert "fail_on_two_vcpus" in failures["traceback"][0]
+    assert "failed: kernbench, 2cpu-1g, replicate 0: ValueError: two vCPUs are too many" in err
+    assert start(spec) is ExitCode.OK
+    assert store.failures().collect().is_empty()
+    assert len(store.finished_cells()) == CELLS
+
+
+def test_a_dead_worker_costs_one_more_attempt(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker process that is killed once gives the same results as one that is not."""
+    code = start(spec, simulate=fakes.die_once)
+    start(spec, out="calm")
+
+    assert code is ExitCode.OK
+    assert "signal SIGKILL" in capsys.readouterr().err
+    assert files(spec.parent / "run") == files(spec.parent / "calm")
+
+
+def test_a_worker_that_always_dies_is_a_failure(spec: Path) -> None:
+    """A batch whose process dies twice is a failure; the others finish."""
+    code = start(spec, simulate=fakes.die_on_two_vcpus)
+
+    store = RunStore(spec.parent / "run")
+    failures = store.failures().collect()
+    assert code is ExitCode.CELLS_FAILED
+    assert len(store.finished_cells()) == failures.height == CELLS // 2
+    assert set(failures["error"]) == {"WorkerDied"}
+
+
+def test_timings_and_provenance_are_beside_the_tables(spec: Path) -> None:
+    """Each batch has its seconds in the timings, and the provenance says who ran what and how long it took."""
+    start(spec)
+
+    run = spec.parent / "run"
+    timings = list(read_timings(run))
+    record = json.loads((run / "provenance.json").read_text(encoding="utf-8"))[-1]
+    assert sorted((t.guest["vcpus"], t.replicate, t.lanes) for t in timings) == [
+        (1, 0, 4),
+        (1, 1, 4),
+        (2, 0, 4),
+        (2, 1, 4),
+    ]
+    assert all(t.engine_seconds == 0.07 and t.part_bytes > 0 and t.seconds > 0 for t in timings)
+    assert record["tally"]["cells_done"] == CELLS
+    assert record["tally"]["engine_seconds"] == pytest.approx(4 * 0.07)
+    assert record["backend"] == "local"
+
+
+def test_one_driver_at_a_time(spec: Path) -> None:
+    """While one process writes to a run, another one is refused and told why."""
+    with locked(spec.parent / "run"), pytest.raises(SweepError, match="another `sweep run` is writing here"):
+        start(spec)
+
+
+def test_wrong_prices_are_found_before_the_run(spec: Path) -> None:
+    """A cost model with an unknown counter is an error with its line, and nothing is started."""
+    text = (ROOT / "tests" / "sweep" / "costs.yaml").read_text(encoding="utf-8")
+    (spec.parent / "wrong.yaml").write_text(text.replace("  exits:", "  exit:"), encoding="utf-8")
+
+    with pytest.raises(SweepError, match=r"wrong\.yaml:7:3: shadow\.exit: unknown counter"):
+        start(spec, "costs=wrong.yaml")
+
+    assert not (spec.parent / "run").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on(spec: Path, how: signal.Signals) -> None:
+    """Ctrl-C keeps what is finished, says how to go on, ends all workers with code 130; the next start finishes."""
+    command = [sys.executable, "-m", "tests.sweep.starting", str(spec), "wait_after_the_first"]
+    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    workers = wait_for_markers(spec.parent, count=2)
+
+    driver.send_signal(how)
+    _, err = driver.communicate(timeout=60)
+
+    store = RunStore(spec.parent / "run")
+    assert driver.returncode == ExitCode.INTERRUPTED
+    assert f"interrupted: 8 new cells are kept. To go on: sweep run {spec}" in err
+    assert not any(is_running(pid) for pid in workers)
+    assert len(store.finished_cells()) == CELLS // 2
+    assert start(spec) is ExitCode.OK
+    assert len(store.finished_cells()) == CELLS
+
+
+def wait_for_markers(folder: Path, count: int) -> list[int]:
+    """Return the pids of the workers that hang, once there are enough."""
+    for _ in range(1200):
+        found = [int(path.suffix[1:]) for path in folder.glob("marker.*")]
+        if len(found) >= count:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the workers never came")
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is ray exactly if RAY_ADDRESS is set, and gives the reason; a named backend is taken as it is."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    without = choose_backend(BackendName.AUTO)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with_address = choose_backend(BackendName.AUTO)
+
+    assert without == (BackendName.LOCAL, "auto: RAY_ADDRESS is not set")
+    assert with_address == (BackendName.RAY, "auto: RAY_ADDRESS is set")
+    assert choose_backend(BackendName.LOCAL) == (BackendName.LOCAL, "--backend local")
+
+
+def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
+    """A worker whose engine is not the one that was planned with gives a failure that says so, and no counts."""
+    plan = plan_sweep(read(spec), "another engine")
+    task = Task(index=0, planned=plan.batches[0], simulate=simulate_batch, fingerprint="another engine")
+
+    outcome = run_task(task)
+
+    assert outcome.counts is None
+    assert outcome.failure is not None
+    assert outcome.failure.error == "EngineMismatchError"
+    assert "the sweep was planned with another engine" in outcome.failure.message
