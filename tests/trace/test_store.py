@@ -167,3 +167,15 @@ def test_damaged_row_group_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TraceError, match=r"t\.parquet: row group 0 is damaged"):
         read_operations(path)
+
+
+def test_documented_columns_are_the_columns(project: Path) -> None:
+    """The page on trace files names each column with type, unit and meaning, the keys, and the current version."""
+    page = (project / "docs" / "reference" / "trace-format.md").read_text(encoding="utf-8")
+
+    for field in SCHEMA:
+        kind = "string, dictionary" if pa.types.is_dictionary(field.type) else str(field.type)
+        unit, meaning = (field.metadata[key].decode() for key in (b"unit", b"description"))
+        assert f"| `{field.name}` | {kind} | {unit} | {meaning} |\n" in page
+    assert all(f"| `{key}` |" in page for key in TABLE_KEYS)
+    assert f"\n| {OPERATION_FORMAT_VERSION} | " in page.split("| version |")[1].split("\n\n")[0]
