@@ -16,8 +16,8 @@ An event is 24 bytes. `address` and `value` mean what the kind says; the others 
 | WINDOW | 0 | index of the window that starts here | counters up to here belong to the window before |
 
 A STORE is itself the access to the page: through the guest's direct map, or, with the access flag USER_VA, through the
-virtual address of the vCPU's last write TOUCH if that one maps the stored page. A TOUCH with USER_VA only announces that
-address and is no access.
+virtual address of the vCPU's last write TOUCH if that one maps the stored page. A TOUCH with USER_VA only announces
+that address and is no access.
 
 A STORE with `count` > 1 covers `count` consecutive operands of `width` bytes from `address` on, each storing `value`
 (page clears): one instruction if `insn` is a `REP_*` class, `count` instructions otherwise.

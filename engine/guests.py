@@ -24,5 +24,5 @@ class Guest:
 
     @property
     def pool_pages(self) -> int:
-        """Shadow pages that KVM allows: max(64, 2 % of the guest's pages) (KVM_PERMILLE_MMU_PAGES, Linux 3.0 and 6.1)."""
+        """Shadow pages that KVM allows: max(64, 2 % of guest pages) (KVM_PERMILLE_MMU_PAGES, Linux 3.0 and 6.1)."""
         return max(64, self.pages * 20 // 1000)

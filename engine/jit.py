@@ -5,6 +5,7 @@ loads the old machine code and gives a wrong answer. The directory is therefore 
 may hold a kernel. Import `kernel` from here, never `numba.njit`, so that the directory is set before it is used.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -36,9 +37,12 @@ def source_digest() -> str:
 
 def cache_directory() -> Path:
     """Return the directory for compiled kernels of these sources; create it if it is not there."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     private_name = f"shadowsweep-{os.getuid()}"
-    for base in (Path(home) / "shadowsweep", Path(tempfile.gettempdir()) / private_name):
+    bases = [Path(tempfile.gettempdir()) / private_name]
+    # A container may know no home for its user.
+    with contextlib.suppress(RuntimeError):
+        bases.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shadowsweep")
+    for base in bases:
         path = base / "kernels" / source_digest()
         if _made_private(base) and _made_private(path):
             return path

@@ -22,10 +22,16 @@ class Knobs:
     """Everything in which two policies can differ. Defaults are KVM of Linux 6.1."""
 
     shadow: bool = _knob(True, "the guest's tables are shadowed at all (no: nested paging in hardware)")
-    oracle: bool = _knob(False, "knows which pages are linked as tables: emulates stores to live ones, zaps dead ones at once")
+    oracle: bool = _knob(
+        False, "knows which pages are linked as tables: emulates stores to live ones, zaps dead ones at once"
+    )
     unsync: bool = _knob(True, "level-1 shadow pages may go out of sync")
-    flood_threshold: int = _knob(3, "stores to one shadow page without a use that zap it; 0 never", minimum=0, maximum=255)
-    flood_scope: str = _knob("page", "who counts: each shadow page, each vCPU (2011), or the written spte", choices=FLOOD_SCOPES)
+    flood_threshold: int = _knob(
+        3, "stores to one shadow page without a use that zap it; 0 never", minimum=0, maximum=255
+    )
+    flood_scope: str = _knob(
+        "page", "who counts: each shadow page, each vCPU (2011), or the written spte", choices=FLOOD_SCOPES
+    )
     flood_level1: bool = _knob(False, "level-1 shadow pages can flood as well")
     flood_clear_on_walk: bool = _knob(True, "a fault that walks through a shadow page clears its count")
     flood_reset_on_fault: bool = _knob(False, "an injected or a fixed fault clears the vCPU's count")
@@ -39,19 +45,27 @@ class Knobs:
     prefetch_stops_at_gap: bool = _knob(True, "prefetch ends at the first entry that is absent or was not accessed")
     prefetch_may_unsync: bool = _knob(False, "a speculative spte may put the page that it maps out of sync")
     sync_zaps_empty: bool = _knob(False, "synchronisation zaps a shadow page that has no present spte left")
-    upper_create_zaps_unsync: bool = _knob(True, "a new upper-level shadow page zaps out-of-sync ones of its gfn (no: syncs them)")
-    write_tracked_shortcut: bool = _knob(True, "a write fault on an upper-level table is emulated without building sptes")
+    upper_create_zaps_unsync: bool = _knob(
+        True, "a new upper-level shadow page zaps out-of-sync ones of its gfn (no: syncs them)"
+    )
+    write_tracked_shortcut: bool = _knob(
+        True, "a write fault on an upper-level table is emulated without building sptes"
+    )
     cached_roots: int = _knob(3, "previous roots kept beside the current one", minimum=0, maximum=3)
     recycle_skips_roots: bool = _knob(True, "the pool never reclaims a root in use")
     recycle_in_pte_write: bool = _knob(False, "every trapped store checks the pool")
     large_drop_on_protect: bool = _knob(False, "write protection drops writable large sptes (no: makes them read-only)")
     host_large_pages: bool = _knob(True, "the host backs guest memory with 2 MiB pages")
     invlpg: str = _knob("kvm_6_1", "how INVLPG is served", choices=INVLPG_ERAS)
-    desc_topup_in_pte_write: bool = _knob(True, "a trapped store fills the pte_list_desc cache first, and skips prefetch if it is empty")
+    desc_topup_in_pte_write: bool = _knob(
+        True, "a trapped store fills the pte_list_desc cache first, and skips prefetch if it is empty"
+    )
     desc_minimum: int = _knob(14, "pte_list_desc objects below which the cache is filled to 40", minimum=1, maximum=40)
     desc_entries: int = _knob(14, "sptes that one pte_list_desc holds", minimum=1, maximum=64)
     hash: str = _knob("hash_64_12_bits", "hash of the shadow page table", choices=HASHES)
-    pool_pages: int = _knob(0, "shadow pages of the pool; 0: max(64, 2 % of the guest's pages)", minimum=0, maximum=1 << 22)
+    pool_pages: int = _knob(
+        0, "shadow pages of the pool; 0: max(64, 2 % of the guest's pages)", minimum=0, maximum=1 << 22
+    )
 
 
 KNOBS: Final[dict[str, Any]] = {f.name: f for f in fields(Knobs)}
@@ -95,5 +109,5 @@ def check_knob(knob: str, value: object) -> None:
     if choices is not None and value not in choices:
         raise KnobError(f"knob '{knob}': {value!r} is not one of {', '.join(choices)}")
     low, high = info.metadata.get("minimum"), info.metadata.get("maximum")
-    if low is not None and not low <= value <= high:  # type: ignore[operator]
+    if low is not None and not low <= value <= high:
         raise KnobError(f"knob '{knob}': {value} is outside {low} to {high}")
