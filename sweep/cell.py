@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.policies.contract import Knobs
-from sweep.coordinate import Coordinate, canonical
+from sweep.coordinate import Coordinate, answering, canonical
 
 _ENGINE: Final = Path(__file__).resolve().parent.parent / "engine"
 _DIGEST_BYTES: Final = 16
@@ -56,7 +56,7 @@ def cell_ids(
     batch = {
         "engine": fingerprint,
         "guest": asdict(coordinate.guest),
-        "parameters": coordinate.workload.parameters,
+        "parameters": answering(coordinate.workload.parameters),
         "seed": seed,
         "window_ns": window_ns,
         "workload": coordinate.workload.name,

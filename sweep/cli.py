@@ -12,13 +12,13 @@ from typer.core import TyperCommand, TyperGroup
 from sweep.exit_codes import ExitCode, SweepError
 
 VERBS: Final[tuple[tuple[str, str], ...]] = (
-    ("run", "Run a sweep, or go on with one: finished cells are not repeated."),
-    ("plan", "Show cells, batches and estimated cost of a sweep; start nothing."),
+    ("run", "Run a sweep, or go on with one that was stopped."),
+    ("plan", "Show cells, batches and cost of a sweep; start nothing."),
     ("summarize", "Print per guest and workload how the policies compare."),
     ("diff", "Say whether two runs have the same results."),
-    ("catalog", "List policies, knobs, workloads, guests, cost models and counters."),
+    ("catalog", "List everything that a sweep can name."),
     ("validate", "Compare the engine with recordings of a real KVM."),
-    ("trace", "Import, inspect and record traces of process operations."),
+    ("trace", "Record, import and inspect traces of processes."),
 )
 """Name and help of each verb; the module is sweep.commands.<name>, its typer application `app`."""
 

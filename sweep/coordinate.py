@@ -1,11 +1,24 @@
 """What the policies of a batch have in common: workload, guest and replicate, in one canonical spelling."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.guests import Guest
 from sweep.spec import WorkloadCase
+
+
+def answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as they affect answers: of a recorded trace not its path, but the bytes in the file."""
+    path = parameters.get("path")
+    if not isinstance(path, str) or not path:
+        return dict(parameters)
+    with Path(path).open("rb") as stream:
+        content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return {**parameters, "path": f"content {content}"}
 
 
 def canonical(value: Any) -> bytes:
@@ -26,7 +39,7 @@ class Coordinate:
         return canonical(
             {
                 "guest": asdict(self.guest),
-                "parameters": self.workload.parameters,
+                "parameters": answering(self.workload.parameters),
                 "replicate": self.replicate,
                 "workload": self.workload.name,
             },

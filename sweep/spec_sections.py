@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.guests import Guest
 from engine.policies import POLICIES
@@ -44,7 +45,7 @@ class SectionReader:
             rules = workload_rules(self._known[name])
             defaults = {key: rule.default for key, rule in rules.items()}
             for case in self._expand(given, f"workload {name}", section="workloads", rules=rules):
-                parameters = {**defaults, **case.values}
+                parameters = {**defaults, **self._file(case.values, given)}
                 cases.append((WorkloadCase(label=case.label(label), name=name, parameters=parameters), element))
         self._reject_twins(
             [(case.label, element) for case, element in cases], "workload", fix="a `label:`", before=before
@@ -83,6 +84,17 @@ class SectionReader:
             [(guest_label(guest), element) for guest, element in guests], "guest", fix="another size", before=before
         )
         return tuple(guest for guest, _ in guests)
+
+    def _file(self, values: Mapping[str, Any], given: Mapping[str, Entry]) -> dict[str, Any]:
+        """Resolve the `path` of a recorded trace, which must be there before anything starts."""
+        name = values.get("path")
+        if not isinstance(name, str) or not name:
+            return dict(values)
+        path = self._folder / name
+        if not path.is_file():
+            text = f"path: there is no file {path}"
+            self._problems.append(Problem(place=given["path"].spot.place, message=text))
+        return {**values, "path": str(path.resolve())}
 
     def _guest_cases(self, element: Spot) -> list[Case]:
         entries = dict(element.entries)

@@ -43,6 +43,7 @@ def simulate(batch: Batch) -> BatchCounts:
         lanes.append(rng.integers(0, 1000, size=(WINDOWS, len(COUNTER_NAMES)), dtype=np.int64))
     windows = np.stack(lanes, axis=1)
     windows[:, :, COUNTER_INDEX["guest_run_ns"]] = batch.window_ns * batch.guest.vcpus
+    windows[:, :, COUNTER_INDEX["fatal"]] = 0
     totals = windows.sum(axis=0)
     peak = COUNTER_INDEX["pages_peak"]
     totals[:, peak] = windows[:, :, peak].max(axis=0)

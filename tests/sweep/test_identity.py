@@ -161,3 +161,15 @@ def test_the_fingerprint_covers_sources_and_data(tmp_path: Path) -> None:
 def test_keys_of_knobs_differ_where_policies_do() -> None:
     """No two policies of the registry have the same key."""
     assert len({knobs_key(policy.knobs) for policy in POLICIES.values()}) == len(POLICIES)
+
+
+def test_a_recording_counts_by_its_bytes(tmp_path: Path) -> None:
+    """Cells of a recorded trace depend on what is in the file, not on where it is."""
+    cells = []
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+        case = WorkloadCase(label="recorded", name="recorded", parameters={"path": str(tmp_path / name)})
+        cells.append(ids(replace(SPEC, workloads=(case,))))
+
+    assert cells[0] == cells[1]
+    assert not set(cells[0]) & set(cells[2])

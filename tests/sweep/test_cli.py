@@ -1,0 +1,224 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.policies import POLICIES
+from engine.policies.contract import KNOBS
+from engine.vocabulary import COUNTER_NAMES
+from engine.workloads import WORKLOADS
+from sweep import cli
+from sweep.exit_codes import ExitCode
+from sweep.plan import plan_sweep
+from sweep.spec_read import load_spec
+from tests.sweep.starting import start, write_spec
+
+HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the program in this process and return its exit code."""
+    monkeypatch.setattr("sys.argv", ["sweep", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [(["--help"], HEAVY), (["run", "--help"], ("numba", "ray", "polars", "pyarrow", "scipy"))],
+)
+def test_help_imports_nothing_heavy(words: list[str], heavy: tuple[str, ...], project: Path) -> None:
+    """Help shows the verbs and has imported none of the large libraries."""
+    text = f"""
+import sys
+sys.argv = ["sweep", *{words!r}]
+from sweep.cli import main
+try:
+    main()
+finally:
+    print("HEAVY", [name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+    ended = subprocess.run([sys.executable, "-c", text], cwd=project, capture_output=True, text=True, check=True)
+
+    assert "Usage: sweep" in ended.stdout
+    assert ended.stderr == "HEAVY []\n"
+
+
+def test_help_lists_each_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb is in the help with its sentence, and loads."""
+    code = call(monkeypatch, "--help")
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert code == ExitCode.OK
+    for name, text in cli.VERBS:
+        assert f"{name} {text}" in out
+        assert cli.load_verb(name).name == name
+
+
+def test_an_unknown_verb_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped verb ends with code 2 and the nearest one."""
+    code = call(monkeypatch, "sumarize")
+
+    assert code == ExitCode.USAGE
+    assert "Did you mean 'summarize'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["kernbench", "smoke"])
+def test_shipped_sweeps_hold_every_policy(name: str, project: Path) -> None:
+    """The shipped sweeps are valid and hold all policies of the registry, in its order."""
+    spec = load_spec(project / "configs" / f"{name}.yaml", workloads=WORKLOADS)
+
+    assert [policy.name for policy in spec.policies] == list(POLICIES)
+    assert list(spec.policies) == list(POLICIES.values())
+    assert spec.name == name
+
+
+def test_kernbench_has_the_size_of_the_question(project: Path) -> None:
+    """The main sweep is every policy on twelve guests, three times, at full size, as shells behaved in 2011."""
+    spec = load_spec(project / "configs" / "kernbench.yaml", workloads=WORKLOADS)
+
+    plan = plan_sweep(spec, "engine")
+
+    assert {(guest.vcpus, guest.memory_mib) for guest in spec.guests} == {
+        (vcpus, memory) for vcpus in (1, 2, 4, 8) for memory in (512, 1024, 4096)
+    }
+    assert len(plan.batches) == 36
+    assert plan.cell_count == 36 * len(POLICIES)
+    [case] = spec.workloads
+    full = WORKLOADS["kernbench"].parameters["compile_units"].default
+    assert (case.parameters["vfork_as_fork"], case.parameters["compile_units"]) == (True, full)
+
+
+def test_plan_starts_nothing(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`sweep plan --json` says how many cells and batches there are and writes no file."""
+    monkeypatch.chdir(tmp_path)
+
+    code = call(monkeypatch, "plan", str(project / "configs" / "kernbench.yaml"), "--json")
+
+    content = json.loads(capsys.readouterr().out)
+    assert code == ExitCode.OK
+    assert (content["cells"], content["cells_new"], content["batches"]) == (36 * len(POLICIES), 36 * len(POLICIES), 36)
+    assert content["estimate"] is None
+    assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
+    """After a run the plan of a larger sweep counts finished cells and estimates the rest from what was measured."""
+    from sweep.commands.plan import plan_content, plan_lines
+    from sweep.estimate import estimate, known_timings
+    from sweep.plan import remaining
+    from tests.sweep.starting import read
+
+    path = write_spec(tmp_path)
+    start(path)
+    larger = read(path, "replicates=5")
+    plan = plan_sweep(larger, "a fake engine")
+    finished = {cell for batch in plan_sweep(read(path), "a fake engine").batches for cell in batch.cell_ids}
+    left = remaining(plan, finished)
+
+    cost = estimate(left, known_timings(tmp_path))
+    content = plan_content(larger, plan, left=left, cost=cost) | {"run": "runs/small"}
+
+    assert (content["cells_finished"], content["cells_new"], content["batches_new"]) == (16, 24, 6)
+    assert cost is not None
+    assert cost.total_seconds > 0
+    text = "\n".join(plan_lines(content))
+    assert "40: 16 are there, 24 to do" in text
+    assert "from the mean of 4 earlier batches of the same workloads" in text
+
+
+def test_catalog_holds_every_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`sweep catalog --json` lists all policies, knobs, workloads and counters of the registries."""
+    code = call(monkeypatch, "catalog", "--json")
+
+    content = json.loads(capsys.readouterr().out)
+    names = {section: [row["name"] for row in rows] for section, rows in content.items()}
+    assert code == ExitCode.OK
+    assert names["policies"] == list(POLICIES)
+    assert names["knobs"] == list(KNOBS)
+    assert names["workloads"] == list(WORKLOADS)
+    assert names["counters"] == list(COUNTER_NAMES)
+    assert {"linux-2011", "linux-6"} < set(names["guests"])
+    assert "nehalem-2011" in names["costs"]
+
+
+def test_summarize_and_diff_read_a_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`summarize` prints all forms under another baseline; `diff` is 0 for equal runs and 3 for others."""
+    path = write_spec(tmp_path)
+    start(path, out="a")
+    start(path, out="b")
+    start(path, "seed=5", out="c")
+    capsys.readouterr()
+
+    forms = {}
+    for form in ("--json", "--csv", "--md"):
+        assert call(monkeypatch, "summarize", str(tmp_path / "a"), form, "--baseline", "tdp") == ExitCode.OK
+        forms[form] = capsys.readouterr().out
+    same = call(monkeypatch, "diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    other = call(monkeypatch, "diff", str(tmp_path / "a"), str(tmp_path / "c"))
+
+    rows = json.loads(forms["--json"])["summary"]
+    assert {row["difference_percent"] for row in rows if row["policy"] == "tdp"} == {0.0}
+    assert len(forms["--csv"].splitlines()) == len(rows) + 1 == 9
+    assert forms["--md"].count("| tdp |") == 2
+    assert (same, other) == (ExitCode.OK, ExitCode.DIFFERS)
+    assert "cells: identical (16 rows)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["summarize", "nowhere"], "nowhere: no run here"),
+        (["diff", "nowhere", "neither"], "nowhere: no run here"),
+        (["summarize", "nowhere", "--json", "--md"], "exclude each other"),
+        (["run", "nothing.yaml"], "nothing.yaml: can't read the file"),
+    ],
+)
+def test_wrong_use_is_told_without_a_traceback(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the user can mend is one message on stderr and code 2."""
+    monkeypatch.chdir(tmp_path)
+
+    code = call(monkeypatch, *words)
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert expected in err
+    assert "Traceback" not in err
+
+
+def test_another_baseline_must_be_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A baseline that the run does not have is an error that lists those it has."""
+    path = write_spec(tmp_path)
+    start(path)
+    capsys.readouterr()
+
+    code = call(monkeypatch, "summarize", str(tmp_path / "run"), "--baseline", "kvm-9")
+
+    assert code == ExitCode.USAGE
+    assert "kvm-3.0, kvm-3.3, tdp, xiao-v1" in capsys.readouterr().err
