@@ -20,9 +20,19 @@ _FORMATS = ("auto", "perf", "kvm-truth")
 
 @app.command("import")
 def import_recording(
-    file: Annotated[Path, typer.Argument(help="text of `perf script`, plain, .gz or .zst; - reads standard input")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="text of `perf script`, plain, .gz or .zst (- reads standard input), or events of a real KVM"
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="trace to write [default: ./NAME.operations.parquet]")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="trace to write [default: ./NAME.operations.parquet, ./NAME.events.parquet for kvm-truth]",
+        ),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, perf or kvm-truth")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="write nothing if any line can't be read")] = False,
@@ -43,9 +53,10 @@ def import_recording(
 
     if form not in _FORMATS:
         _fail(f"--format {form}: unknown; choose one of: {', '.join(_FORMATS)}", ExitCode.USAGE)
-    output = out or default_output(file)
     try:
-        if (detect_format(file) if form == "auto" else form) == "kvm-truth":
+        found = detect_format(file) if form == "auto" else form
+        output = out or default_output(file, found)
+        if found == "kvm-truth":
             import_kvm_truth(file, output)
         else:
             report = import_perf(file, output, strict=strict)

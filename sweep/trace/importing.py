@@ -1,7 +1,5 @@
 """Imports and summarises recordings of any format that this program reads: what `sweep trace import` and `info` do."""
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,22 +9,21 @@ from engine.operations import Operations
 from sweep.trace.errors import TraceError
 from sweep.trace.perf import ImportReport, PerfText
 from sweep.trace.source import STANDARD_INPUT, TextSource, is_parquet
-from sweep.trace.store import OperationFile, OperationWriter, read_operations
+from sweep.trace.store import OperationFile, OperationWriter, is_operation_file, read_operations
 from sweep.trace.summary import Summary, TraceSummary
 
 FORMATS: Final = ("auto", "perf", "kvm-truth")
 TRACE_SUFFIX: Final = ".operations.parquet"
-_TEXT_SUFFIXES: Final = (".zst", ".gz", ".txt", ".perf")
-_KVM_TRUTH_MODULE: Final = "sweep.trace.kvm_truth"
-_KVM_TRUTH_IMPORTER: Final = "import_kvm_truth"
+EVENTS_SUFFIX: Final = ".events.parquet"
+_RECORDING_SUFFIXES: Final = (".zst", ".gz", ".txt", ".perf", ".parquet")
 
 
-def default_output(recording: Path) -> Path:
-    """Name the trace of a recording: in the current directory, without the suffixes of text and compression."""
+def default_output(recording: Path, form: str) -> Path:
+    """Name the trace of a recording: in the current directory, with the suffix of its layer instead of its own."""
     name = "recording" if recording == STANDARD_INPUT else recording.name
-    for suffix in _TEXT_SUFFIXES:
+    for suffix in _RECORDING_SUFFIXES:
         name = name.removesuffix(suffix)
-    return Path(name + TRACE_SUFFIX)
+    return Path(name + (EVENTS_SUFFIX if form == "kvm-truth" else TRACE_SUFFIX))
 
 
 def import_perf(recording: Path, output: Path, *, strict: bool) -> ImportReport:
@@ -50,19 +47,21 @@ def import_perf(recording: Path, output: Path, *, strict: bool) -> ImportReport:
 
 def import_kvm_truth(recording: Path, output: Path) -> None:
     """Turn a recording of a real KVM into a stored layer-2 trace."""
-    module = import_module(_KVM_TRUTH_MODULE) if find_spec(_KVM_TRUTH_MODULE) else None
-    importer = getattr(module, _KVM_TRUTH_IMPORTER, None)
-    if importer is None:
+    from polars.exceptions import PolarsError
+
+    from sweep.trace import kvm_truth
+
+    try:
+        kvm_truth.import_kvm_truth(recording, output)
+    except (OSError, PolarsError) as error:
         raise TraceError(
-            f"{recording}: recordings of a real KVM are not stored as traces by this version; "
-            "`sweep validate` reads them directly. Formats that can be imported: perf",
-        )
-    importer(recording, output)
+            f"{recording}: is no recording of a real KVM: {error}; docs/how-to/record-a-trace.md says what one is",
+        ) from error
 
 
 def detect_format(recording: Path) -> str:
-    """Tell which format a recording has: a directory is one of a real KVM, all else is perf's text."""
-    return "kvm-truth" if recording.is_dir() else "perf"
+    """Tell which format a recording has: Parquet that is no trace of ours is one of a real KVM, else it is text."""
+    return "kvm-truth" if is_parquet(recording) and not is_operation_file(recording) else "perf"
 
 
 def summarise(path: Path) -> tuple[TraceSummary, dict[str, Any]]:

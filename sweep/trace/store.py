@@ -109,13 +109,9 @@ class OperationFile:
 
     def __init__(self, path: Path) -> None:
         """Open a trace and check that it is one."""
-        try:
-            metadata = pq.read_metadata(path)
-            schema = metadata.schema.to_arrow_schema()
-        except (OSError, pa.ArrowException) as error:
-            raise TraceError(f"{path}: is no readable Parquet file: {error}; import the recording again") from error
-        texts = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
-        form, version, comms, facts = (texts.get(key, "") for key in TABLE_KEYS)
+        metadata = _read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        form, version, comms, facts = _describe(metadata)
         if form != FORMAT:
             raise TraceError(f"{path}: is no layer-1 trace: its format is {form!r}, expected {FORMAT!r}")
         if version != str(OPERATION_FORMAT_VERSION):
@@ -179,6 +175,25 @@ def read_operations(path: Path) -> tuple[Operations, tuple[str, ...]]:
         operations[at : at + len(chunk)] = chunk
         at += len(chunk)
     return operations, trace.comms
+
+
+def is_operation_file(path: Path) -> bool:
+    """Tell whether a Parquet file says that it is a layer-1 trace, of whatever version."""
+    return _describe(_read_metadata(path))[0] == FORMAT
+
+
+def _read_metadata(path: Path) -> Any:
+    """Read the footer of a Parquet file."""
+    try:
+        return pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise TraceError(f"{path}: is no readable Parquet file: {error}; import the recording again") from error
+
+
+def _describe(metadata: Any) -> list[str]:
+    """Return what the keys of a trace hold, in the order of `TABLE_KEYS`; empty where a key is missing."""
+    texts = metadata.metadata or {}
+    return [texts.get(key.encode(), b"").decode(errors="replace") for key in TABLE_KEYS]
 
 
 def _to_batch(operations: Operations, comms: tuple[str, ...]) -> Any:

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -114,3 +116,29 @@ def test_unknown_format(tmp_path: Path) -> None:
 
     assert result.stderr == "--format strace: unknown; choose one of: auto, perf, kvm-truth\n"
     assert result.exit_code == 2
+
+
+def test_parquet_that_is_no_recording(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace of ours, foreign columns and a cut-off Parquet file are each refused for what they are."""
+    monkeypatch.chdir(tmp_path)
+    import_perf(recording, Path("ours.parquet"), strict=True)
+    pq.write_table(pa.table({"a": [1]}), "foreign.parquet")
+    Path("cut.parquet").write_bytes(Path("ours.parquet").read_bytes()[:5000])
+
+    refusals = {name: CliRunner().invoke(app, ["import", f"{name}.parquet"]) for name in ("ours", "foreign", "cut")}
+
+    assert {result.exit_code for result in refusals.values()} == {1}
+    assert refusals["ours"].stderr.startswith("ours.parquet:1: this is Parquet, not text of `perf script`")
+    assert refusals["foreign"].stderr.startswith("foreign.parquet: no column seq, ")
+    assert refusals["cut"].stderr.startswith("cut.parquet: is no readable Parquet file: ")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_default_output(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without -o the trace is in the current directory, named after the recording."""
+    monkeypatch.chdir(tmp_path)
+
+    result = CliRunner().invoke(app, ["import", str(recording)])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["kernbench-mm-head.operations.parquet"]
+    assert "16,000 lines" in result.stdout
