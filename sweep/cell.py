@@ -51,7 +51,7 @@ def cell_ids(
     window_ns: int,
     fingerprint: str,
 ) -> list[str]:
-    """Return the ids of the cells of one trace, one for each set of knobs as `knobs_key` spells it."""
+    """Return the ids of the cells of one trace, one for each set of knobs, given by its `knobs_key`."""
     shared = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     batch = {
         "engine": fingerprint,
@@ -61,15 +61,16 @@ def cell_ids(
         "window_ns": window_ns,
         "workload": coordinate.workload.name,
     }
-    shared.update(b'{"batch":' + canonical(batch) + b',"policy":')
+    shared.update(hashlib.blake2b(canonical(batch)).digest())
     ids = []
     for key in knobs:
+        # Two short hashes instead of one long text: sweeps of a million cells are planned while the user waits.
         digest = shared.copy()
-        digest.update(key + b"}")
+        digest.update(key)
         ids.append(digest.hexdigest())
     return ids
 
 
 def knobs_key(knobs: Knobs) -> bytes:
-    """Return the canonical spelling of all knobs."""
-    return canonical(asdict(knobs))
+    """Return a hash of all knobs."""
+    return hashlib.blake2b(canonical(asdict(knobs)), digest_size=_DIGEST_BYTES).digest()

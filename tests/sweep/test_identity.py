@@ -99,7 +99,7 @@ def test_the_identity_is_pinned() -> None:
 
     found = cell_ids(here, [b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
 
-    assert found == ["81846039a09a885021f87c155e20007a"]
+    assert found == ["eec07548b927c22bda80b193220d2518"]
     assert trace_seed(1, here) == 4_826_337_615_628_225_678
 
 
