@@ -1,13 +1,17 @@
-"""Says beforehand what a sweep will take, from what batches like its own took before on this machine."""
+"""Says beforehand what a sweep will take, from what batches like its own took before."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import median
+from typing import Any, Final
 
 from sweep.coordinate import canonical
 from sweep.plan import PlannedBatch
-from sweep.timings import BatchTiming, read_timings
+from sweep.timings import BatchTiming, read_timing_lines, read_timings
+
+CALIBRATION: Final = Path(__file__).resolve().parent.parent / "configs" / "calibration.jsonl"
+"""Timings of some batches that come with the program, for machines on which nothing was run yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +33,23 @@ def known_timings(runs: Path) -> list[BatchTiming]:
     return [timing for run in sorted(runs.glob("*/")) for timing in read_timings(run)] if runs.is_dir() else []
 
 
-def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming]) -> Estimate | None:
-    """Return what the batches will take, or None if no batch of their workloads was ever run.
+def estimate_cost(batches: Sequence[PlannedBatch], runs: Path) -> Estimate | None:
+    """Return what the batches will take by earlier runs on this machine, else by the shipped calibration."""
+    here = estimate(batches, known_timings(runs), name="earlier batches here")
+    return here or estimate(batches, read_timing_lines(CALIBRATION), name="batches of another machine")
+
+
+def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming], *, name: str) -> Estimate | None:
+    """Return what the batches will take, or None if a workload among them was never run.
 
     A batch is compared with batches of the same workload, parameters and guest if there are any, else of the same
-    workload and parameters, else of the same workload.
+    workload and parameters, else of the same workload, and then in proportion to the size of the work.
     """
     known: dict[bytes, list[BatchTiming]] = {}
     for timing in timings:
         for key in _keys(timing.workload, timing.parameters, timing.guest):
             known.setdefault(key, []).append(timing)
-    means: dict[bytes, tuple[float, float]] = {}
+    found: dict[bytes, tuple[float, float]] = {}
     used: set[str] = set()
     seconds: list[float] = []
     total_bytes = 0.0
@@ -50,15 +60,21 @@ def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming]) ->
         if not matches:
             return None
         key = matches[0]
-        if key not in means:
+        if key not in found:
             rows = known[key]
-            means[key] = (fmean(row.seconds for row in rows), fmean(row.part_bytes / row.lanes for row in rows))
-            used.update(row.batch for row in rows)
-        batch_seconds, cell_bytes = means[key]
-        seconds.append(batch_seconds)
-        total_bytes += cell_bytes * len(batch.policies)
-    source = f"the mean of {len(used)} earlier batches of the same workloads"
-    return Estimate(core_seconds=tuple(seconds), bytes=total_bytes, source=source)
+            # The median: the first batch on a machine compiles, and must not stand for those that load.
+            per_size = median(row.seconds / _size(row.parameters) for row in rows)
+            found[key] = (per_size, median(row.part_bytes / row.lanes / _size(row.parameters) for row in rows))
+            used.update(f"{row.batch} {row.seconds}" for row in rows)
+        size = _size(coordinate.workload.parameters)
+        seconds.append(found[key][0] * size)
+        total_bytes += found[key][1] * size * len(batch.policies)
+    return Estimate(core_seconds=tuple(seconds), bytes=total_bytes, source=f"{len(used)} {name}")
+
+
+def _size(parameters: Any) -> float:
+    """Return how much work a workload is, in units that mean something between two of the same name only."""
+    return float(parameters.get("compile_units", 1)) * float(parameters.get("scale", 1)) or 1.0
 
 
 def _keys(workload: str, parameters: object, guest: object) -> list[bytes]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from sweep.backends.choose import BackendName, open_backend
 from sweep.closing import closing_lines, timing_lines
-from sweep.commands.common import RUNS, load_cost_model, results_errors
+from sweep.commands.common import load_cost_model, results_errors
 from sweep.driver import Tally, locked, run_batches
-from sweep.estimate import Estimate, estimate, known_timings
-from sweep.exit_codes import ExitCode
+from sweep.estimate import Estimate, estimate_cost
+from sweep.exit_codes import ExitCode, SweepError
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds, show_progress
 from sweep.spec import SweepSpec
@@ -64,12 +64,21 @@ def execute(execution: Execution) -> ExitCode:
             kept = tally.cells_done
             _say(f"interrupted: {kept} new cells are kept. To go on: {execution.command}")
             return ExitCode.INTERRUPTED
-        for line in closing_lines(store, spec):
-            print(line)  # noqa: T201  The summary is what this verb is for.
+        _close(store, spec)
     if tally is not None and tally.cells_failed:
         _say(f"{tally.cells_failed} cells failed; the same command tries them again: {execution.command}")
         return ExitCode.CELLS_FAILED
     return ExitCode.OK
+
+
+def _close(store: Any, spec: SweepSpec) -> None:
+    """Print the summary; that there is nothing to compare yet does not make the run a failure."""
+    try:
+        with results_errors():
+            for line in closing_lines(store, spec):
+                print(line)  # noqa: T201  The summary is what this verb is for.
+    except SweepError as error:
+        _say(f"no summary: {error}")
 
 
 def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
@@ -88,7 +97,7 @@ def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
 
 def _simulate(execution: Execution, store: Any, plan: Plan, left: list[PlannedBatch]) -> Tally:
     cells = sum(len(batch.policies) for batch in left)
-    cost = estimate(left, known_timings(execution.folder.parent) or known_timings(RUNS))
+    cost = estimate_cost(left, execution.folder.parent)
     backend = open_backend(execution.backend, run_task, workers=execution.workers)
     try:
         _say(f"backend {backend.name} with {backend.workers} workers ({execution.reason})")

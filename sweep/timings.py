@@ -36,8 +36,12 @@ def append_timing(run: Path, timing: BatchTiming) -> None:
 
 
 def read_timings(run: Path) -> Iterator[BatchTiming]:
-    """Yield the timings of a run; a line that a crash or another version left unreadable is passed over."""
-    path = run / TIMINGS_FILE
+    """Yield the timings of a run."""
+    return read_timing_lines(run / TIMINGS_FILE)
+
+
+def read_timing_lines(path: Path) -> Iterator[BatchTiming]:
+    """Yield the timings of a file; a line that a crash or another version left unreadable is passed over."""
     if not path.is_file():
         return
     names = {f.name for f in fields(BatchTiming)}

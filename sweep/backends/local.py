@@ -1,6 +1,7 @@
 """Worker processes of this machine, one batch at a time each, so that a death tells which batch it was."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,8 @@ from sweep.worker import Outcome, Task, died
 
 _TICK_SECONDS: Final = 0.25
 """How long a wait may keep Ctrl-C from being seen."""
+_PR_SET_PDEATHSIG: Final = 1
+"""Linux include/uapi/linux/prctl.h."""
 _END_SECONDS: Final = 5.0
 """How long a process may take to end after SIGKILL before it is left to the operating system (assumption)."""
 
@@ -113,7 +116,13 @@ class LocalBackend:
 
 def _serve(connection: Connection, work: Work) -> None:
     """Carry out tasks until the driver's end of the pipe is closed."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_the_driver()
     with contextlib.suppress(EOFError, OSError):
         while True:
             connection.send(work(connection.recv()))
+
+
+def _die_with_the_driver() -> None:
+    """Ask Linux to end this process with its parent, even in the middle of a batch; elsewhere it ends after it."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from sweep.commands.common import (
-    RUNS,
     NameOption,
     OutOption,
     OverrideOption,
@@ -17,7 +16,7 @@ from sweep.commands.common import (
     read_sweep,
     run_folder,
 )
-from sweep.estimate import Estimate, estimate, known_timings
+from sweep.estimate import Estimate, estimate_cost
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
@@ -46,7 +45,7 @@ def plan(
         with results_errors():
             finished = open_store(folder).finished_cells()
     left = remaining(planned, finished)
-    cost = estimate(left, known_timings(folder.parent if out else RUNS))
+    cost = estimate_cost(left, folder.parent)
     content = plan_content(sweep, planned, left=left, cost=cost)
     content["run"] = str(folder)
     typer.echo(json.dumps(content, indent=1) if as_json else "\n".join(plan_lines(content)))

@@ -109,7 +109,7 @@ def test_plan_starts_nothing(
     content = json.loads(capsys.readouterr().out)
     assert code == ExitCode.OK
     assert (content["cells"], content["cells_new"], content["batches"]) == (36 * len(POLICIES), 36 * len(POLICIES), 36)
-    assert content["estimate"] is None
+    assert content["estimate"] is None or content["estimate"]["source"].endswith("batches of another machine")
     assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +117,7 @@ def test_plan_starts_nothing(
 def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     """After a run the plan of a larger sweep counts finished cells and estimates the rest from what was measured."""
     from sweep.commands.plan import plan_content, plan_lines
-    from sweep.estimate import estimate, known_timings
+    from sweep.estimate import estimate_cost
     from sweep.plan import remaining
     from tests.sweep.starting import read
 
@@ -128,7 +128,7 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     finished = {cell for batch in plan_sweep(read(path), "a fake engine").batches for cell in batch.cell_ids}
     left = remaining(plan, finished)
 
-    cost = estimate(left, known_timings(tmp_path))
+    cost = estimate_cost(left, tmp_path)
     content = plan_content(larger, plan, left=left, cost=cost) | {"run": "runs/small"}
 
     assert (content["cells_finished"], content["cells_new"], content["batches_new"]) == (16, 24, 6)
@@ -136,7 +136,7 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     assert cost.total_seconds > 0
     text = "\n".join(plan_lines(content))
     assert "40: 16 are there, 24 to do" in text
-    assert "from the mean of 4 earlier batches of the same workloads" in text
+    assert "from 4 earlier batches here" in text
 
 
 def test_catalog_holds_every_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Running, going on, and what is left when something breaks."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -237,6 +236,32 @@ def test_an_interrupted_run_goes_on(spec: Path, how: signal.Signals) -> None:
     assert len(store.finished_cells()) == CELLS
 
 
+def test_a_killed_driver_takes_its_workers_along(spec: Path) -> None:
+    """SIGKILL of the driver ends its workers, keeps the committed cells, and the next start finishes the rest."""
+    command = [sys.executable, "-m", "tests.sweep.starting", str(spec), "wait_after_the_first"]
+    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    workers = wait_for_markers(spec.parent, count=2)
+
+    driver.kill()
+    driver.wait(timeout=60)
+
+    gone = wait_until_gone(workers)
+    kept = RunStore(spec.parent / "run").finished_cells()
+    assert gone
+    assert len(kept) in {0, 4, 8}
+    assert start(spec) is ExitCode.OK
+    assert len(RunStore(spec.parent / "run").finished_cells()) == CELLS
+
+
+def wait_until_gone(pids: list[int]) -> bool:
+    """Say whether all processes end within a minute."""
+    for _ in range(1200):
+        if not any(is_running(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def wait_for_markers(folder: Path, count: int) -> list[int]:
     """Return the pids of the workers that hang, once there are enough."""
     for _ in range(1200):
@@ -248,12 +273,12 @@ def wait_for_markers(folder: Path, count: int) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Say whether a process is there."""
+    """Say whether a process is there and not only waits to be reaped."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
         return False
-    return True
+    return state != "Z"
 
 
 def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
