@@ -54,11 +54,17 @@ def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     for index, file in enumerate(np.unique(file_of_cell)):
         chosen = cells.filter(pa.array(file_of_cell == file))
         found = [
-            rows.filter(pc.is_in(rows["cell_id"], chosen["cell_id"].combine_chunks()))
-            for source in np.unique(chosen["source"])
-            for rows in [pq.ParquetFile(sources[source]).read()]
+            _rows_of_cells(sources[source], chosen.filter(pc.equal(chosen["source"], source)))
+            for source in pc.unique(chosen["source"]).to_pylist()
         ]
         yield _stage(store, table, index, pa.concat_tables(found))
+
+
+def _rows_of_cells(source: Path, cells: pa.Table) -> pa.Table:
+    rows = pq.ParquetFile(source).read()
+    if rows.num_rows == pc.sum(cells["rows"]).as_py():
+        return rows
+    return rows.filter(pc.is_in(rows["cell_id"], cells["cell_id"].combine_chunks()))
 
 
 def _cells_in_order(store: RunStore, sources: Sequence[Path]) -> pa.Table:
@@ -71,7 +77,7 @@ def _cells_in_order(store: RunStore, sources: Sequence[Path]) -> pa.Table:
         )
         place = pa.array([index] * cells.num_rows, pa.int64())
         tables.append(cells.rename_columns([*keys, "rows"]).append_column("source", place))
-    ordered = pa.concat_tables(tables).sort_by([(key, "ascending") for key in keys])
+    ordered = pa.concat_tables(tables).combine_chunks().sort_by([(key, "ascending") for key in keys])
     twice = [entry["values"] for entry in ordered["cell_id"].value_counts().to_pylist() if entry["counts"] > 1]
     if twice:
         raise StoreError(
