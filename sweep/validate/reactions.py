@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import polars as pl
 
+from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Event
-from sweep.trace.kvm_truth import DIRECT_MAP_BASE, KvmTruth
+from sweep.trace.kvm_truth import KvmTruth
 
 KINDS: Final = (
     "fault_fixed", "fault_emulated", "fault_guest", "unsync", "sync", "get_page_new", "get_page_existing", "emulation",
