@@ -55,7 +55,7 @@ def free_to_buddy(state: State, gfn: int) -> None:
 @kernel
 def split_off(state: State, gfn: int) -> int:
     """Take the first frame of a free block and free the rest as smaller blocks."""
-    order = state.frames[gfn]["order"]
+    order = int(state.frames[gfn]["order"])
     remove_block(state, gfn)
     while order > 0:
         order -= 1
@@ -94,7 +94,7 @@ def free_in_block(state: State, block: int) -> int:
 
 @kernel
 def take_fallback(state: State, kind: int) -> int:
-    """Take a frame from the other migrate type; the largest block first, and its pageblock too if half of it is free."""
+    """Take a frame from the other migrate type: of the largest block, and claim its pageblock if half of it is free."""
     for order in range(c.ORDERS - 1, -1, -1):
         head = state.free_heads[1 - kind, order]
         if head == c.NONE:

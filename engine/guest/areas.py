@@ -117,7 +117,7 @@ def cache_gfn(state: State, mm: int, index: int, va: int) -> int:
 
 
 @kernel
-def infer_area(state: State, mm: int, va: int, comm: int, fetch: bool) -> int:
+def infer_area(state: State, mm: int, va: int, comm: int, fetch: int) -> int:
     """Make an area for an address that no operation mapped: the stack, or a private file mapping of up to 256 KiB.
 
     Recordings show executable mappings only, so an exec's data segments, the stack and the vdso are found this way.

@@ -1,6 +1,6 @@
 """Numbers that the guest model's kernels share: entry bits, address layout, frame kinds, event codes.
 
-Kernels hold addresses and entries as int64 (bit 63 is the sign), because numba turns uint64 mixed with int64 into floats.
+Kernels hold addresses and entries as int64 (bit 63 is the sign): numba turns uint64 mixed with int64 into floats.
 """
 
 from typing import Final

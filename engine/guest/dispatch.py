@@ -39,7 +39,7 @@ def room_needed(state: State, operation: Array) -> int:
 
 @kernel
 def stack_page_of(operations: Array, position: int, pid: int) -> int:
-    """Return the page above the first write to the stack after an exec, where arguments lie; Linux' fixed place if none."""
+    """Return the page above the first stack write after an exec, where arguments lie; Linux' fixed place if none."""
     last = min(position + LOOK_AHEAD, len(operations))
     for later in range(position + 1, last):
         operation = operations[later]

@@ -24,7 +24,7 @@ from engine.jit import kernel
 
 
 @kernel
-def page_entry(gfn: int, flags: int, writable: bool) -> int:
+def page_entry(gfn: int, flags: int, writable: int) -> int:
     """Build the level-1 entry of a user page: young, and dirty if it is writable."""
     entry = (gfn << c.PAGE_SHIFT) | c.PRESENT | c.USER_BIT | c.ACCESSED
     if writable:
@@ -69,7 +69,7 @@ def map_file_around(state: State, vcpu: int, mm: int, index: int, table: int, va
 
 
 @kernel
-def map_missing(state: State, vcpu: int, mm: int, index: int, va: int, write: bool) -> None:
+def map_missing(state: State, vcpu: int, mm: int, index: int, va: int, write: int) -> None:
     """Map a page that is not there, as its area says."""
     world = state.globals[0]
     table = ensure_table(state, vcpu, mm, va)
@@ -138,7 +138,7 @@ def break_cow(state: State, vcpu: int, mm: int, index: int, table: int, va: int)
 
 @kernel
 def mark_seen(state: State, vcpu: int, mm: int, va: int, access: int) -> bool:
-    """Note a touch of a mapped page, with the accessed and dirty bits that the CPU sets; tell whether it is the first."""
+    """Note a touch of a mapped page, with the bits that the CPU sets in its entry; tell whether it is the first."""
     table = find_table(state, state.mms[mm]["root"], va, 1)
     slot = state.frames[table]["slot"]
     place = entry_index(va, 1)

@@ -42,7 +42,7 @@ class KernelTables:
             table = (int(row[index]) >> c.PAGE_SHIFT) & c.GFN_MASK
         index = (va >> (c.PAGE_SHIFT + c.INDEX_BITS * (leaf_level - 1))) & (c.ENTRIES - 1)
         flags = c.KERNEL_PAGE_FLAGS | (c.LARGE if leaf_level > 1 else 0)
-        if not c.KERNEL_TEXT <= va:
+        if va < c.KERNEL_TEXT:
             flags |= c.NO_EXECUTE
         self.state.entries[int(self.state.frames[table]["slot"]), index] = (gfn << c.PAGE_SHIFT) | flags
 
@@ -79,16 +79,13 @@ def power_on(state: State) -> Events:
     builder.build()
     world["kernel_root"] = builder.root
     seed_free_lists(state, first_free, cache)
-    rows: list[tuple[int, int, int, int]] = []
-    for gfn in builder.tables:
-        rows.append((c.LINK, 0, gfn << c.PAGE_SHIFT, int(frames[gfn]["level"])))
+    rows = [(c.LINK, 0, gfn << c.PAGE_SHIFT, int(frames[gfn]["level"])) for gfn in builder.tables]
     for gfn in builder.tables:
         row = state.entries[int(frames[gfn]["slot"])]
         for index in np.flatnonzero(row):
             entry = int(row[index]) % (1 << 64)
             rows.append((c.CONTENT, 0, (gfn << c.PAGE_SHIFT) + int(index) * 8, entry))
-    for vcpu in range(int(world["vcpus"][0])):
-        rows.append((c.CR3, vcpu, 0, builder.root << c.PAGE_SHIFT))
+    rows += [(c.CR3, vcpu, 0, builder.root << c.PAGE_SHIFT) for vcpu in range(int(world["vcpus"][0]))]
     events = np.zeros(len(rows), EVENT)
     for i, (kind, vcpu, address, value) in enumerate(rows):
         event = events[i]

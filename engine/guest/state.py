@@ -33,12 +33,13 @@ MM: Final = np.dtype(
 )  # fmt: skip
 AREA: Final = np.dtype([("start", "i8"), ("end", "i8"), ("base", "i8"), ("file", "i4"), ("flags", "i4")])
 CPU: Final = np.dtype(
-    [("pid", "i8"), ("mm", "i4"), ("active_mm", "i4"), ("exited", "i8"), ("running", "u1"), ("fresh", "u1"), ("loaded", "i8"), ("dead_root", "i8"),
-     ("generation", "i8"), ("last_ns", "i8"), ("pending_ns", "i8"), ("since_ns", "i8"), ("retouched", "i8")],
+    [("pid", "i8"), ("mm", "i4"), ("active_mm", "i4"), ("exited", "i8"), ("running", "u1"), ("fresh", "u1"),
+     ("dead_root", "i8"), ("generation", "i8"), ("last_ns", "i8"), ("pending_ns", "i8"), ("since_ns", "i8"),
+     ("retouched", "i8")],
 )  # fmt: skip
 PROCESS: Final = np.dtype([("pid", "i8"), ("mm", "i4"), ("data", "i4"), ("comm", "i4")])
 GLOBALS: Final = np.dtype(
-    [("count", "i8"), ("random", "u8"), ("window", "i8"), ("now", "i8"), ("first", "i8"), ("started", "i8"),
+    [("count", "i8"), ("random", "u8"), ("window", "i8"), ("now", "i8"),
      ("mm_top", "i8"), ("slot_top", "i8"), ("gathered", "i8"), ("fill_head", "i8"), ("fills", "i8"),
      ("free_frames", "i8"), ("hand", "i8"), ("processes", "i8"), ("failure", "i8"), ("activity", "i8"),
      ("cache_frames", "i8"), ("cache_base", "i8"), ("kernel_base", "i8"), ("kernel_frames", "i8"),

@@ -126,7 +126,7 @@ def release_table(state: State, gfn: int) -> None:
 
 @kernel
 def ensure_table(state: State, vcpu: int, mm: int, va: int) -> int:
-    """Return the level-1 table of an address; allocate what is missing on the way, the parent's entry after the clear."""
+    """Return the level-1 table of an address; allocate what is missing: clear it, then store the parent's entry."""
     space = state.mms[mm]
     live = c.LIVE if space["live"] else 0
     table = int(space["root"])

@@ -30,7 +30,7 @@ def gather_frame(state: State, gfn: int) -> None:
 
 @kernel
 def free_gathered(state: State, vcpu: int) -> None:
-    """Free the queued frames; the first queued ends up on top of the free list (release_pages turns the order round)."""
+    """Free the queued frames; the first queued ends on top of the free list (release_pages turns the order round)."""
     world = state.globals[0]
     for place in range(world["gathered"] - 1, -1, -1):
         gfn = int(state.gather[place])
@@ -53,7 +53,7 @@ def drop_page(state: State, entry: int) -> None:
 
 @kernel
 def clear_entries(state: State, vcpu: int, mm: int, start: int, end: int, insn: int) -> int:
-    """Clear the level-1 entries of a range in rising order; return how far the flush must reach, 0 if nothing was there.
+    """Clear the level-1 entries of a range in rising order; return how far the flush must reach, 0 if none was there.
 
     `insn` is MOV when the whole address space dies and XCHG otherwise.
     """

@@ -82,7 +82,7 @@ def touches_due(state: State, vcpu: int) -> int:
 
 
 @kernel
-def retouch_page(state: State, vcpu: int, mm: int, va: int, write: bool) -> None:
+def retouch_page(state: State, vcpu: int, mm: int, va: int, write: int) -> None:
     """Touch one user page if it is still mapped and this is its first touch since the CR3 load."""
     world = state.globals[0]
     entry = read_entry(state, state.mms[mm]["root"], va)

@@ -1,10 +1,10 @@
 """Stores per operation against a recording of a real guest.
 
-Provenance of the figures: Linux 6.1.192 (Debian cloud kernel, one vCPU, 128 MB, 4-level paging) under an emulator that logs
-every store to a page-table page; workloads fork_exit (50 iterations), fork_exec (50), mmap64 (100), mmap512 (20), mmap4096
-(3), mprotect (20), cow (10). Figures are stores to live tables, summed over all iterations, by (level, instruction), and
-CR3 loads, INVLPG and page faults, as recorded; the clears of a reused root, which the recorder counts as live until its
-kernel half is overwritten, are left out.
+Provenance of the figures: Linux 6.1.192 (Debian cloud kernel, one vCPU, 128 MB, 4-level paging) under an emulator that
+logs every store to a page-table page; workloads fork_exit (50 iterations), fork_exec (50), mmap64 (100), mmap512 (20),
+mmap4096 (3), mprotect (20), cow (10). Figures are stores to live tables, summed over all iterations, by (level,
+instruction), and CR3 loads, INVLPG and page faults, as recorded; the clears of a reused root, which the recorder counts
+as live until its kernel half is overwritten, are left out.
 """
 
 from collections import Counter
