@@ -16,8 +16,8 @@ OWN_PARAMETERS: Final = {
         default=FULL_SIZE_UNITS,
         minimum=1,
         maximum=1_000_000,
-        help="objects to compile; 368 = 8 recorded builds of 46: 10,856 processes and 7.6 million page faults, the "
-        "size of a whole tinyconfig vmlinux (11,238 clones, 7.34 million user page faults)",
+        help="objects to compile; 368 = 8 recorded builds of 46: about 10,850 processes and 7.7 million page faults, "
+        "the size of a whole tinyconfig vmlinux (11,238 clones, 7.34 million user page faults)",
     ),
     "scale": Parameter(
         default=1.0, minimum=0.0, maximum=1000.0, help="factor on compile_units, rounded, at least one unit"

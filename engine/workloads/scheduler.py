@@ -225,8 +225,8 @@ def _run_plain(state: State, programs: Programs, out: Operations, n: int, first_
         if vcpu == at.IDLE:
             return n, vcpu, at.NEVER
         time = vcpus[at.NEXT_STEP, vcpu]
-        if vcpus[at.SLICE_END, vcpu] < time:
-            return n, vcpu, vcpus[at.SLICE_END, vcpu]
+        if vcpus[at.SLICE_END, vcpu] < time or first_wake <= time:
+            return n, vcpu, min(time, vcpus[at.SLICE_END, vcpu])
         slot = vcpus[at.RUNNING, vcpu]
         cursor = processes[at.CURSOR, slot]
         until = min(first_wake, max(time + 1, min(elsewhere, vcpus[at.SLICE_END, vcpu])))
@@ -240,7 +240,7 @@ def _run_plain(state: State, programs: Programs, out: Operations, n: int, first_
             time += steps[cursor].run_ns
         processes[at.CURSOR, slot] = cursor
         vcpus[at.NEXT_STEP, vcpu] = time
-        if time < until or time >= first_wake:
+        if time < until:
             return n, vcpu, time
 
 

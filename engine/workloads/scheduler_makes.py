@@ -1,7 +1,8 @@
 """Makes and their job server: which recipe line starts next, as GNU make 4.3 with -j does it.
 
-A build holds one job token from its start to its end; its make runs one unit on it for nothing and takes a
-further token for each further unit at once. A make reacts to ended lines first, in the order in which they ended. A token that comes free goes to the oldest make that has units left, then to the next build.
+A build holds one job token from its start to its end; its make runs one unit on it for nothing and takes a further
+token for each further unit at once. A make reacts to ended lines first, in the order in which they ended. A token that
+comes free goes to the oldest make that has units left, then to the next build.
 """
 
 from typing import Final
