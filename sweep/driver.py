@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -73,7 +72,6 @@ def run_batches(
     `shares[i]` is the part of the whole work that batch i is thought to be.
     """
     tally = Tally()
-    started = time.perf_counter()
     tasks = (
         Task(index=index, planned=planned, simulate=simulate, fingerprint=fingerprint)
         for index, planned in enumerate(batches)
@@ -98,7 +96,6 @@ def run_batches(
                 _keep(outcome, store=store, tally=tally, progress=progress)
                 progress.advance(len(outcome.task.planned.policies), shares[outcome.task.index])
         tally.interrupted |= stop.requested
-    tally.wall_seconds = time.perf_counter() - started
     return tally
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -55,8 +56,8 @@ def execute(execution: Execution) -> ExitCode:
         left = remaining(plan, finished)
         tally: Tally | None = None
         if left:
-            _prepare(execution, store, plan)
-            tally = _simulate(execution, store, plan, left)
+            there = sum(cell in finished for batch in plan.batches for cell in batch.cell_ids)
+            tally = _simulate(execution, store, plan, left=left, there=there)
         else:
             _refresh(execution, store, plan)
             _say(f"nothing to do: {plan.cell_count} cells are already there")
@@ -95,35 +96,40 @@ def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
         _prepare(execution, store, plan)
 
 
-def _simulate(execution: Execution, store: Any, plan: Plan, left: list[PlannedBatch]) -> Tally:
+def _simulate(execution: Execution, store: Any, plan: Plan, *, left: list[PlannedBatch], there: int) -> Tally:
+    started = time.perf_counter()
     cells = sum(len(batch.policies) for batch in left)
     cost = estimate_cost(left, execution.folder.parent)
+    shares = _shares(left, cost)
+    # The longest batches first, so that no worker is alone with one at the end.
+    order = sorted(range(len(left)), key=lambda index: -shares[index])
     backend = open_backend(execution.backend, run_task, workers=execution.workers)
     try:
         _say(f"backend {backend.name} with {backend.workers} workers ({execution.reason})")
-        already = plan.cell_count - cells
-        _say(f"{cells} cells in {len(left)} batches to do, {already} are there{_forecast(cost, backend.workers)}")
+        _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
+        _prepare(execution, store, plan)
         with show_progress(cells) as progress:
             tally = run_batches(
-                left,
+                [left[index] for index in order],
                 store=store,
                 backend=backend,
                 simulate=execution.simulate,
                 fingerprint=plan.fingerprint,
                 progress=progress,
-                shares=_shares(left, cost),
+                shares=[shares[index] for index in order],
             )
     finally:
         backend.close()
-    _finish(store, tally, workers=backend.workers)
+    _finish(store, tally, workers=backend.workers, started=started)
     return tally
 
 
-def _finish(store: Any, tally: Tally, *, workers: int) -> None:
+def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:
     from results.compaction import compact
 
     if not tally.interrupted and tally.cells_done:
         compact(store)
+    tally.wall_seconds = time.perf_counter() - started
     records = store.provenance()
     totals = {key: value for key, value in asdict(tally).items() if key != "failures"}
     records[-1] |= {"ended": _now(), "workers": workers, "tally": totals}
