@@ -50,7 +50,7 @@ def test_the_public_names_are_these() -> None:
 def test_other_names_are_errors() -> None:
     """A name that is not public is an error that lists those that are."""
     with pytest.raises(AttributeError, match=r"has no attribute 'load'\. Public names: CostModel, Run"):
-        _ = results.load  # type: ignore[attr-defined]
+        _ = results.load
 
 
 def test_importing_results_loads_nothing_heavy() -> None:
