@@ -144,6 +144,24 @@ def derive_templates(
     typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:,.1f} MB)")
 
 
+@app.command("array")
+def write_array_file(
+    file: Annotated[Path, typer.Argument(help="an imported trace (Parquet)")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="array to write, FILE.npy")],
+) -> None:
+    """Store a trace as the array that the workload `recorded` replays.
+
+    Exit code: 0, or 1 if the trace can't be used.
+    """
+    from sweep.trace.arrays import write_array
+
+    try:
+        count = write_array(file, out)
+    except SweepError as error:
+        _fail(str(error), error.exit_code)
+    typer.echo(f"wrote {out} ({count:,} operations, {out.stat().st_size / 1e6:,.1f} MB)")
+
+
 def _fail(message: str, code: int) -> NoReturn:
     """Print a message to standard error and end."""
     typer.echo(message, err=True)
