@@ -62,6 +62,16 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return cast(Callable[P, R], compiled)
 
 
+def array_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile as `kernel` does, but without reference counts: for functions that only use arrays that they are given.
+
+    Numba counts references of each array of a tuple at each call, with locked instructions; for the guest model, whose
+    state is a tuple of arrays, that takes two thirds of the run time. A function that would allocate fails to compile.
+    """
+    compiled = numba.njit(nogil=True, cache=True, _nrt=False)(function)
+    return cast(Callable[P, R], compiled)
+
+
 def _made_private(path: Path) -> bool:
     """Make a directory; refuse one that another user owns or may write, because cached code is run as it is."""
     try:

@@ -6,10 +6,10 @@ migrate types (tables and kernel data are unmovable, user and page-cache pages m
 
 from engine.guest import constants as c
 from engine.guest.state import LIST_ROOM, State
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def push_block(state: State, gfn: int, order: int) -> None:
     """Put a free block at the head of its list."""
     kind = state.blocks[gfn >> c.BLOCK_ORDER]
@@ -23,7 +23,7 @@ def push_block(state: State, gfn: int, order: int) -> None:
     state.free_heads[kind, order] = gfn
 
 
-@kernel
+@array_kernel
 def remove_block(state: State, gfn: int) -> None:
     """Take a free block out of its list."""
     frame = state.frames[gfn]
@@ -37,7 +37,7 @@ def remove_block(state: State, gfn: int) -> None:
     frame["order"] = c.NONE
 
 
-@kernel
+@array_kernel
 def free_to_buddy(state: State, gfn: int) -> None:
     """Free one frame to the buddy lists, merged with its free buddies."""
     order = 0
@@ -52,7 +52,7 @@ def free_to_buddy(state: State, gfn: int) -> None:
     push_block(state, gfn, order)
 
 
-@kernel
+@array_kernel
 def split_off(state: State, gfn: int) -> int:
     """Take the first frame of a free block and free the rest as smaller blocks."""
     order = int(state.frames[gfn]["order"])
@@ -63,7 +63,7 @@ def split_off(state: State, gfn: int) -> int:
     return gfn
 
 
-@kernel
+@array_kernel
 def claim_block(state: State, block: int, kind: int) -> None:
     """Give a pageblock another migrate type and move its free blocks to the lists of that type."""
     first = block << c.BLOCK_ORDER
@@ -79,7 +79,7 @@ def claim_block(state: State, block: int, kind: int) -> None:
     state.blocks[block] = kind
 
 
-@kernel
+@array_kernel
 def free_in_block(state: State, block: int) -> int:
     """Count the free frames of a pageblock."""
     first = block << c.BLOCK_ORDER
@@ -92,7 +92,7 @@ def free_in_block(state: State, block: int) -> int:
     return total
 
 
-@kernel
+@array_kernel
 def take_fallback(state: State, kind: int) -> int:
     """Take a frame from the other migrate type: of the largest block, and claim its pageblock if half of it is free."""
     for order in range(c.ORDERS - 1, -1, -1):
@@ -113,7 +113,7 @@ def take_fallback(state: State, kind: int) -> int:
     return c.NONE
 
 
-@kernel
+@array_kernel
 def take_from_buddy(state: State, kind: int) -> int:
     """Take one frame, from the smallest block that is free."""
     for order in range(c.ORDERS):
@@ -123,7 +123,7 @@ def take_from_buddy(state: State, kind: int) -> int:
     return take_fallback(state, kind)
 
 
-@kernel
+@array_kernel
 def drain_list(state: State, vcpu: int, kind: int, count: int) -> None:
     """Give frames from the cold end of a per-CPU list back to the buddy lists."""
     row = state.list_state[vcpu, kind]
@@ -134,7 +134,7 @@ def drain_list(state: State, vcpu: int, kind: int, count: int) -> None:
         free_to_buddy(state, gfn)
 
 
-@kernel
+@array_kernel
 def refill_list(state: State, vcpu: int, kind: int) -> None:
     """Fill an empty per-CPU list with a batch; what came first is handed out first."""
     row = state.list_state[vcpu, kind]
@@ -155,7 +155,7 @@ def refill_list(state: State, vcpu: int, kind: int) -> None:
             state.lists[vcpu, kind, row[0]] = gfn
 
 
-@kernel
+@array_kernel
 def allocate_frame(state: State, vcpu: int, migrate: int, kind: int) -> int:
     """Allocate the hottest free frame of this vCPU; if there is none at all, note the failure and return frame 0."""
     row = state.list_state[vcpu, migrate]
@@ -176,7 +176,7 @@ def allocate_frame(state: State, vcpu: int, migrate: int, kind: int) -> int:
     return gfn
 
 
-@kernel
+@array_kernel
 def free_frame(state: State, vcpu: int, gfn: int) -> None:
     """Free a frame to the hot end of this vCPU's list."""
     frame = state.frames[gfn]
@@ -194,7 +194,7 @@ def free_frame(state: State, vcpu: int, gfn: int) -> None:
         drain_list(state, vcpu, migrate, knobs["pcp_batch"])
 
 
-@kernel
+@array_kernel
 def seed_free_lists(state: State, first: int, last: int) -> None:
     """Give a range of frames to the allocator at power-on, so that low frames are handed out first."""
     for gfn in range(last - 1, first - 1, -1):

@@ -2,10 +2,10 @@
 
 from engine.guest import constants as c
 from engine.guest.state import AREAS_MAX, State
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def first_area_after(state: State, mm: int, va: int) -> int:
     """Return the index of the first area that ends above an address; the number of areas if there is none."""
     row = state.areas[mm]
@@ -19,7 +19,7 @@ def first_area_after(state: State, mm: int, va: int) -> int:
     return low
 
 
-@kernel
+@array_kernel
 def find_area(state: State, mm: int, va: int) -> int:
     """Return the index of the area that holds an address, or NONE."""
     space = state.mms[mm]
@@ -33,7 +33,7 @@ def find_area(state: State, mm: int, va: int) -> int:
     return index
 
 
-@kernel
+@array_kernel
 def copy_area(state: State, mm: int, source: int, target: int) -> None:
     """Copy one area of a row to another place of it."""
     old, new = state.areas[mm, source], state.areas[mm, target]
@@ -44,7 +44,7 @@ def copy_area(state: State, mm: int, source: int, target: int) -> None:
     new["flags"] = old["flags"]
 
 
-@kernel
+@array_kernel
 def open_place(state: State, mm: int, index: int) -> None:
     """Shift the areas from an index on by one place up."""
     space = state.mms[mm]
@@ -53,7 +53,7 @@ def open_place(state: State, mm: int, index: int) -> None:
     space["areas"] += 1
 
 
-@kernel
+@array_kernel
 def close_place(state: State, mm: int, index: int) -> None:
     """Remove the area at an index."""
     space = state.mms[mm]
@@ -62,7 +62,7 @@ def close_place(state: State, mm: int, index: int) -> None:
     space["areas"] -= 1
 
 
-@kernel
+@array_kernel
 def insert_area(state: State, mm: int, start: int, end: int, flags: int, file: int) -> int:
     """Insert an area where none is; anonymous neighbours of the same kind become one, as in Linux."""
     index = first_area_after(state, mm, start)
@@ -86,7 +86,7 @@ def insert_area(state: State, mm: int, start: int, end: int, flags: int, file: i
     return index
 
 
-@kernel
+@array_kernel
 def split_area(state: State, mm: int, va: int) -> None:
     """Divide the area that holds an address there, unless it starts there."""
     index = find_area(state, mm, va)
@@ -98,13 +98,13 @@ def split_area(state: State, mm: int, va: int) -> None:
     state.areas[mm, index + 1]["start"] = va
 
 
-@kernel
+@array_kernel
 def file_identity(comm: int, pages: int) -> int:
     """Name a file that no recording names: by the command that maps it and the length that it maps (assumption)."""
     return ((comm * 40503 + pages * 9973) ^ (pages >> 7)) & 0x7FFFFFFF
 
 
-@kernel
+@array_kernel
 def cache_gfn(state: State, mm: int, index: int, va: int) -> int:
     """Return the page-cache frame that holds a page of a file area: the same for every process that maps it."""
     world = state.globals[0]
@@ -116,7 +116,7 @@ def cache_gfn(state: State, mm: int, index: int, va: int) -> int:
     return int(world["cache_base"] + (start + page) % world["cache_frames"])
 
 
-@kernel
+@array_kernel
 def infer_area(state: State, mm: int, va: int, comm: int, fetch: int) -> int:
     """Make an area for an address that no operation mapped: the stack, or a private file mapping of up to 256 KiB.
 

@@ -10,7 +10,7 @@ from engine.guest.schedule import account_run, open_windows, report_run, switch_
 from engine.guest.state import Array, State
 from engine.guest.teardown import unmap_range
 from engine.guest.touches import retouch, touch_for_fault
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 ROOM: int = 8192
 """Events that an operation may emit whatever the size of its address space: touches, one fault, one new root."""
@@ -18,7 +18,7 @@ LOOK_AHEAD: int = 2048
 """Operations after an exec that are searched for its first write to the stack, which tells where the stack is."""
 
 
-@kernel
+@array_kernel
 def room_needed(state: State, operation: Array) -> int:
     """Return how many events an operation may emit at most."""
     world = state.globals[0]
@@ -37,7 +37,7 @@ def room_needed(state: State, operation: Array) -> int:
     return room + 4 * int(space["resident"]) + 8 * int(space["tables"]) + flushes + files
 
 
-@kernel
+@array_kernel
 def stack_page_of(operations: Array, position: int, pid: int) -> int:
     """Return the page above the first stack write after an exec, where arguments lie; Linux' fixed place if none."""
     last = min(position + LOOK_AHEAD, len(operations))
@@ -54,7 +54,7 @@ def stack_page_of(operations: Array, position: int, pid: int) -> int:
     return c.STACK_TOP - c.PAGE_SIZE
 
 
-@kernel
+@array_kernel
 def fault_access(flags: int) -> int:
     """Translate a page-fault error code."""
     access = c.READ
@@ -67,7 +67,7 @@ def fault_access(flags: int) -> int:
     return access
 
 
-@kernel
+@array_kernel
 def change_space(state: State, vcpu: int, mm: int, operation: Array) -> None:
     """Carry out an operation on one address space."""
     kind = operation["kind"]
@@ -95,7 +95,7 @@ def change_space(state: State, vcpu: int, mm: int, operation: Array) -> None:
         unmap_range(state, vcpu, mm, start, end)
 
 
-@kernel
+@array_kernel
 def carry_out(state: State, operations: Array, position: int) -> None:
     """Carry out one operation on the vCPU where it happened."""
     operation = operations[position]
@@ -136,7 +136,7 @@ def carry_out(state: State, operations: Array, position: int) -> None:
             change_space(state, vcpu, mm, operation)
 
 
-@kernel
+@array_kernel
 def frames_wanted(state: State, operation: Array) -> int:
     """Return how many frames must be free before an operation: the reserve, and the tables that a fork copies."""
     wanted = int(state.knobs[0]["low_frames"])
@@ -147,7 +147,7 @@ def frames_wanted(state: State, operation: Array) -> int:
     return wanted
 
 
-@kernel
+@array_kernel
 def run_operations(state: State, operations: Array, position: int) -> tuple[int, int]:
     """Carry out operations from a position on; return a status and the position of the first one not carried out."""
     world = state.globals[0]
@@ -172,7 +172,7 @@ def run_operations(state: State, operations: Array, position: int) -> tuple[int,
     return c.DONE, position
 
 
-@kernel
+@array_kernel
 def finish_run(state: State) -> None:
     """Report the run time that is left."""
     for vcpu in range(state.globals[0]["vcpus"]):

@@ -6,10 +6,10 @@ import numpy as np
 
 from engine.guest import constants as c
 from engine.guest.state import State
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def emit(state: State, vcpu: int, kind: int, address: int, value: int) -> Any:
     """Append an event and return its place, for the caller to fill in what its kind has besides."""
     world = state.globals[0]
@@ -28,7 +28,7 @@ def emit(state: State, vcpu: int, kind: int, address: int, value: int) -> Any:
     return place
 
 
-@kernel
+@array_kernel
 def emit_store(state: State, vcpu: int, address: int, value: int, insn: int, width: int, access: int) -> None:
     """Append a store of one operand."""
     event = state.out[emit(state, vcpu, c.STORE, address, value)]
@@ -38,7 +38,7 @@ def emit_store(state: State, vcpu: int, address: int, value: int, insn: int, wid
     event["count"] = 1
 
 
-@kernel
+@array_kernel
 def emit_block(state: State, vcpu: int, gfn: int, insn: int, width: int, count: int, access: int) -> None:
     """Append a store of zeros to `count` operands from the start of a page."""
     event = state.out[emit(state, vcpu, c.STORE, gfn << c.PAGE_SHIFT, 0)]
@@ -48,19 +48,19 @@ def emit_block(state: State, vcpu: int, gfn: int, insn: int, width: int, count: 
     event["count"] = count
 
 
-@kernel
+@array_kernel
 def emit_touch(state: State, vcpu: int, address: int, access: int) -> None:
     """Append the first touch of a translation."""
     state.out[emit(state, vcpu, c.TOUCH, address, 0)]["access"] = access
 
 
-@kernel
+@array_kernel
 def emit_fault(state: State, vcpu: int, address: int, access: int) -> None:
     """Append a page fault that the guest's own tables cause."""
     state.out[emit(state, vcpu, c.GUEST_FAULT, address, 0)]["access"] = access
 
 
-@kernel
+@array_kernel
 def random_below(state: State, bound: int) -> int:
     """Draw a number below `bound` from the guest's own generator (Knuth's MMIX constants, upper 32 bits)."""
     world = state.globals[0]

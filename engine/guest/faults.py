@@ -20,10 +20,10 @@ from engine.guest.tables import (
     read_entry,
     write_entry,
 )
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def page_entry(gfn: int, flags: int, writable: int) -> int:
     """Build the level-1 entry of a user page: young, and dirty if it is writable."""
     entry = (gfn << c.PAGE_SHIFT) | c.PRESENT | c.USER_BIT | c.ACCESSED
@@ -34,7 +34,7 @@ def page_entry(gfn: int, flags: int, writable: int) -> int:
     return entry
 
 
-@kernel
+@array_kernel
 def new_user_frame(state: State, vcpu: int, mm: int, va: int) -> int:
     """Allocate a frame for a private page of an address space."""
     gfn = allocate_frame(state, vcpu, c.MOVABLE, c.ANONYMOUS)
@@ -44,7 +44,7 @@ def new_user_frame(state: State, vcpu: int, mm: int, va: int) -> int:
     return gfn
 
 
-@kernel
+@array_kernel
 def set_page(state: State, vcpu: int, mm: int, table: int, va: int, entry: int) -> None:
     """Set the entry of a page that has none (Linux set_pte)."""
     live = c.LIVE if state.mms[mm]["live"] else 0
@@ -52,7 +52,7 @@ def set_page(state: State, vcpu: int, mm: int, table: int, va: int, entry: int) 
     state.mms[mm]["resident"] += 1
 
 
-@kernel
+@array_kernel
 def map_file_around(state: State, vcpu: int, mm: int, index: int, table: int, va: int) -> None:
     """Map the page-cache pages around a read fault in rising order; the window starts aligned or with its area."""
     area = state.areas[mm, index]
@@ -68,7 +68,7 @@ def map_file_around(state: State, vcpu: int, mm: int, index: int, table: int, va
             set_page(state, vcpu, mm, table, around, page_entry(gfn, flags, False))
 
 
-@kernel
+@array_kernel
 def map_missing(state: State, vcpu: int, mm: int, index: int, va: int, write: int) -> None:
     """Map a page that is not there, as its area says."""
     world = state.globals[0]
@@ -96,7 +96,7 @@ def map_missing(state: State, vcpu: int, mm: int, index: int, va: int, write: in
         set_page(state, vcpu, mm, table, va, page_entry(gfn, flags, True))
 
 
-@kernel
+@array_kernel
 def upgrade_page(state: State, vcpu: int, mm: int, table: int, va: int, entry: int) -> None:
     """Make a page writable in place."""
     live = c.LIVE if state.mms[mm]["live"] else 0
@@ -107,7 +107,7 @@ def upgrade_page(state: State, vcpu: int, mm: int, table: int, va: int, entry: i
     forget_touches(state, entry_gfn(entry))
 
 
-@kernel
+@array_kernel
 def break_cow(state: State, vcpu: int, mm: int, index: int, table: int, va: int) -> None:
     """Serve a write to a page that is write-protected: reuse it if nobody shares it, copy it otherwise."""
     slot = state.frames[table]["slot"]
@@ -136,7 +136,7 @@ def break_cow(state: State, vcpu: int, mm: int, index: int, table: int, va: int)
     forget_touches(state, old)
 
 
-@kernel
+@array_kernel
 def mark_seen(state: State, vcpu: int, mm: int, va: int, access: int) -> bool:
     """Note a touch of a mapped page, with the bits that the CPU sets in its entry; tell whether it is the first."""
     table = find_table(state, state.mms[mm]["root"], va, 1)
@@ -152,7 +152,7 @@ def mark_seen(state: State, vcpu: int, mm: int, va: int, access: int) -> bool:
     return True
 
 
-@kernel
+@array_kernel
 def page_fault(state: State, vcpu: int, mm: int, va: int, access: int, comm: int) -> None:
     """Carry out one recorded fault; if the tables allow the access already, it is a touch only."""
     world = state.globals[0]
@@ -187,7 +187,7 @@ def page_fault(state: State, vcpu: int, mm: int, va: int, access: int, comm: int
         show_user_stores(state, vcpu, mm, va)
 
 
-@kernel
+@array_kernel
 def show_user_stores(state: State, vcpu: int, mm: int, va: int) -> None:
     """Show the first stores of a program to a page whose frame was a table once."""
     world = state.globals[0]

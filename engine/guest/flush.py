@@ -3,10 +3,10 @@
 from engine.guest import constants as c
 from engine.guest.emit import emit
 from engine.guest.state import State
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def load_root(state: State, vcpu: int, mm: int) -> None:
     """Load CR3 with the root of an address space, or with the kernel's own root (mm NONE)."""
     cpu = state.cpus[vcpu]
@@ -22,7 +22,7 @@ def load_root(state: State, vcpu: int, mm: int) -> None:
     cpu["retouched"] = 0
 
 
-@kernel
+@array_kernel
 def runs(state: State, vcpu: int, mm: int) -> bool:
     """Tell whether a vCPU executes a process of an address space, rather than having it loaded lazily."""
     cpu = state.cpus[vcpu]
@@ -31,7 +31,7 @@ def runs(state: State, vcpu: int, mm: int) -> bool:
     return bool(cpu["active_mm"] == mm)
 
 
-@kernel
+@array_kernel
 def flush_range(state: State, vcpu: int, mm: int, start: int, end: int) -> None:
     """Flush a range wherever the address space is loaded (Linux 6.1 flush_tlb_mm_range).
 
@@ -51,7 +51,7 @@ def flush_range(state: State, vcpu: int, mm: int, start: int, end: int) -> None:
                 emit(state, other, c.INVLPG, start + (page << c.PAGE_SHIFT), 0)
 
 
-@kernel
+@array_kernel
 def flush_page(state: State, vcpu: int, mm: int, va: int) -> None:
     """Flush one page: INVLPG in every Linux."""
     for other in range(state.globals[0]["vcpus"]):
@@ -63,13 +63,13 @@ def flush_page(state: State, vcpu: int, mm: int, va: int) -> None:
             emit(state, other, c.INVLPG, va & ~(c.PAGE_SIZE - 1), 0)
 
 
-@kernel
+@array_kernel
 def flush_all(state: State, vcpu: int, mm: int) -> None:
     """Flush a whole address space with CR3 loads."""
     flush_range(state, vcpu, mm, 0, c.USER_END)
 
 
-@kernel
+@array_kernel
 def leave_space(state: State, mm: int) -> None:
     """Make every vCPU that still has a dying address space loaded go to the kernel's root (Linux leave_mm)."""
     for other in range(state.globals[0]["vcpus"]):
@@ -77,7 +77,7 @@ def leave_space(state: State, mm: int) -> None:
             load_root(state, other, c.NONE)
 
 
-@kernel
+@array_kernel
 def forget_touches(state: State, gfn: int) -> None:
     """Let the next access to a frame be a first touch again, because its entry changed."""
     for vcpu in range(state.globals[0]["vcpus"]):

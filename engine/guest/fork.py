@@ -9,10 +9,10 @@ from engine.guest.flush import flush_all, forget_touches
 from engine.guest.processes import new_space
 from engine.guest.state import RECENT, State
 from engine.guest.tables import ensure_table, entry_gfn, entry_index, find_table, is_mapped, write_entry
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def copy_page(state: State, vcpu: int, parent: int, source: int, target: int, place: int) -> None:
     """Copy one entry: write-protect the parent's if it is writable; the child's is read-only and old."""
     slot = state.frames[source]["slot"]
@@ -32,7 +32,7 @@ def copy_page(state: State, vcpu: int, parent: int, source: int, target: int, pl
     write_entry(state, vcpu, target, place, entry & ~c.ACCESSED, c.MOV, 8, 0)
 
 
-@kernel
+@array_kernel
 def copy_area_pages(state: State, vcpu: int, parent: int, child: int, index: int) -> None:
     """Copy the entries of one area, table by table."""
     area = state.areas[parent, index]
@@ -54,7 +54,7 @@ def copy_area_pages(state: State, vcpu: int, parent: int, child: int, index: int
         va = limit
 
 
-@kernel
+@array_kernel
 def copy_area_list(state: State, parent: int, child: int) -> None:
     """Copy all areas and the ring of recent pages."""
     for index in range(state.mms[parent]["areas"]):
@@ -72,7 +72,7 @@ def copy_area_list(state: State, parent: int, child: int) -> None:
     state.mms[child]["program_break"] = state.mms[parent]["program_break"]
 
 
-@kernel
+@array_kernel
 def fork_space(state: State, vcpu: int, parent: int) -> int:
     """Copy an address space: areas with privately written pages entry by entry, others not at all; flush the parent."""
     child = new_space(state, vcpu, int(state.mms[parent]["comm"]))

@@ -19,10 +19,10 @@ from engine.guest.schedule import free_dead_root
 from engine.guest.state import State
 from engine.guest.tables import clear_frame, ensure_table, entry_index, find_table, write_entry
 from engine.guest.teardown import destroy_space, free_root
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def ensure_space(state: State, vcpu: int, place: int, comm: int) -> int:
     """Return the address space of a process that turns out to be a user process; load it if it runs here."""
     world = state.globals[0]
@@ -42,7 +42,7 @@ def ensure_space(state: State, vcpu: int, place: int, comm: int) -> int:
     return mm
 
 
-@kernel
+@array_kernel
 def clone_process(state: State, vcpu: int, place: int, child_pid: int, flags: int, comm: int) -> None:
     """Make a thread or vfork child (shares the address space) or a forked child (gets a copy)."""
     world = state.globals[0]
@@ -73,7 +73,7 @@ def clone_process(state: State, vcpu: int, place: int, child_pid: int, flags: in
         take_process_data(state, vcpu, child)
 
 
-@kernel
+@array_kernel
 def drop_space(state: State, vcpu: int, mm: int) -> int:
     """Give up one use of an address space; tear it down if it was the last, and return its root, else NONE."""
     space = state.mms[mm]
@@ -83,7 +83,7 @@ def drop_space(state: State, vcpu: int, mm: int) -> int:
     return destroy_space(state, vcpu, mm)
 
 
-@kernel
+@array_kernel
 def exec_process(state: State, vcpu: int, place: int, comm: int, stack_page: int) -> None:
     """Give a process a new address space with its argument pages; the old one goes if nobody shares it."""
     world = state.globals[0]
@@ -115,7 +115,7 @@ def exec_process(state: State, vcpu: int, place: int, comm: int, stack_page: int
     protect_arguments(state, vcpu, mm, end)
 
 
-@kernel
+@array_kernel
 def protect_arguments(state: State, vcpu: int, mm: int, end: int) -> None:
     """Give the argument pages the stack's final protection: XCHG and MOV, no flush (Linux setup_arg_pages)."""
     for page in range(state.knobs[0]["exec_argument_pages"]):
@@ -126,7 +126,7 @@ def protect_arguments(state: State, vcpu: int, mm: int, end: int) -> None:
         write_entry(state, vcpu, table, entry_index(va, 1), entry, c.MOV, 8, c.LIVE)
 
 
-@kernel
+@array_kernel
 def end_process(state: State, vcpu: int, place: int) -> None:
     """Let a process exit: written files, address space, kernel data; the root goes at the next context switch."""
     world = state.globals[0]

@@ -6,22 +6,22 @@ from engine.guest.flush import flush_range, forget_touches
 from engine.guest.state import State
 from engine.guest.tables import entry_gfn, entry_index, find_table, is_mapped, write_entry
 from engine.guest.teardown import clear_entries, free_gathered, unmap_range
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def page_up(address: int) -> int:
     """Round an address up to a page."""
     return (address + c.PAGE_SIZE - 1) & ~(c.PAGE_SIZE - 1)
 
 
-@kernel
+@array_kernel
 def range_end(start: int, length: int) -> int:
     """Return the end of a range, not beyond the user half."""
     return min(page_up(start + min(max(length, 0), c.USER_END)), c.USER_END)
 
 
-@kernel
+@array_kernel
 def map_range(state: State, vcpu: int, mm: int, start: int, length: int, flags: int, comm: int) -> None:
     """Map a range; what was there is unmapped first. A mapping whose address nobody knows is found by its faults."""
     world = state.globals[0]
@@ -36,7 +36,7 @@ def map_range(state: State, vcpu: int, mm: int, start: int, length: int, flags: 
     insert_area(state, mm, start, end, kept, file)
 
 
-@kernel
+@array_kernel
 def protected_entry(state: State, entry: int, flags: int) -> int:
     """Return an entry after mprotect."""
     gfn = entry_gfn(entry)
@@ -52,7 +52,7 @@ def protected_entry(state: State, entry: int, flags: int) -> int:
     return entry
 
 
-@kernel
+@array_kernel
 def protect_entries(state: State, vcpu: int, mm: int, start: int, end: int, flags: int) -> int:
     """Change the entries of a range, XCHG then MOV each; return how far the flush must reach."""
     space = state.mms[mm]
@@ -76,7 +76,7 @@ def protect_entries(state: State, vcpu: int, mm: int, start: int, end: int, flag
     return reached
 
 
-@kernel
+@array_kernel
 def protect_range(state: State, vcpu: int, mm: int, start: int, length: int, protection: int) -> None:
     """Change the protection of a range, area by area; flush once for each area that had pages."""
     state.globals[0]["activity"] = c.IN_PROTECT
@@ -100,7 +100,7 @@ def protect_range(state: State, vcpu: int, mm: int, start: int, length: int, pro
         index += 1
 
 
-@kernel
+@array_kernel
 def set_break(state: State, vcpu: int, mm: int, address: int) -> None:
     """Move the program break; the first one seen only says where it is."""
     world = state.globals[0]
@@ -122,7 +122,7 @@ def set_break(state: State, vcpu: int, mm: int, address: int) -> None:
         insert_area(state, mm, old, new, 3 | c.HEAP, 0)
 
 
-@kernel
+@array_kernel
 def remap_range(state: State, vcpu: int, mm: int, start: int, length: int) -> None:
     """Resize the area at an address in place; the operation does not say where Linux moved it, if it did."""
     index = find_area(state, mm, start)
@@ -141,7 +141,7 @@ def remap_range(state: State, vcpu: int, mm: int, start: int, length: int) -> No
     area["end"] = min(end, ceiling)
 
 
-@kernel
+@array_kernel
 def advise_range(state: State, vcpu: int, mm: int, start: int, length: int, advice: int) -> None:
     """Carry out MADV_DONTNEED: entries and frames go, areas and tables stay. Other advice changes no table."""
     if advice not in (c.MADV_DONTNEED, c.MADV_DONTNEED_LOCKED):

@@ -4,16 +4,16 @@ from engine.guest import constants as c
 from engine.guest.allocator import allocate_frame, free_frame
 from engine.guest.state import RECENT, State
 from engine.guest.tables import allocate_root, clear_frame
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def home_place(state: State, pid: int) -> int:
     """Return the place where the search for a pid starts."""
     return ((pid * 2654435761) >> 7) & (len(state.processes) - 1)
 
 
-@kernel
+@array_kernel
 def find_process(state: State, pid: int) -> int:
     """Return the place of a pid, or NONE."""
     place = home_place(state, pid)
@@ -24,7 +24,7 @@ def find_process(state: State, pid: int) -> int:
     return c.NONE
 
 
-@kernel
+@array_kernel
 def add_process(state: State, pid: int, mm: int, comm: int) -> int:
     """Enter a pid that is not in the table; note the failure if the table is nearly full."""
     world = state.globals[0]
@@ -43,7 +43,7 @@ def add_process(state: State, pid: int, mm: int, comm: int) -> int:
     return place
 
 
-@kernel
+@array_kernel
 def remove_process(state: State, place: int) -> None:
     """Take a process out of the table and close the gap, so that searches need no tombstones."""
     mask = len(state.processes) - 1
@@ -63,7 +63,7 @@ def remove_process(state: State, place: int) -> None:
     state.globals[0]["processes"] -= 1
 
 
-@kernel
+@array_kernel
 def take_process_data(state: State, vcpu: int, place: int) -> None:
     """Allocate the kernel data of a process: frames that may have been tables."""
     head = c.NONE
@@ -77,7 +77,7 @@ def take_process_data(state: State, vcpu: int, place: int) -> None:
     state.processes[place]["data"] = head
 
 
-@kernel
+@array_kernel
 def drop_process_data(state: State, vcpu: int, place: int) -> None:
     """Free the kernel data of a process."""
     gfn = int(state.processes[place]["data"])
@@ -88,7 +88,7 @@ def drop_process_data(state: State, vcpu: int, place: int) -> None:
     state.processes[place]["data"] = c.NONE
 
 
-@kernel
+@array_kernel
 def new_space(state: State, vcpu: int, comm: int) -> int:
     """Make an empty address space with a root; NONE and a noted failure if there is no room."""
     world = state.globals[0]
@@ -115,7 +115,7 @@ def new_space(state: State, vcpu: int, comm: int) -> int:
     return mm
 
 
-@kernel
+@array_kernel
 def remember_page(state: State, mm: int, va: int) -> None:
     """Put a page at the head of the ring that retouches draw from."""
     state.recent[mm, state.mms[mm]["recent"] & (RECENT - 1)] = va

@@ -9,13 +9,13 @@ from engine.guest.allocator import allocate_frame, free_frame
 from engine.guest.flush import flush_page
 from engine.guest.state import State
 from engine.guest.tables import copy_frame, entry_gfn, entry_index, find_table, write_entry
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 RECLAIM_PAGES = 256
 """Pages that are taken away at once at most: bounds the room that an operation needs in the buffer."""
 
 
-@kernel
+@array_kernel
 def drop_oldest_fill(state: State, vcpu: int) -> bool:
     """Free the oldest written file page, if there is one."""
     world = state.globals[0]
@@ -28,7 +28,7 @@ def drop_oldest_fill(state: State, vcpu: int) -> bool:
     return True
 
 
-@kernel
+@array_kernel
 def fill_file_pages(state: State, vcpu: int) -> None:
     """Let a process write files: frames become page cache, the oldest ones are freed."""
     world = state.globals[0]
@@ -45,7 +45,7 @@ def fill_file_pages(state: State, vcpu: int) -> None:
         world["fills"] += 1
 
 
-@kernel
+@array_kernel
 def take_page_away(state: State, vcpu: int, gfn: int) -> bool:
     """Unmap and free a private page that only one address space maps."""
     world = state.globals[0]
@@ -69,7 +69,7 @@ def take_page_away(state: State, vcpu: int, gfn: int) -> bool:
     return True
 
 
-@kernel
+@array_kernel
 def reclaim(state: State, vcpu: int, wanted: int) -> None:
     """Free frames until there are as many as wanted, or as many as one call may take."""
     world = state.globals[0]

@@ -6,10 +6,10 @@ from engine.guest.flush import load_root
 from engine.guest.processes import find_process
 from engine.guest.state import State
 from engine.guest.teardown import free_root
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def account_run(state: State, vcpu: int, now: int) -> None:
     """Add the time since the last operation to a vCPU that is running."""
     cpu = state.cpus[vcpu]
@@ -21,7 +21,7 @@ def account_run(state: State, vcpu: int, now: int) -> None:
     cpu["last_ns"] = max(now, int(cpu["last_ns"]))
 
 
-@kernel
+@array_kernel
 def report_run(state: State, vcpu: int) -> None:
     """Emit the run time that was not yet reported."""
     cpu = state.cpus[vcpu]
@@ -31,7 +31,7 @@ def report_run(state: State, vcpu: int) -> None:
         cpu["pending_ns"] = 0
 
 
-@kernel
+@array_kernel
 def open_windows(state: State, now: int) -> None:
     """Start every window that begins up to now, after the run time that belongs to the window before."""
     world = state.globals[0]
@@ -44,7 +44,7 @@ def open_windows(state: State, now: int) -> None:
         emit(state, 0, c.WINDOW, 0, world["window"])
 
 
-@kernel
+@array_kernel
 def switch_out(state: State, vcpu: int) -> None:
     """Stop the process that runs on a vCPU; its address space stays loaded (lazy TLB)."""
     report_run(state, vcpu)
@@ -53,7 +53,7 @@ def switch_out(state: State, vcpu: int) -> None:
     state.cpus[vcpu]["active_mm"] = c.NONE
 
 
-@kernel
+@array_kernel
 def switch_in(state: State, vcpu: int, pid: int) -> None:
     """Run a process; CR3 is loaded only if its address space is another one. Kernel threads have none."""
     cpu = state.cpus[vcpu]
@@ -72,7 +72,7 @@ def switch_in(state: State, vcpu: int, pid: int) -> None:
     free_dead_root(state, vcpu)
 
 
-@kernel
+@array_kernel
 def free_dead_root(state: State, vcpu: int) -> None:
     """Free the root of an address space that this vCPU was the last to borrow."""
     cpu = state.cpus[vcpu]

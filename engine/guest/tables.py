@@ -4,28 +4,28 @@ from engine.guest import constants as c
 from engine.guest.allocator import allocate_frame
 from engine.guest.emit import emit, emit_block, emit_store, emit_touch
 from engine.guest.state import State
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def entry_index(va: int, level: int) -> int:
     """Return the index of the entry that maps an address in a table of a level."""
     return (va >> (c.PAGE_SHIFT + c.INDEX_BITS * (level - 1))) & (c.ENTRIES - 1)
 
 
-@kernel
+@array_kernel
 def entry_gfn(entry: int) -> int:
     """Return the frame that an entry points to."""
     return (entry >> c.PAGE_SHIFT) & c.GFN_MASK
 
 
-@kernel
+@array_kernel
 def is_mapped(entry: int) -> bool:
     """Tell whether Linux has a page here: present, or made inaccessible by PROT_NONE."""
     return (entry & (c.PRESENT | c.GLOBAL)) != 0
 
 
-@kernel
+@array_kernel
 def table_below(state: State, table: int, va: int, level: int) -> int:
     """Return the table that the entry of `table` (of `level`) leads to, or NONE."""
     entry = state.entries[state.frames[table]["slot"], entry_index(va, level)]
@@ -34,7 +34,7 @@ def table_below(state: State, table: int, va: int, level: int) -> int:
     return entry_gfn(entry)
 
 
-@kernel
+@array_kernel
 def find_table(state: State, root: int, va: int, level: int) -> int:
     """Return the table of a level on the way to an address, or NONE."""
     table = int(root)
@@ -45,7 +45,7 @@ def find_table(state: State, root: int, va: int, level: int) -> int:
     return table
 
 
-@kernel
+@array_kernel
 def read_entry(state: State, root: int, va: int) -> int:
     """Return the level-1 entry of an address, 0 if there is no table."""
     table = find_table(state, root, va, 1)
@@ -54,14 +54,14 @@ def read_entry(state: State, root: int, va: int) -> int:
     return int(state.entries[state.frames[table]["slot"], entry_index(va, 1)])
 
 
-@kernel
+@array_kernel
 def write_entry(state: State, vcpu: int, table: int, index: int, value: int, insn: int, width: int, live: int) -> None:
     """Store one entry of a table."""
     state.entries[state.frames[table]["slot"], index] = value
     emit_store(state, vcpu, (table << c.PAGE_SHIFT) + index * 8, value, insn, width, live)
 
 
-@kernel
+@array_kernel
 def clear_frame(state: State, vcpu: int, gfn: int) -> None:
     """Clear a page that is to hold data: stores if it was a table once, one touch of the direct map otherwise."""
     world = state.globals[0]
@@ -74,7 +74,7 @@ def clear_frame(state: State, vcpu: int, gfn: int) -> None:
     world["activity"] = activity
 
 
-@kernel
+@array_kernel
 def copy_frame(state: State, vcpu: int, source: int, gfn: int) -> None:
     """Fill a page with a copy of another."""
     world = state.globals[0]
@@ -90,7 +90,7 @@ def copy_frame(state: State, vcpu: int, source: int, gfn: int) -> None:
         emit_touch(state, vcpu, c.DIRECT_MAP + (gfn << c.PAGE_SHIFT), c.WRITE)
 
 
-@kernel
+@array_kernel
 def allocate_table(state: State, vcpu: int, level: int) -> int:
     """Allocate a frame for a table and clear it; the caller links it."""
     world = state.globals[0]
@@ -113,7 +113,7 @@ def allocate_table(state: State, vcpu: int, level: int) -> int:
     return gfn
 
 
-@kernel
+@array_kernel
 def release_table(state: State, gfn: int) -> None:
     """Forget the contents of a table whose frame is about to be freed."""
     world = state.globals[0]
@@ -124,7 +124,7 @@ def release_table(state: State, gfn: int) -> None:
         frame["slot"] = c.NONE
 
 
-@kernel
+@array_kernel
 def ensure_table(state: State, vcpu: int, mm: int, va: int) -> int:
     """Return the level-1 table of an address; allocate what is missing: clear it, then store the parent's entry."""
     space = state.mms[mm]
@@ -143,7 +143,7 @@ def ensure_table(state: State, vcpu: int, mm: int, va: int) -> int:
     return table
 
 
-@kernel
+@array_kernel
 def allocate_root(state: State, vcpu: int) -> int:
     """Allocate a root: cleared, then the kernel half copied from the kernel's own root (Linux pgd_ctor)."""
     root = allocate_table(state, vcpu, c.TOP_LEVEL)

@@ -17,10 +17,10 @@ from engine.guest.tables import (
     table_below,
     write_entry,
 )
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 
-@kernel
+@array_kernel
 def gather_frame(state: State, gfn: int) -> None:
     """Queue a frame to be freed after the flush."""
     world = state.globals[0]
@@ -28,7 +28,7 @@ def gather_frame(state: State, gfn: int) -> None:
     world["gathered"] += 1
 
 
-@kernel
+@array_kernel
 def free_gathered(state: State, vcpu: int) -> None:
     """Free the queued frames; the first queued ends on top of the free list (release_pages turns the order round)."""
     world = state.globals[0]
@@ -40,7 +40,7 @@ def free_gathered(state: State, vcpu: int) -> None:
     world["gathered"] = 0
 
 
-@kernel
+@array_kernel
 def drop_page(state: State, entry: int) -> None:
     """Give up one mapping of a frame; queue the frame if it was the last."""
     gfn = entry_gfn(entry)
@@ -51,7 +51,7 @@ def drop_page(state: State, entry: int) -> None:
             gather_frame(state, gfn)
 
 
-@kernel
+@array_kernel
 def clear_entries(state: State, vcpu: int, mm: int, start: int, end: int, insn: int) -> int:
     """Clear the level-1 entries of a range in rising order; return how far the flush must reach, 0 if none was there.
 
@@ -80,7 +80,7 @@ def clear_entries(state: State, vcpu: int, mm: int, start: int, end: int, insn: 
     return reached
 
 
-@kernel
+@array_kernel
 def free_tables_below(state: State, vcpu: int, mm: int, va: int, level: int) -> None:
     """Unlink the table that the entry of a level leads to, and queue its frame."""
     space = state.mms[mm]
@@ -96,7 +96,7 @@ def free_tables_below(state: State, vcpu: int, mm: int, va: int, level: int) -> 
     gather_frame(state, below)
 
 
-@kernel
+@array_kernel
 def free_tables(state: State, vcpu: int, mm: int, start: int, end: int, floor: int, ceiling: int) -> None:
     """Free the tables of a range that map nothing else between floor and ceiling (Linux free_pgd_range)."""
     region = 1 << c.REGION_SHIFT
@@ -115,7 +115,7 @@ def free_tables(state: State, vcpu: int, mm: int, start: int, end: int, floor: i
         va = following
 
 
-@kernel
+@array_kernel
 def remove_areas(state: State, mm: int, start: int, end: int) -> None:
     """Take the areas of a range out, splitting those that reach beyond it."""
     split_area(state, mm, start)
@@ -126,7 +126,7 @@ def remove_areas(state: State, mm: int, start: int, end: int) -> None:
     state.mms[mm]["last_area"] = 0
 
 
-@kernel
+@array_kernel
 def unmap_range(state: State, vcpu: int, mm: int, start: int, end: int) -> None:
     """Unmap a range: XCHG of each entry, tables that became empty, one flush, frames."""
     index = first_area_after(state, mm, start)
@@ -146,7 +146,7 @@ def unmap_range(state: State, vcpu: int, mm: int, start: int, end: int) -> None:
     free_gathered(state, vcpu)
 
 
-@kernel
+@array_kernel
 def destroy_space(state: State, vcpu: int, mm: int) -> int:
     """Tear an address space down; return its root, which lives until no vCPU borrows it any more."""
     space = state.mms[mm]
@@ -172,7 +172,7 @@ def destroy_space(state: State, vcpu: int, mm: int) -> int:
     return int(space["root"])
 
 
-@kernel
+@array_kernel
 def free_root(state: State, vcpu: int, root: int) -> None:
     """Free the root of an address space that is gone (Linux mmdrop)."""
     release_table(state, root)

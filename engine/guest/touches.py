@@ -10,7 +10,7 @@ from engine.guest.emit import emit_fault, emit_touch, random_below
 from engine.guest.faults import break_cow, mark_seen
 from engine.guest.state import RECENT, State
 from engine.guest.tables import find_table, read_entry
-from engine.jit import kernel
+from engine.jit import array_kernel
 
 RETOUCHES_AT_ONCE = 512
 """Most retouches before one operation: bounds the room that an operation needs in the buffer."""
@@ -18,14 +18,14 @@ _SPREAD = 1 << 16
 _TEXT_REGIONS = 9
 
 
-@kernel
+@array_kernel
 def scatter(number: int) -> int:
     """Hash a small number to 31 bits, so that fixed sets of pages need no table."""
     number = (number * 0x9E3779B1) & 0x7FFFFFFF
     return ((number ^ (number >> 15)) * 0x85EBCA6B) & 0x7FFFFFFF
 
 
-@kernel
+@array_kernel
 def touch_kernel_image(state: State, vcpu: int) -> None:
     """Touch code and data of the kernel image."""
     world = state.globals[0]
@@ -37,7 +37,7 @@ def touch_kernel_image(state: State, vcpu: int) -> None:
         emit_touch(state, vcpu, c.KERNEL_TEXT + (region << c.REGION_SHIFT) + (page << c.PAGE_SHIFT), access)
 
 
-@kernel
+@array_kernel
 def kernel_data_page(state: State, number: int) -> int:
     """Return the direct-map address of a page of kernel data."""
     world = state.globals[0]
@@ -46,7 +46,7 @@ def kernel_data_page(state: State, number: int) -> int:
     return c.DIRECT_MAP + (gfn << c.PAGE_SHIFT)
 
 
-@kernel
+@array_kernel
 def touch_kernel_data(state: State, vcpu: int) -> None:
     """Touch kernel data: three of four pages are always the same for a vCPU, the others are drawn."""
     for i in range(state.knobs[0]["kernel_data_touches"]):
@@ -60,7 +60,7 @@ def touch_kernel_data(state: State, vcpu: int) -> None:
     emit_touch(state, vcpu, c.CPU_ENTRY_AREA, c.READ)
 
 
-@kernel
+@array_kernel
 def touch_for_fault(state: State, vcpu: int) -> None:
     """Touch what the page-fault path needs besides the tables: struct page and slab pages."""
     world = state.globals[0]
@@ -69,7 +69,7 @@ def touch_for_fault(state: State, vcpu: int) -> None:
         emit_touch(state, vcpu, c.MEMMAP + page * 64, c.WRITE)
 
 
-@kernel
+@array_kernel
 def touches_due(state: State, vcpu: int) -> int:
     """Return how many user pages this run interval has touched by now."""
     knobs = state.knobs[0]
@@ -81,7 +81,7 @@ def touches_due(state: State, vcpu: int) -> int:
     return int(due)
 
 
-@kernel
+@array_kernel
 def retouch_page(state: State, vcpu: int, mm: int, va: int, write: int) -> None:
     """Touch one user page if it is still mapped and this is its first touch since the CR3 load."""
     world = state.globals[0]
@@ -104,7 +104,7 @@ def retouch_page(state: State, vcpu: int, mm: int, va: int, write: int) -> None:
         emit_touch(state, vcpu, va, access | c.USER)
 
 
-@kernel
+@array_kernel
 def retouch(state: State, vcpu: int) -> None:
     """Emit the touches that became due since the last operation of this vCPU."""
     cpu = state.cpus[vcpu]

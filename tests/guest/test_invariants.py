@@ -18,8 +18,22 @@ EXAMPLES = 60
 
 STEP = st.tuples(
     st.sampled_from(
-        (*["fault"] * 3, "write", "map", "unmap", "protect", "brk", "remap", "advise", "fork", "vfork", "exec", "exit")
-        + ("in", "out"),
+        (
+            "fault",
+            "write",
+            "map",
+            "unmap",
+            "protect",
+            "brk",
+            "remap",
+            "advise",
+            "fork",
+            "vfork",
+            "exec",
+            "exit",
+            "in",
+            "out",
+        ),
     ),
     st.sampled_from(PIDS),
     st.sampled_from(PIDS),
