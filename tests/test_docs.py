@@ -17,6 +17,7 @@ from engine.policies import POLICIES
 from engine.workloads import WORKLOADS
 from sweep.spec_problems import Source
 from sweep.spec_read import read_spec
+from tests.test_house_rules import files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOW_TO: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/how-to/*.md"))
@@ -85,6 +86,19 @@ def test_links_resolve(path: Path) -> None:
             broken.append(target)
 
     assert broken == []
+
+
+def test_cited_pages_exist() -> None:
+    """A page that code or a configuration refers to is there."""
+    missing = set()
+    for name in files():
+        if name.startswith(("engine/", "results/", "sweep/", "configs/", "benchmarks/")) and name.endswith(
+            (".py", ".yaml")
+        ):
+            cited = re.findall(r"docs/[\w/-]+\.md", (ROOT / name).read_text(encoding="utf-8"))
+            missing |= {f"{name}: {page}" for page in cited if not (ROOT / page).exists()}
+
+    assert missing == set()
 
 
 def test_each_document_can_be_found() -> None:
