@@ -4,6 +4,8 @@ One event at a time, the earliest first over all vCPUs: a process's next step, t
 sleep. Ties go to sleepers, then to the lower vCPU, so that equal inputs give equal bytes.
 """
 
+from typing import Final
+
 from engine.jit import kernel
 from engine.operations import Operations
 from engine.vocabulary import Operation
@@ -13,18 +15,18 @@ from engine.workloads.scheduler_queues import block, emit, end_slice, pick_next,
 from engine.workloads.scheduler_state import Programs, State, Tunables
 from engine.workloads.templates import LINE_REGISTER, Step
 
-CLONE_VFORK = 0x4000
-MARGIN_PER_VCPU = 8
+CLONE_VFORK: Final = 0x4000
+MARGIN_PER_VCPU: Final = 8
 """Operations that one event can cause on each vCPU, at most."""
-STALLED = -1
+STALLED: Final = -1
 
-_CLONE = int(Operation.CLONE)
-_EXEC = int(Operation.EXEC)
-_WAIT_CHILD = int(Step.WAIT_CHILD)
-_WAIT_SIBLING = int(Step.WAIT_SIBLING)
-_SLEEP = int(Step.SLEEP)
-_END = int(Step.END)
-_LINES = int(Step.LINES)
+_CLONE: Final = int(Operation.CLONE)
+_EXEC: Final = int(Operation.EXEC)
+_WAIT_CHILD: Final = int(Step.WAIT_CHILD)
+_WAIT_SIBLING: Final = int(Step.WAIT_SIBLING)
+_SLEEP: Final = int(Step.SLEEP)
+_END: Final = int(Step.END)
+_LINES: Final = int(Step.LINES)
 
 
 @kernel

@@ -6,14 +6,16 @@ woken task goes to its last vCPU if that is idle, else to any idle one, and an i
 A slice ends at a tick. Left out (assumption): periodic load balancing, groups, nice levels.
 """
 
+from typing import Final
+
 from engine.jit import kernel
 from engine.operations import Operations
 from engine.vocabulary import Operation
 from engine.workloads import scheduler_state as at
 from engine.workloads.scheduler_state import State, Tunables
 
-_SWITCH_IN = int(Operation.SWITCH_IN)
-_SWITCH_OUT = int(Operation.SWITCH_OUT)
+_SWITCH_IN: Final = int(Operation.SWITCH_IN)
+_SWITCH_OUT: Final = int(Operation.SWITCH_OUT)
 
 
 @kernel
