@@ -117,6 +117,7 @@ def test_shown_commands_are_run_or_excused(name: str) -> None:
     assert [line for line in commands(name) if not line.startswith(("sweep ", *excused))] == []
 
 
+@pytest.mark.timeout(900)  # On a fresh machine the first of them compiles the kernels.
 def test_shown_commands_work(tmp_path: Path) -> None:
     """A newcomer who types all commands of all documents in order sees none fail."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
