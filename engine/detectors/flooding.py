@@ -10,6 +10,31 @@ Three scopes, by the knob `flood_scope`:
   shadow page counts stores whose own spte was not accessed; an accessed one clears the count.
 """
 
+import numpy as np
+
+from engine.jit import kernel
+from engine.lanes.bits import ZERO, add_one, bit, clear_lanes, lane_value, lowest, not_below
+from engine.lanes.state import (
+    ACCESSED,
+    FLOOD,
+    FLOOD_PLANES,
+    K_ACCESSED_EXCEPTION,
+    K_FLOOD_ON,
+    K_LEVEL1,
+    K_ORACLE,
+    K_SCOPE_SPTE,
+    K_SCOPE_VCPU,
+    K_THRESHOLD,
+    KEY,
+    LARGE,
+    NONE,
+    PRESENT,
+    V_UPDATED_GFN,
+    V_UPDATED_SPTE,
+    V_WRITE_COUNT,
+    V_WRITE_GFN,
+    Lanes,
+)
 from engine.reference.state import ShadowPage, Spte, Vcpu
 
 
@@ -42,3 +67,59 @@ def floods_spte(page: ShadowPage, spte: Spte | None, *, threshold: int, level1: 
         return False
     page.write_flooding_count += 1
     return page.write_flooding_count >= threshold
+
+
+@kernel
+def repeating_lanes(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64, times: int) -> np.uint64:
+    """Advance the vCPU's detector by a store; return the lanes in which it repeats the last one often enough.
+
+    `times` > 1 stands for so many further stores to the same gfn once the detector counts each of them.
+    """
+    flooded = ZERO
+    rest = lanes & st.knobs[K_SCOPE_VCPU]
+    while rest:
+        lane = lowest(rest)
+        one = bit(lane)
+        rest &= ~one
+        last = st.vcpu[vcpu, V_UPDATED_SPTE, lane]
+        used = False
+        if last != NONE and st.sptes[PRESENT, last >> 9, last & 511] & one:
+            if st.vcpu[vcpu, V_UPDATED_GFN, lane] == gfn:
+                st.sptes[ACCESSED, last >> 9, last & 511] |= one
+            used = st.sptes[ACCESSED, last >> 9, last & 511] & one != ZERO
+        if st.vcpu[vcpu, V_WRITE_GFN, lane] == gfn and not (used and st.knobs[K_ACCESSED_EXCEPTION] & one):
+            st.vcpu[vcpu, V_WRITE_COUNT, lane] += times
+            if st.knobs[K_FLOOD_ON] & one and st.vcpu[vcpu, V_WRITE_COUNT, lane] >= threshold_of(st, lane):
+                flooded |= one
+        else:
+            st.vcpu[vcpu, V_WRITE_GFN, lane] = gfn
+            st.vcpu[vcpu, V_WRITE_COUNT, lane] = 1
+            st.vcpu[vcpu, V_UPDATED_SPTE, lane] = NONE
+    return flooded
+
+
+@kernel
+def threshold_of(st: Lanes, lane: int) -> int:
+    """Return the flood threshold of a lane."""
+    return lane_value(st.knobs[K_THRESHOLD : K_THRESHOLD + FLOOD_PLANES], lane)
+
+
+@kernel
+def flooding_lanes(st: Lanes, slot: int, index: int, lanes: np.uint64) -> np.uint64:
+    """Count a store in the lanes whose shadow pages count; return those in which the page floods."""
+    counts = st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES]
+    counting = lanes & st.knobs[K_FLOOD_ON] & ~st.knobs[K_SCOPE_VCPU] & ~st.knobs[K_ORACLE]
+    if st.pages[slot, KEY] >> 4 == 1:
+        counting &= st.knobs[K_LEVEL1]
+        used = st.sptes[ACCESSED, slot, index]
+    else:
+        links = st.sptes[PRESENT, slot, index] & ~st.sptes[LARGE, slot, index]
+        used = links | st.sptes[ACCESSED, slot, index]
+    spared = counting & st.knobs[K_SCOPE_SPTE] & used
+    if spared:
+        clear_lanes(counts, spared)
+        counting &= ~spared
+    if not counting:
+        return ZERO
+    add_one(counts, counting)
+    return counting & not_below(counts, st.knobs[K_THRESHOLD : K_THRESHOLD + FLOOD_PLANES])

@@ -47,7 +47,10 @@ class Outcome(Enum):
 
 
 def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
-    """Walk the guest's tables as the CPU does, setting accessed and dirty bits; None if they do not allow the access."""
+    """Walk the guest's tables as the CPU does, setting accessed and dirty bits.
+
+    None if they do not allow the access, or if they lead out of the guest's memory: devices are no business of the MMU.
+    """
     if vcpu.cr3_gfn is None:
         return None
     table, access, level = vcpu.cr3_gfn, ACC_ALL, ROOT_LEVEL
@@ -63,7 +66,11 @@ def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
         if level == 1 or (gpte & LARGE and level < ROOT_LEVEL):
             break
         table, level = gfn_of(gpte), level - 1
-    if write and not access & ACC_WRITE:
+        if table >= mmu.guest.pages:
+            return None
+    span = (1 << 9 * (level - 1)) - 1
+    gfn = (gfn_of(gpte) & ~span) | (gva >> 12 & span)
+    if gfn >= mmu.guest.pages or (write and not access & ACC_WRITE):
         return None
     for frame, index in visited:
         entry = mmu.memory.read(frame, index)
@@ -74,8 +81,6 @@ def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
         mmu.memory.write(frame, index, mmu.memory.read(frame, index) | DIRTY)
     elif not gpte & DIRTY:
         access &= ~ACC_WRITE
-    span = (1 << 9 * (level - 1)) - 1
-    gfn = (gfn_of(gpte) & ~span) | (gva >> 12 & span)
     return Walk(gva, gfn, level, access, tables, accesses)
 
 
@@ -91,6 +96,8 @@ def is_mapped(mmu: Mmu, vcpu: Vcpu, gva: int) -> bool:
         if level == 1 or (gpte & LARGE and level < ROOT_LEVEL):
             return True
         table, level = gfn_of(gpte), level - 1
+        if table >= mmu.guest.pages:
+            return False
 
 
 def find_spte(vcpu: Vcpu, gva: int) -> Spte | None:
@@ -279,7 +286,7 @@ def use_spte(mmu: Mmu, spte: Spte, *, write: bool) -> None:
 def prefetch_gpte(mmu: Mmu, vcpu: Vcpu, page: ShadowPage, index: int) -> bool:
     """Install the spte of a guest entry speculatively; False if the entry is absent or was not accessed."""
     gpte = mmu.memory.read(page.gfn, index)
-    if not gpte & PRESENT or not gpte & ACCESSED:
+    if not gpte & PRESENT or not gpte & ACCESSED or gfn_of(gpte) >= mmu.guest.pages:
         return False
     access = page.role.access & access_of(gpte)
     if not gpte & DIRTY:

@@ -11,9 +11,13 @@ from engine.policies.contract import Policy
 from engine.reference.faults import Outcome, find_spte, page_fault, use_spte, walk_guest
 from engine.reference.mmu import new_mmu
 from engine.reference.roots import finish_exit, flush_all, inject_fault, invalidate_page, load_cr3
-from engine.reference.state import GFN_MASK, Vcpu, Walk
+from engine.reference.state import Vcpu, Walk
 from engine.reference.writes import Store, store, write_memory
 from engine.vocabulary import COUNTER_NAMES, Access, Event, Instruction
+
+
+_BY_FRAME = frozenset({Event.STORE, Event.CONTENT, Event.LINK, Event.CR3})
+"""Kinds that name a frame; beyond the guest's memory they are ignored."""
 
 
 class ReferenceMmu:
@@ -41,7 +45,9 @@ class ReferenceMmu:
         self, address: int, value: int, kind: int, vcpu_index: int, insn: int, width: int, access: int, _: int, count: int
     ) -> None:
         mmu, vcpu = self.mmu, self.mmu.vcpus[vcpu_index]
-        if kind == Event.STORE:
+        if kind in _BY_FRAME and (value if kind == Event.CR3 else address) >> 12 >= mmu.guest.pages:
+            pass
+        elif kind == Event.STORE:
             self._store(vcpu, address, value, width, count, insn, access)
         elif kind == Event.TOUCH:
             self._touch(vcpu, address, access)
@@ -60,7 +66,7 @@ class ReferenceMmu:
         mmu.event += 1
 
     def _load_cr3(self, vcpu: Vcpu, value: int) -> None:
-        gfn = (value >> 12) & GFN_MASK
+        gfn = value >> 12
         if self.mmu.policy.knobs.shadow:
             load_cr3(self.mmu, vcpu, gfn)
         else:

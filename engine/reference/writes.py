@@ -56,10 +56,11 @@ def store(mmu: Mmu, vcpu: Vcpu, op: Store) -> None:
             break
         faults += 1
         assert faults < FAULTS_MAXIMUM + op.count, "a store faults for ever"
-        if page_fault(mmu, vcpu, walk, write=True, dead=not op.live) is Outcome.EMULATE:
-            if not written:
-                write_memory(mmu, op)
-                written = True
+        outcome = page_fault(mmu, vcpu, walk, write=True, dead=not op.live)
+        if not written:
+            write_memory(mmu, op)
+            written = True
+        if outcome is Outcome.EMULATE:
             done += _emulate(mmu, vcpu, op, done)
         finish_exit(mmu)
     if not written:

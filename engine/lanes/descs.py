@@ -1,0 +1,39 @@
+"""The per-vCPU cache of pte_list_desc in lanes: filled, taken from, and empty (the host's BUG_ON)."""
+
+from typing import Final
+
+import numpy as np
+
+from engine.jit import kernel
+from engine.lanes.bits import any_plane, bit, lane_value, lowest
+from engine.lanes.counting import C_FATAL, count
+from engine.lanes.state import L_DESC_ENTRIES, L_DESC_MINIMUM, V_DESC, Lanes
+
+DESC_CAPACITY: Final = 40
+
+
+@kernel
+def top_up(st: Lanes, vcpu: int, lanes: np.uint64) -> None:
+    """Fill the cache where it is below its minimum (mmu_topup_memory_cache)."""
+    rest = lanes
+    while rest:
+        lane = lowest(rest)
+        rest &= ~bit(lane)
+        if st.vcpu[vcpu, V_DESC, lane] < st.lane[L_DESC_MINIMUM, lane]:
+            st.vcpu[vcpu, V_DESC, lane] = DESC_CAPACITY
+
+
+@kernel
+def take_desc(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64) -> None:
+    """Take an object where one more spte of `gfn` needs one (pte_list_add)."""
+    rest = lanes & any_plane(st.lengths[gfn])
+    while rest:
+        lane = lowest(rest)
+        rest &= ~bit(lane)
+        length, entries = lane_value(st.lengths[gfn], lane), st.lane[L_DESC_ENTRIES, lane]
+        if length != 1 and (length < entries or length % entries):
+            continue
+        if st.vcpu[vcpu, V_DESC, lane]:
+            st.vcpu[vcpu, V_DESC, lane] -= 1
+        else:
+            count(st, C_FATAL, bit(lane))

@@ -1,0 +1,69 @@
+"""The lane machine: up to 64 policies over one trace, the counterpart of the reference."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.events import Events
+from engine.guests import Guest
+from engine.lanes import kernel as k
+from engine.lanes import state as s
+from engine.lanes.allocate import allocate
+from engine.lanes.counting import C_MMU_UNSYNC, C_PAGES_PEAK, C_RESYNC
+from engine.lanes.state import Lanes
+from engine.policies.contract import Policy
+from engine.vocabulary import COUNTER_NAMES, LANES_MAX
+
+_EXHAUSTED = {
+    k.SLOTS_EXHAUSTED: f"{s.SLOTS} shadow pages over all lanes",
+    k.TABLES_EXHAUSTED: f"{s.TABLES} guest frames that were ever page tables",
+    k.ODD_EXHAUSTED: f"{s.ODD_ENTRIES} entries that differ between lanes",
+}
+
+
+class CapacityError(RuntimeError):
+    """A trace needs more room than the kernel has."""
+
+
+class LaneMachine:
+    """All lanes over one trace. `feed` may be called with any cut of the trace into arrays."""
+
+    def __init__(self, policies: Sequence[Policy], guest: Guest) -> None:
+        """Make the lanes.
+
+        Raises:
+            ValueError: no policy, or more than fit into a word.
+        """
+        if not 1 <= len(policies) <= LANES_MAX:
+            raise ValueError(f"a batch has 1 to {LANES_MAX} policies, found {len(policies)}")
+        self._lanes = len(policies)
+        self._state: Lanes = allocate(policies, guest)
+        self._record = cast(Any, self._state)
+        self.windows: list[npt.NDArray[np.int64]] = []
+        """Counters[lane, counter] at each WINDOW event."""
+
+    def feed(self, events: Events) -> None:
+        """Advance by events of dtype EVENT.
+
+        Raises:
+            CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
+        """
+        start = 0
+        while start < len(events):
+            start, why = k.advance(self._state, events, start)
+            if why == k.WINDOW:
+                self.windows.append(self.counters())
+            elif why != k.DONE:
+                raise CapacityError(f"the kernel has room for {_EXHAUSTED[why]}; put fewer policies into one batch")
+
+    def counters(self) -> npt.NDArray[np.int64]:
+        """Return counters[lane, counter] so far in the order of COUNTERS."""
+        weights = np.left_shift(np.int64(1), np.arange(s.COUNTER_PLANES, dtype=np.int64))
+        lanes = np.arange(self._lanes, dtype=np.uint64)
+        bits = (self._record["counts"][:, :, None] >> lanes) & np.uint64(1)
+        totals = np.einsum("cpl,p->lc", bits.astype(np.int64), weights)
+        totals[:, C_MMU_UNSYNC] -= totals[:, C_RESYNC]
+        totals[:, C_PAGES_PEAK] = self._record["lane"][s.L_PEAK, : self._lanes]
+        return np.ascontiguousarray(totals[:, : len(COUNTER_NAMES)])
