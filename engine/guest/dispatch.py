@@ -1,5 +1,7 @@
 """Carry out layer-1 operations one after the other until they end or the buffer is full."""
 
+from typing import Final
+
 from engine.guest import constants as c
 from engine.guest.faults import page_fault
 from engine.guest.life import clone_process, end_process, ensure_space, exec_process
@@ -12,9 +14,9 @@ from engine.guest.teardown import unmap_range
 from engine.guest.touches import retouch, touch_for_fault
 from engine.jit import array_kernel
 
-ROOM: int = 8192
+ROOM: Final = 8192
 """Events that an operation may emit whatever the size of its address space: touches, one fault, one new root."""
-LOOK_AHEAD: int = 2048
+LOOK_AHEAD: Final = 2048
 """Operations after an exec that are searched for its first write to the stack, which tells where the stack is."""
 
 

@@ -102,7 +102,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = MappingProxyType(
         "kernel_data_touches": _count(
             36, f"direct-map and stack pages touched after a CR3 load: {_RECORDED}", maximum=512
         ),
-        "kernel_fault_touches": _count(2, "assumption: direct-map pages that one page fault touches first", maximum=64),
+        "kernel_fault_touches": _count(1, "assumption: struct pages (memmap) that a page fault touches", maximum=64),
         "low_frames": _count(256, "assumption: free frames below which pages are reclaimed", minimum=16),
         "max_processes": _count(8192, "live address spaces that the model has room for", minimum=4, maximum=1 << 20),
         "chunk_events": _count(1 << 20, "events of one chunk", minimum=1 << 15, maximum=1 << 26),

@@ -4,6 +4,8 @@ A private page that is taken away is lost to the process until it faults again; 
 modelled. Assumption: a recording says nothing of memory pressure.
 """
 
+from typing import Final
+
 from engine.guest import constants as c
 from engine.guest.allocator import allocate_frame, free_frame
 from engine.guest.flush import flush_page
@@ -11,7 +13,7 @@ from engine.guest.state import State
 from engine.guest.tables import copy_frame, entry_gfn, entry_index, find_table, write_entry
 from engine.jit import array_kernel
 
-RECLAIM_PAGES = 256
+RECLAIM_PAGES: Final = 256
 """Pages that are taken away at once at most: bounds the room that an operation needs in the buffer."""
 
 

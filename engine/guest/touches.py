@@ -4,18 +4,20 @@ After a CR3 load a vCPU touches kernel pages at once, and user pages at a rate o
 User pages are drawn from the ring of recent faults, recent ones more often. Each page is touched once per CR3 load.
 """
 
+from typing import Final
+
 from engine.guest import constants as c
 from engine.guest.areas import find_area
-from engine.guest.emit import emit_fault, emit_touch, random_below
-from engine.guest.faults import break_cow, mark_seen
+from engine.guest.emit import emit_touch, random_below
+from engine.guest.faults import mark_seen, page_fault
 from engine.guest.state import RECENT, State
-from engine.guest.tables import find_table, read_entry
+from engine.guest.tables import read_entry
 from engine.jit import array_kernel
 
-RETOUCHES_AT_ONCE = 512
+RETOUCHES_AT_ONCE: Final = 512
 """Most retouches before one operation: bounds the room that an operation needs in the buffer."""
-_SPREAD = 1 << 16
-_TEXT_REGIONS = 9
+_SPREAD: Final = 1 << 16
+_TEXT_REGIONS: Final = 9
 
 
 @array_kernel
@@ -83,24 +85,29 @@ def touches_due(state: State, vcpu: int) -> int:
 
 @array_kernel
 def retouch_page(state: State, vcpu: int, mm: int, va: int, write: int) -> None:
-    """Touch one user page if it is still mapped and this is its first touch since the CR3 load."""
+    """Touch one user page if this is its first touch since the CR3 load.
+
+    After a fork that no recording saw, pages that fork protected or did not copy fault first.
+    """
     world = state.globals[0]
     entry = read_entry(state, state.mms[mm]["root"], va)
+    forked = state.knobs[0]["retouch_breaks_cow"] or state.mms[mm]["breaks_cow"]
+    index = find_area(state, mm, va) if forked else c.NONE
+    flags = state.areas[mm, index]["flags"] if index != c.NONE else 0
+    if entry == 0 and flags & c.FILE:
+        page_fault(state, vcpu, mm, va, (c.FETCH if flags & c.PROT_EXEC else c.READ) | c.USER, 0)
+        world["activity"] = c.IN_RETOUCH
+        return
     if entry & c.PRESENT == 0:
         return
     if write and entry & c.WRITABLE == 0:
-        breaks = state.knobs[0]["retouch_breaks_cow"] or state.mms[mm]["breaks_cow"]
-        index = find_area(state, mm, va)
-        if breaks and index != c.NONE and state.areas[mm, index]["flags"] & c.PROT_WRITE and entry & c.DIRTY:
-            emit_fault(state, vcpu, va, c.WRITE | c.USER)
-            world["activity"] = c.IN_COW
-            table = find_table(state, state.mms[mm]["root"], va, 1)
-            break_cow(state, vcpu, mm, index, table, va)
+        if flags & c.PROT_WRITE and entry & c.DIRTY:
+            page_fault(state, vcpu, mm, va, c.WRITE | c.USER, 0)
             world["activity"] = c.IN_RETOUCH
-        else:
-            write = False
+            return
+        write = 0
     access = c.WRITE if write else (c.READ if entry & c.NO_EXECUTE else c.FETCH)
-    if not world["failure"] and mark_seen(state, vcpu, mm, va, access):
+    if mark_seen(state, vcpu, mm, va, access):
         emit_touch(state, vcpu, va, access | c.USER)
 
 
@@ -121,10 +128,10 @@ def retouch(state: State, vcpu: int) -> None:
         return
     due = min(touches_due(state, vcpu), int(cpu["retouched"]) + RETOUCHES_AT_ONCE)
     due = min(due, int(cpu["retouched"]) + 2 * filled)
-    while cpu["retouched"] < due:
+    while cpu["retouched"] < due and not state.globals[0]["failure"]:
         cpu["retouched"] += 1
         draw = random_below(state, _SPREAD)
         back = ((draw * draw) >> 16) * filled >> 16
         va = int(state.recent[mm, (state.mms[mm]["recent"] - 1 - back) & (RECENT - 1)])
-        write = random_below(state, 100) < state.knobs[0]["retouch_write_percent"]
+        write = 1 if random_below(state, 100) < state.knobs[0]["retouch_write_percent"] else 0
         retouch_page(state, vcpu, mm, va, write)

@@ -9,7 +9,7 @@ from engine.events import EVENT, Events
 from engine.guest.model import GuestModel
 from engine.guests import Guest
 from engine.operations import OPERATION, Operations
-from engine.vocabulary import Operation
+from engine.vocabulary import Activity, Event, Instruction, Operation
 
 PAGE = 4096
 USER_READ, USER_WRITE, USER_FETCH = 4, 6, 0x14
@@ -79,3 +79,54 @@ def play(model: GuestModel, script: Script, *, start: bool = True) -> Events:
     parts += [chunk.copy() for chunk in model.feed(script.operations())]
     parts += [chunk.copy() for chunk in model.finish()]
     return np.concatenate(parts) if parts else np.zeros(0, EVENT)
+
+
+DATA = 0x10000000
+
+
+def stores(events: Events, *, activity: Activity | None = None, insn: Instruction | None = None) -> Events:
+    """Select stores by activity and instruction."""
+    keep = events["kind"] == Event.STORE
+    if activity is not None:
+        keep &= events["activity"] == activity
+    if insn is not None:
+        keep &= events["insn"] == insn
+    selected: Events = events[keep]
+    return selected
+
+
+def of_kind(events: Events, kind: Event) -> Events:
+    """Select events of a kind."""
+    selected: Events = events[events["kind"] == kind]
+    return selected
+
+
+def process_with_pages(pages: int) -> Script:
+    """Return a script of a process with some written private pages and one page of a shared file."""
+    script = Script()
+    script.add(Operation.SWITCH_IN, SHELL)
+    script.add(Operation.EXEC, SHELL)
+    script.add(Operation.MAP, SHELL, DATA, pages * PAGE, flags=PROT_RW)
+    script.add(Operation.MAP, SHELL, 2 * DATA, 64 * PAGE, flags=1 | FILE)
+    script.read(SHELL, 2 * DATA)
+    for page in range(pages):
+        script.write(SHELL, DATA + page * PAGE)
+    return script
+
+
+def after(script: Script, parameters: dict[str, int] | None = None, **guest: Any) -> tuple[GuestModel, Events]:
+    """Play a script and return the model with its events."""
+    model = new_model(small_guest(**guest), parameters)
+    return model, play(model, script)
+
+
+def run_more(model: GuestModel, script: Script) -> Events:
+    """Play a script that goes on after another."""
+    return play(model, script, start=False)
+
+
+def follow(script: Script) -> Script:
+    """Return an empty script that starts when another ends."""
+    more = Script()
+    more.now = script.now
+    return more
