@@ -1,7 +1,7 @@
 """Transfer: fed with a recording of a guest without hypervisor, does the engine predict what KVM counted elsewhere?"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from engine.vocabulary import COUNTER_INDEX
 from sweep.trace.kvm_truth import load_events
 from sweep.validate.engines import run_policies
 from sweep.validate.recording_set import GUEST, WHOLE, RecordingSet, real_counts
+from sweep.validate.retouch import fit_retouches, with_retouches
 from sweep.validate.rules import counter_row
 
 TRANSFER_COUNTERS: Final = (
@@ -34,6 +35,8 @@ class TransferReport:
     rows: list[dict[str, Any]]
     ranked_same: float
     ranked_pairs: int
+    retouches: dict[str, dict[str, Any]]
+    """Direct recording -> what it says about pages that processes use again."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the command prints it with --json."""
@@ -46,6 +49,7 @@ class TransferReport:
             "exact": summary["exact"],
             "ranked_same": self.ranked_same,
             "ranked_pairs": self.ranked_pairs,
+            "retouches": self.retouches,
             "per_counter": {
                 name: _summary([row for row in self.rows if row["judged"] and row["counter"] == name])
                 for name in SHOWN_COUNTERS
@@ -57,11 +61,15 @@ class TransferReport:
 def check_transfer(recordings: RecordingSet, *, workers: int) -> TransferReport | None:
     """Predict the counters of every policy and workload from the direct recordings; None if there is none."""
     rows: list[dict[str, Any]] = []
+    fits: dict[str, dict[str, Any]] = {}
     same = pairs = 0
     measured = set(recordings.counters["variant"])
     variants = {name: policy for name, policy in recordings.variants.items() if name in measured}
     for path in recordings.direct:
         truth = load_events(path)
+        fit = fit_retouches(truth)
+        fits[path.name] = asdict(fit)
+        truth = with_retouches(truth, pages=fit.pages)
         counts = run_policies(
             list(variants.values()), GUEST, events=truth.events, markers=truth.markers, workers=workers
         )
@@ -76,7 +84,7 @@ def check_transfer(recordings: RecordingSet, *, workers: int) -> TransferReport 
         same, pairs = same + agreed, pairs + compared
     if not rows:
         return None
-    return TransferReport(rows=rows, ranked_same=same / pairs if pairs else 1.0, ranked_pairs=pairs)
+    return TransferReport(rows=rows, ranked_same=same / pairs if pairs else 1.0, ranked_pairs=pairs, retouches=fits)
 
 
 def _rows(

@@ -1,0 +1,80 @@
+"""Pages that a process uses again."""
+
+import numpy as np
+import polars as pl
+
+from engine.events import EVENT
+from engine.vocabulary import Access, Event
+from sweep.trace.kvm_truth import KvmTruth
+from sweep.validate.retouch import fit_retouches, with_retouches
+
+USER = int(Access.USER)
+READ = int(Access.READ)
+
+
+def truth(*rows: tuple[int, int, int, int], markers: dict[str, tuple[int, int]] | None = None) -> KvmTruth:
+    """Return a recording from (kind, address, value, access)."""
+    events = np.zeros(len(rows), dtype=EVENT)
+    for name, values in zip(("kind", "address", "value", "access"), zip(*rows, strict=True), strict=True):
+        events[name] = values
+    return KvmTruth(events=events, row=np.arange(len(rows)), kvm=pl.DataFrame(), markers=markers or {})
+
+
+def touch(address: int) -> tuple[int, int, int, int]:
+    """Return a user's read."""
+    return (int(Event.TOUCH), address, 0, READ | USER)
+
+
+def cr3(value: int) -> tuple[int, int, int, int]:
+    """Return a load of CR3."""
+    return (int(Event.CR3), 0, value, 0)
+
+
+FAULT = (int(Event.GUEST_FAULT), 0x9000, 0, USER)
+
+
+def test_latest_pages_come_back_after_a_fault() -> None:
+    """After the access that ends a fault, the pages used last are touched again, the latest first."""
+    recording = truth(cr3(0x1000), touch(0x5000), touch(0x6008), touch(0x7000), FAULT, touch(0x9000), touch(0xA000))
+
+    events = with_retouches(recording, pages=2).events
+
+    assert events["address"].tolist()[5:] == [0x9000, 0x7000, 0x6008, 0xA000]
+    assert set(events["access"][[6, 7]].tolist()) == {READ | USER}
+
+
+def test_another_process_has_its_own_pages() -> None:
+    """What one process used is not touched by the next one."""
+    recording = truth(cr3(0x1000), touch(0x5000), cr3(0x2000), touch(0x6000), FAULT, touch(0x9000))
+
+    events = with_retouches(recording, pages=4).events
+
+    assert events["address"].tolist()[6:] == [0x6000]
+
+
+def test_a_root_that_is_made_anew_remembers_nothing() -> None:
+    """A frame that becomes a root again belongs to a new process."""
+    link = (int(Event.LINK), 0x1000, 4, 0)
+    recording = truth(cr3(0x1000), touch(0x5000), link, FAULT, touch(0x9000))
+
+    assert len(with_retouches(recording, pages=4).events) == len(recording.events)
+
+
+def test_markers_and_rows_move_with_the_events() -> None:
+    """A marker stays between the same recorded events."""
+    recording = truth(cr3(0x1000), touch(0x5000), FAULT, touch(0x9000), touch(0xA000), markers={"w": (1, 5)})
+
+    longer = with_retouches(recording, pages=1)
+
+    assert longer.row.tolist() == [0, 1, 2, 3, 3, 4]
+    assert longer.markers == {"w": (1, 6)}
+
+
+def test_fit_counts_pages_used_again_before_the_next_fault() -> None:
+    """The fit is the mean number of known pages between a CR3 load and the next fault."""
+    known = [touch(0x5000), touch(0x6000), touch(0x7000)]
+    recording = truth(cr3(0x1000), *known, cr3(0x1000), *known, FAULT, cr3(0x1000), known[0], FAULT, known[1], FAULT)
+
+    fit = fit_retouches(recording)
+
+    assert (fit.pages, fit.intervals, fit.median, fit.mean_error) == (2, 2, 2.0, 1.0)
