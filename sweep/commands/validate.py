@@ -18,6 +18,10 @@ def validate(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with plots.", show_default=False)
     ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Also write the page of the documents.", show_default=False),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
     """Compare the engine with recordings of a real KVM: its rules by event, its predictions by counter."""
@@ -39,3 +43,8 @@ def validate(
 
         write_html(report, html)
         typer.echo(f"{html}: written", err=True)
+    if markdown is not None:
+        from sweep.validate.page import write_markdown
+
+        write_markdown(report, markdown)
+        typer.echo(f"{markdown}: written", err=True)
