@@ -151,6 +151,7 @@ def _keep(outcome: Outcome, *, store: RunStore, tally: Tally, progress: Progress
         guest=asdict(planned.coordinate.guest),
         replicate=planned.coordinate.replicate,
         lanes=len(cells),
+        window_ns=planned.window_ns,
         windows=counts.windows.shape[0],
         events=counts.events,
         native_seconds=counts.native_seconds,

@@ -64,12 +64,17 @@ def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming], *,
             rows = known[key]
             # The median: the first batch on a machine compiles, and must not stand for those that load.
             per_size = median(row.seconds / _size(row.parameters) for row in rows)
-            found[key] = (per_size, median(row.part_bytes / row.lanes / _size(row.parameters) for row in rows))
+            found[key] = (per_size, median(_window_bytes(row) for row in rows))
             used.update(f"{row.batch} {row.seconds}" for row in rows)
         size = _size(coordinate.workload.parameters)
         seconds.append(found[key][0] * size)
-        total_bytes += found[key][1] * size * len(batch.policies)
+        total_bytes += found[key][1] * size / batch.window_ns * len(batch.policies)
     return Estimate(core_seconds=tuple(seconds), bytes=total_bytes, source=f"{len(used)} {name}")
+
+
+def _window_bytes(row: BatchTiming) -> float:
+    """Return bytes per policy and size, for windows of 1 ns: rows are as many as windows, and windows set the bytes."""
+    return row.part_bytes / row.lanes / _size(row.parameters) * row.window_ns
 
 
 def _size(parameters: Any) -> float:

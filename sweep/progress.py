@@ -119,7 +119,7 @@ def format_seconds(seconds: float) -> str:
 def format_bytes(count: float) -> str:
     """Return a size in binary units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
+        if count < 1000:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:.3g} TiB"

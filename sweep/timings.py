@@ -19,6 +19,7 @@ class BatchTiming:
     guest: dict[str, Any]
     replicate: int
     lanes: int
+    window_ns: int
     windows: int
     events: int
     native_seconds: float

@@ -101,7 +101,7 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
         cores = len(os.sched_getaffinity(0))
         wall = format_seconds(cost["core_seconds"] / cores)
         lines.append(
-            f"estimate   {cost['core_seconds']:.3g} core-seconds (about {wall} on {cores} cores), "
+            f"estimate   {cost['core_seconds']:,.0f} core-seconds (about {wall} on {cores} cores), "
             f"{format_bytes(cost['bytes'])} of Parquet"
         )
         lines.append(f"           from {cost['source']}")
