@@ -40,7 +40,7 @@ class _Processes:
     """The user pages that each process used, latest last."""
 
     def __init__(self) -> None:
-        self._used: dict[int, OrderedDict[int, tuple[int, int]]] = {}
+        self._used: dict[int, OrderedDict[int, tuple[int, int, bool]]] = {}
         self.root = 0
 
     def load(self, cr3: int) -> None:
@@ -57,15 +57,18 @@ class _Processes:
         used = self._used.setdefault(self.root, OrderedDict())
         page = address >> 12
         before = used.pop(page, None)
-        used[page] = (address, access | (before[1] if before else 0))
+        used[page] = (address, access | (before[1] if before else 0), before is not None or access == Access.FETCH)
         if len(used) > REMEMBERED_MAX:
             used.popitem(last=False)
         return before is not None
 
     def last(self, pages: int, *, but: int) -> list[tuple[int, int]]:
-        """Return address and access of the pages used last, the latest first, without the one of address `but`."""
+        """Return address and access of the pages used last, the latest first, without the one of address `but`.
+
+        Data that was touched only once so far is left out: a program that walks through memory does not come back.
+        """
         used = self._used.get(self.root, OrderedDict())
-        found = [use for page, use in reversed(used.items()) if page != but >> 12]
+        found = [(use[0], use[1]) for page, use in reversed(used.items()) if page != but >> 12 and use[2]]
         return found[:pages]
 
 

@@ -9,7 +9,6 @@ from sweep.trace.kvm_truth import KvmTruth
 from sweep.validate.retouch import fit_retouches, with_retouches
 
 USER = int(Access.USER)
-READ = int(Access.READ)
 
 
 def truth(*rows: tuple[int, int, int, int], markers: dict[str, tuple[int, int]] | None = None) -> KvmTruth:
@@ -20,9 +19,9 @@ def truth(*rows: tuple[int, int, int, int], markers: dict[str, tuple[int, int]] 
     return KvmTruth(events=events, row=np.arange(len(rows)), kvm=pl.DataFrame(), markers=markers or {})
 
 
-def touch(address: int) -> tuple[int, int, int, int]:
-    """Return a user's read."""
-    return (int(Event.TOUCH), address, 0, READ | USER)
+def touch(address: int, access: Access = Access.FETCH) -> tuple[int, int, int, int]:
+    """Return a user's access, of code if nothing else is said."""
+    return (int(Event.TOUCH), address, 0, int(access) | USER)
 
 
 def cr3(value: int) -> tuple[int, int, int, int]:
@@ -40,7 +39,17 @@ def test_latest_pages_come_back_after_a_fault() -> None:
     events = with_retouches(recording, pages=2).events
 
     assert events["address"].tolist()[5:] == [0x9000, 0x7000, 0x6008, 0xA000]
-    assert set(events["access"][[6, 7]].tolist()) == {READ | USER}
+    assert set(events["access"][[6, 7]].tolist()) == {int(Access.FETCH) | USER}
+
+
+def test_data_touched_once_does_not_come_back() -> None:
+    """A program that walks through memory is not said to touch again what it passed; data that it used twice is."""
+    data = touch(0x6000, Access.READ)
+    recording = truth(cr3(0x1000), data, touch(0x7000, Access.READ), data, FAULT, touch(0x9000))
+
+    events = with_retouches(recording, pages=4).events
+
+    assert events["address"].tolist()[6:] == [0x6000]
 
 
 def test_another_process_has_its_own_pages() -> None:
