@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 
 Words = npt.NDArray[np.uint64]
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import Words, add_amount, add_planes
 from engine.lanes.state import Lanes
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES

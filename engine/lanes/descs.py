@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import any_plane, bit, lane_value, lowest
 from engine.lanes.counting import C_FATAL, count
 from engine.lanes.state import L_DESC_ENTRIES, L_DESC_MINIMUM, V_DESC, Lanes

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.events import DIRECT_MAP_BASE, Events
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, add_amount
 from engine.lanes.counting import C_CR3_LOADS, C_GUEST_RUN_NS, C_GUEST_STORES, C_GUEST_TOUCHES, count
 from engine.lanes.faults import access, page_fault

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.state import ODD_ENTRIES, S_ODD, Lanes
 
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)

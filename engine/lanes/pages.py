@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, add_one, add_planes, bit, clear_lanes, lowest, subtract_one
 from engine.lanes.counting import (
     C_FLUSH_IPIS,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, add_one, bit, lowest, subtract_one
 from engine.lanes.counting import C_PREFETCH_UNUSED, C_SPTES_ZAPPED, count
 from engine.lanes.odd import odd_get, odd_remove, odd_set

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, bit, clear_lanes, lowest
 from engine.lanes.counting import (
     C_CR3_LOADS,

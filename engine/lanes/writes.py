@@ -7,7 +7,7 @@ import numpy as np
 from engine.detectors.flooding import flooding_lanes, repeating_lanes
 from engine.detectors.misaligned import misaligned_lanes
 from engine.detectors.retry import is_rep, is_tagged
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, bit, lowest
 from engine.lanes.counting import (
     C_DEAD_TABLE_WRITES,
@@ -47,6 +47,7 @@ from engine.lanes.state import (
     SHADOWED,
     SIBLING,
     SM_INDIRECT,
+    TABLE,
     V_DESC,
     V_RETRY_INSN,
     V_RETRY_PLACE,
@@ -72,7 +73,9 @@ class Store(NamedTuple):
 
 @kernel
 def write_memory(st: Lanes, op: Store) -> None:
-    """Leave the store's value in every entry that it covers."""
+    """Leave the store's value in every entry that it covers; zeros where nothing was ever written change nothing."""
+    if op.value == ZERO and st.frames[op.gpa >> 12, TABLE] == NONE:
+        return
     table = table_of(st, op.gpa >> 12)
     first = (op.gpa & 4095) >> 3
     last = min(((op.gpa & 4095) + op.count * op.width - 1) >> 3, 511)
