@@ -97,6 +97,7 @@ def allocate(policies: Sequence[Policy], guest: Guest) -> Lanes:
         record["vcpu"][:, field] = s.NONE
     record["vcpu"][:, s.V_ROOTS :] = s.NONE
     record["roots"][:] = s.NONE
+    record["root_masks"][:, s.RM_LOW_DESC] = (1 << len(knobs)) - 1
     record["knobs"][:] = knob_words(knobs)
     record["lane"][:] = lane_numbers(knobs, guest)
     record["scalars"][s.S_FREE_SLOTS] = s.SLOTS

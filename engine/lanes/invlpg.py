@@ -35,7 +35,7 @@ from engine.lanes.state import (
     V_ROOTS,
     Lanes,
 )
-from engine.lanes.writes import pte_write
+from engine.lanes.pte_write import pte_write
 
 
 @kernel

@@ -29,7 +29,8 @@ from engine.lanes.state import (
     W_GFN,
     Lanes,
 )
-from engine.lanes.writes import Store, store, write_memory
+from engine.lanes.pte_write import Store
+from engine.lanes.writes import store, write_memory
 from engine.vocabulary import Access, Event, Instruction
 
 DONE: Final = 0

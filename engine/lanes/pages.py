@@ -22,6 +22,7 @@ from engine.lanes.rmap import drop, is_leaf_slot, lanes_to, large_lanes, write_p
 from engine.lanes.state import (
     BELOW_ANY,
     BELOW_GROUPS,
+    BUCKET_PLANES,
     CACHED_ROOTS,
     FIRST_PARENT,
     FIRST_SLOT,
@@ -98,9 +99,12 @@ def walk_chain(st: Lanes, gfn: int, lanes: np.uint64, times: int) -> None:
     shift = 0
     while times >> shift:
         if (times >> shift) & 1:
-            steps = st.counts[C_HASH_STEPS, shift:]
-            add_planes(steps, st.buckets[0, _bucket(gfn, 0)], lanes & ~st.knobs[K_HASH_64])
-            add_planes(steps, st.buckets[1, _bucket(gfn, 1)], lanes & st.knobs[K_HASH_64])
+            for kind in range(2):
+                some = lanes & (st.knobs[K_HASH_64] if kind else ~st.knobs[K_HASH_64])
+                bucket = _bucket(gfn, kind)
+                height = st.bucket_heights[kind, bucket]
+                if some and height:
+                    add_planes(st.counts[C_HASH_STEPS, shift:], st.buckets[kind, bucket, :height], some)
         shift += 1
 
 
@@ -186,8 +190,12 @@ def create(st: Lanes, slot: int, lanes: np.uint64) -> None:
     gfn = st.pages[slot, GFN]
     count(st, C_MMU_CACHE_MISS, lanes)
     st.masks[slot, SHADOWED] |= lanes
-    add_one(st.buckets[0, _bucket(gfn, 0)], lanes)
-    add_one(st.buckets[1, _bucket(gfn, 1)], lanes)
+    for kind in range(2):
+        bucket = _bucket(gfn, kind)
+        add_one(st.buckets[kind, bucket], lanes)
+        height = st.bucket_heights[kind, bucket]
+        if height < BUCKET_PLANES and st.buckets[kind, bucket, height]:
+            st.bucket_heights[kind, bucket] = height + 1
     rest = lanes
     while rest:
         lane = lowest(rest)

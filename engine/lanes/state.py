@@ -82,7 +82,7 @@ LENGTH_PLANES: Final = 12
 # Fields of `regions` (after the planes that count shadowed gfns).
 REGION_PLANES: Final = 12
 
-BUCKET_PLANES: Final = 20
+BUCKET_PLANES: Final = 16
 COUNTER_PLANES: Final = 48
 
 # Knob masks: lanes that have the knob switched on.
@@ -161,7 +161,11 @@ RM_VALID: Final = 0
 RM_ZAPPED: Final = 1
 RM_FLUSH: Final = 2
 RM_FLUSH_CURRENT: Final = 3
-ROOT_MASKS: Final = 4
+RM_LOW_DESC: Final = 4
+"""Lanes whose pte_list_desc cache is below its minimum."""
+RM_RETRIED: Final = 5
+"""Lanes that remember the place of a retried instruction."""
+ROOT_MASKS: Final = 6
 
 # Scalars.
 S_FREE_SLOTS: Final = 0
@@ -218,6 +222,7 @@ STATE: Final = np.dtype(
         ("regions", np.uint64, (FRAMES >> 9, REGION_PLANES)),
         ("region_head", np.int32, (FRAMES >> 9,)),
         ("buckets", np.uint64, (2, HASH_BUCKETS, BUCKET_PLANES)),
+        ("bucket_heights", np.int64, (2, HASH_BUCKETS)),
         ("knobs", np.uint64, (KNOB_WORDS,)),
         ("lane", np.int64, (LANE_FIELDS, 64)),
         ("vcpu", np.int64, (VCPUS, VCPU_FIELDS, 64)),
@@ -255,6 +260,8 @@ class Lanes(Protocol):
     region_head: npt.NDArray[np.int32]
     buckets: Words
     """`buckets[hash, bucket, plane]`: valid shadow pages in a chain, bit-sliced."""
+    bucket_heights: Ints
+    """Planes of a bucket that were ever in use."""
     knobs: Words
     lane: Ints
     vcpu: Ints
