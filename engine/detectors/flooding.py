@@ -12,12 +12,13 @@ Three scopes, by the knob `flood_scope`:
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, add_one, bit, clear_lanes, lane_value, lowest, not_below
 from engine.lanes.state import (
     ACCESSED,
     FLOOD,
     FLOOD_PLANES,
+    FLOODING,
     K_ACCESSED_EXCEPTION,
     K_FLOOD_ON,
     K_LEVEL1,
@@ -27,8 +28,12 @@ from engine.lanes.state import (
     K_THRESHOLD,
     KEY,
     LARGE,
-    NONE,
     PRESENT,
+    R_UPDATED_GFN,
+    R_UPDATED_SPTE,
+    RM_COUNT_RESET,
+    RM_UPDATED,
+    RM_UPDATED_OWN,
     V_UPDATED_GFN,
     V_UPDATED_SPTE,
     V_WRITE_COUNT,
@@ -81,12 +86,9 @@ def repeating_lanes(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64, times: int
         lane = lowest(rest)
         one = bit(lane)
         rest &= ~one
-        last = st.vcpu[vcpu, V_UPDATED_SPTE, lane]
-        used = False
-        if last != NONE and st.sptes[PRESENT, last >> 9, last & 511] & one:
-            if st.vcpu[vcpu, V_UPDATED_GFN, lane] == gfn:
-                st.sptes[ACCESSED, last >> 9, last & 511] |= one
-            used = st.sptes[ACCESSED, last >> 9, last & 511] & one != ZERO
+        if st.root_masks[vcpu, RM_COUNT_RESET] & one:
+            st.vcpu[vcpu, V_WRITE_COUNT, lane] = 0
+        used = _updated_was_used(st, vcpu, lane, gfn)
         if st.vcpu[vcpu, V_WRITE_GFN, lane] == gfn and not (used and st.knobs[K_ACCESSED_EXCEPTION] & one):
             st.vcpu[vcpu, V_WRITE_COUNT, lane] += times
             if st.knobs[K_FLOOD_ON] & one and st.vcpu[vcpu, V_WRITE_COUNT, lane] >= threshold_of(st, lane):
@@ -94,8 +96,27 @@ def repeating_lanes(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64, times: int
         else:
             st.vcpu[vcpu, V_WRITE_GFN, lane] = gfn
             st.vcpu[vcpu, V_WRITE_COUNT, lane] = 1
-            st.vcpu[vcpu, V_UPDATED_SPTE, lane] = NONE
+            st.root_masks[vcpu, RM_UPDATED] &= ~one
+            st.root_masks[vcpu, RM_UPDATED_OWN] &= ~one
+    st.root_masks[vcpu, RM_COUNT_RESET] &= ~lanes
     return flooded
+
+
+@kernel
+def _updated_was_used(st: Lanes, vcpu: int, lane: int, gfn: int) -> bool:
+    """Return whether the last speculative spte was accessed; a store to the frame that it maps accesses it."""
+    one = bit(lane)
+    if st.root_masks[vcpu, RM_UPDATED] & one:
+        spte, mapped = st.roots[vcpu, R_UPDATED_SPTE], st.roots[vcpu, R_UPDATED_GFN]
+    elif st.root_masks[vcpu, RM_UPDATED_OWN] & one:
+        spte, mapped = st.vcpu[vcpu, V_UPDATED_SPTE, lane], st.vcpu[vcpu, V_UPDATED_GFN, lane]
+    else:
+        return False
+    if not st.sptes[PRESENT, spte >> 9, spte & 511] & one:
+        return False
+    if mapped == gfn:
+        st.sptes[ACCESSED, spte >> 9, spte & 511] |= one
+    return st.sptes[ACCESSED, spte >> 9, spte & 511] & one != ZERO
 
 
 @kernel
@@ -118,8 +139,10 @@ def flooding_lanes(st: Lanes, slot: int, index: int, lanes: np.uint64) -> np.uin
     spared = counting & st.knobs[K_SCOPE_SPTE] & used
     if spared:
         clear_lanes(counts, spared)
+        st.masks[slot, FLOODING] &= ~spared
         counting &= ~spared
     if not counting:
         return ZERO
     add_one(counts, counting)
+    st.masks[slot, FLOODING] |= counting
     return counting & not_below(counts, st.knobs[K_THRESHOLD : K_THRESHOLD + FLOOD_PLANES])

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO
 from engine.lanes.state import K_MISALIGNED_2011, K_MISALIGNED_LOW_BYTE, K_MISALIGNED_UNDER_8, Lanes
 

@@ -7,7 +7,7 @@ repeat prefix only.
 
 from typing import Final
 
-from engine.jit import kernel
+from engine.jit import array_kernel as kernel
 from engine.vocabulary import Instruction
 
 TAGGED: Final = frozenset(

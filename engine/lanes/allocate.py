@@ -70,7 +70,6 @@ def lane_numbers(knobs: Sequence[Knobs], guest: Guest) -> npt.NDArray[np.int64]:
         lane[s.L_POOL, i] = knob.pool_pages or guest.pool_pages
         lane[s.L_REP_LIMIT, i] = knob.rep_limit
         lane[s.L_DESC_MINIMUM, i] = knob.desc_minimum
-        lane[s.L_DESC_ENTRIES, i] = knob.desc_entries
         lane[s.L_CACHED_ROOTS, i] = knob.cached_roots
     return lane
 
@@ -93,13 +92,16 @@ def allocate(policies: Sequence[Policy], guest: Guest) -> Lanes:
     knobs = [policy.knobs for policy in policies]
     record["frames"][: guest.pages] = s.NONE
     record["region_head"][: (guest.pages + 511) // 512] = s.NONE
-    for field in (s.V_WRITE_GFN, s.V_UPDATED_SPTE, s.V_RETRY_PLACE, s.V_RETRY_INSN):
+    for field in (s.V_WRITE_GFN, s.V_RETRY_PLACE, s.V_RETRY_INSN):
         record["vcpu"][:, field] = s.NONE
     record["vcpu"][:, s.V_ROOTS :] = s.NONE
     record["roots"][:] = s.NONE
     record["root_masks"][:, s.RM_LOW_DESC] = (1 << len(knobs)) - 1
     record["knobs"][:] = knob_words(knobs)
     record["lane"][:] = lane_numbers(knobs, guest)
+    for group, entries in enumerate(sorted({knob.desc_entries for knob in knobs})):
+        record["desc_entries"][group] = entries
+        record["desc_lanes"][group] = sum(1 << i for i, knob in enumerate(knobs) if knob.desc_entries == entries)
     record["scalars"][s.S_FREE_SLOTS] = s.SLOTS
     record["scalars"][s.S_PAGES] = guest.pages
     record["scalars"][s.S_VCPUS] = guest.vcpus

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, bit, clear_lanes, lowest, not_below_constant
+from engine.lanes.bits import ZERO, bit, lowest, not_below_constant
 from engine.lanes.counting import (
     C_EXITS,
     C_LOCK_ACQUISITIONS,
@@ -34,14 +34,12 @@ from engine.lanes.memory import (
     read,
 )
 from engine.lanes.pages import flush_remote, is_direct, key_of, make_pages_available, walk_chain, zap
-from engine.lanes.rmap import drop, drop_frame, install, is_leaf_slot, lanes_to, large_lanes, link_target
+from engine.lanes.rmap import clear_count, drop, drop_frame, install, is_leaf_slot, lanes_to, large_lanes, link_target
 from engine.lanes.state import (
     ACCESSED,
     BIG,
     DIRTY,
     FIRST_SLOT,
-    FLOOD,
-    FLOOD_PLANES,
     GFN,
     K_CLEAR_ON_WALK,
     K_HOST_LARGE,
@@ -57,7 +55,12 @@ from engine.lanes.state import (
     ODD,
     PRESENT,
     R_SLOT,
+    R_UPDATED_GFN,
+    R_UPDATED_SPTE,
     REGION_PLANES,
+    RM_COUNT_RESET,
+    RM_UPDATED,
+    RM_UPDATED_OWN,
     RM_VALID,
     S_PAGES,
     SHADOWED,
@@ -66,7 +69,6 @@ from engine.lanes.state import (
     SPECULATIVE,
     V_UPDATED_GFN,
     V_UPDATED_SPTE,
-    V_WRITE_COUNT,
     W_ACCESS,
     W_GFN,
     W_LEVEL,
@@ -182,7 +184,7 @@ def _clear_flooding(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> N
         same = rest
         slot, level = st.roots[vcpu, R_SLOT], ROOT_LEVEL
         while slot != NONE:
-            clear_lanes(st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES], same)
+            clear_count(st, slot, same)
             index = index_of(gva, level)
             linked = same & st.sptes[PRESENT, slot, index] & ~large_lanes(st, slot, index)
             if level == 1 or not linked & bit(lowest(same)):
@@ -238,11 +240,7 @@ def page_fault(
 @kernel
 def reset_counts(st: Lanes, vcpu: int, lanes: np.uint64) -> None:
     """Reset the 2011 detector of a vCPU after a fault that is not emulated."""
-    rest = lanes & st.knobs[K_RESET_ON_FAULT] & st.knobs[K_SCOPE_VCPU]
-    while rest:
-        lane = lowest(rest)
-        rest &= ~bit(lane)
-        st.vcpu[vcpu, V_WRITE_COUNT, lane] = 0
+    st.root_masks[vcpu, RM_COUNT_RESET] |= lanes & st.knobs[K_RESET_ON_FAULT] & st.knobs[K_SCOPE_VCPU]
 
 
 @kernel
@@ -260,6 +258,10 @@ def _present(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> np.uint6
 def _child(st: Lanes, slot: int, index: int, lanes: np.uint64, gfn: int, key: int) -> tuple[int, np.uint64]:
     """Return the page below an entry, looked up and linked where it is not yet, and the lanes that share it."""
     linked = st.sptes[PRESENT, slot, index] & lanes & ~large_lanes(st, slot, index)
+    if linked == lanes and not st.sptes[ODD, slot, index] & lanes:
+        child = np.int64(st.targets[SMALL, slot, index])
+        if st.pages[child, GFN] == gfn:
+            return child, lanes
     missing = lanes & ~linked
     while linked:
         first = lowest(linked)
@@ -309,7 +311,7 @@ def _fetch(
     slot, level, same = st.roots[vcpu, R_SLOT], ROOT_LEVEL, lanes
     goal = 0
     while True:
-        clear_lanes(st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES], same & st.knobs[K_CLEAR_ON_WALK])
+        clear_count(st, slot, same & st.knobs[K_CLEAR_ON_WALK])
         index = index_of(gva, level)
         if level > walk_level:
             key = key_of(level - 1, 0, st.walk[W_TABLE_ACCESS + level - 1])
@@ -411,13 +413,20 @@ def set_spte(
 
 @kernel
 def _remember_updated(st: Lanes, vcpu: int, spte: int, gfn: int, lanes: np.uint64) -> None:
-    """Note the last speculative spte for the 2011 detector."""
-    rest = lanes & st.knobs[K_SCOPE_VCPU]
-    while rest:
-        lane = lowest(rest)
-        rest &= ~bit(lane)
-        st.vcpu[vcpu, V_UPDATED_SPTE, lane] = spte
-        st.vcpu[vcpu, V_UPDATED_GFN, lane] = gfn
+    """Note the last speculative spte for the 2011 detector: one for all lanes, as long as they agree."""
+    lanes &= st.knobs[K_SCOPE_VCPU]
+    if not lanes:
+        return
+    others = st.root_masks[vcpu, RM_UPDATED] & ~lanes
+    st.root_masks[vcpu, RM_UPDATED_OWN] = (st.root_masks[vcpu, RM_UPDATED_OWN] & ~lanes) | others
+    while others:
+        lane = lowest(others)
+        others &= ~bit(lane)
+        st.vcpu[vcpu, V_UPDATED_SPTE, lane] = st.roots[vcpu, R_UPDATED_SPTE]
+        st.vcpu[vcpu, V_UPDATED_GFN, lane] = st.roots[vcpu, R_UPDATED_GFN]
+    st.root_masks[vcpu, RM_UPDATED] = lanes
+    st.roots[vcpu, R_UPDATED_SPTE] = spte
+    st.roots[vcpu, R_UPDATED_GFN] = gfn
 
 
 @kernel

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, add_one, add_planes, bit, clear_lanes, lowest, subtract_one
+from engine.lanes.bits import ZERO, add_one, add_planes, bit, lowest, subtract_one
 from engine.lanes.counting import (
     C_FLUSH_IPIS,
     C_HASH_STEPS,
@@ -18,7 +18,7 @@ from engine.lanes.counting import (
     count_amount,
 )
 from engine.lanes.odd import odd_get
-from engine.lanes.rmap import drop, is_leaf_slot, lanes_to, large_lanes, write_protect
+from engine.lanes.rmap import clear_count, drop, is_leaf_slot, lanes_to, large_lanes, write_protect
 from engine.lanes.state import (
     BELOW_ANY,
     BELOW_GROUPS,
@@ -26,8 +26,6 @@ from engine.lanes.state import (
     CACHED_ROOTS,
     FIRST_PARENT,
     FIRST_SLOT,
-    FLOOD,
-    FLOOD_PLANES,
     GFN,
     K_HASH_64,
     K_RECYCLE_SKIPS_ROOTS,
@@ -45,6 +43,8 @@ from engine.lanes.state import (
     PRESENT,
     R_SLOT,
     RM_FLUSH,
+    RM_UPDATED,
+    RM_UPDATED_OWN,
     RM_VALID,
     RM_ZAPPED,
     S_DEFERRED,
@@ -54,6 +54,7 @@ from engine.lanes.state import (
     S_WORK,
     SHADOWED,
     SIBLING,
+    SM_FLUSH,
     SM_INDIRECT,
     SM_LOW,
     SM_OBSOLETE,
@@ -61,7 +62,6 @@ from engine.lanes.state import (
     STAMP,
     UNSYNC,
     V_ROOTS,
-    V_UPDATED_SPTE,
     WORK_SLOTS,
     Lanes,
 )
@@ -165,6 +165,7 @@ def flush_remote(st: Lanes, lanes: np.uint64) -> None:
     if not lanes:
         return
     vcpus = st.scalars[S_VCPUS]
+    st.scalar_masks[SM_FLUSH] |= lanes
     for vcpu in range(vcpus):
         st.root_masks[vcpu, RM_FLUSH] |= lanes
     if vcpus > 1:
@@ -317,7 +318,7 @@ def _zap_one(st: Lanes, slot: int, lanes: np.uint64) -> None:
     count(st, C_RESYNC, st.masks[slot, UNSYNC] & lanes)
     st.masks[slot, UNSYNC] &= ~lanes
     st.masks[slot, BELOW_ANY] &= ~lanes
-    clear_lanes(st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES], lanes)
+    clear_count(st, slot, lanes)
     held = held_roots(st, slot, lanes, True) if st.pages[slot, KEY] >> 4 == 4 else ZERO
     st.scalar_masks[SM_OBSOLETE] |= held
     rest = lanes & ~held
@@ -336,11 +337,8 @@ def _zap_one(st: Lanes, slot: int, lanes: np.uint64) -> None:
 def forget_updated(st: Lanes, lanes: np.uint64) -> None:
     """Forget the last speculative spte of all vCPUs, as every zap does (Linux 3.0 kvm_mmu_prepare_zap_page)."""
     for vcpu in range(st.scalars[S_VCPUS]):
-        rest = lanes
-        while rest:
-            lane = lowest(rest)
-            rest &= ~bit(lane)
-            st.vcpu[vcpu, V_UPDATED_SPTE, lane] = NONE
+        st.root_masks[vcpu, RM_UPDATED] &= ~lanes
+        st.root_masks[vcpu, RM_UPDATED_OWN] &= ~lanes
 
 
 @kernel

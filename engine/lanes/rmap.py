@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, add_one, bit, lowest, subtract_one
+from engine.lanes.bits import ZERO, add_one, bit, clear_lanes, lowest, subtract_one
 from engine.lanes.counting import C_PREFETCH_UNUSED, C_SPTES_ZAPPED, count
 from engine.lanes.odd import odd_get, odd_remove, odd_set
 from engine.lanes.state import (
@@ -15,6 +15,9 @@ from engine.lanes.state import (
     ENTRY_PLANES,
     FIRST_PARENT,
     FIRST_SPTE,
+    FLOOD,
+    FLOOD_PLANES,
+    FLOODING,
     K_LARGE_DROP,
     KEY,
     LARGE,
@@ -38,6 +41,15 @@ from engine.lanes.state import (
 def is_leaf_slot(st: Lanes, slot: int) -> bool:
     """Return whether a slot is of level 1."""
     return st.pages[slot, KEY] >> 4 == 1
+
+
+@kernel
+def clear_count(st: Lanes, slot: int, lanes: np.uint64) -> None:
+    """Forget the write count of a page."""
+    counted = st.masks[slot, FLOODING] & lanes
+    if counted:
+        clear_lanes(st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES], counted)
+        st.masks[slot, FLOODING] &= ~counted
 
 
 @kernel

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, bit, clear_lanes, lowest
+from engine.lanes.bits import ZERO, bit, lowest
 from engine.lanes.counting import (
     C_CR3_LOADS,
     C_EXITS,
@@ -15,10 +15,9 @@ from engine.lanes.counting import (
 from engine.lanes.descs import top_up
 from engine.lanes.memory import ACC_ALL, ROOT_LEVEL
 from engine.lanes.pages import find_slot, forget_updated, key_of, make_pages_available, set_used
+from engine.lanes.rmap import clear_count
 from engine.lanes.state import (
     CACHED_ROOTS,
-    FLOOD,
-    FLOOD_PLANES,
     L_CACHED_ROOTS,
     L_FREED,
     NONE,
@@ -30,6 +29,7 @@ from engine.lanes.state import (
     RM_ZAPPED,
     S_VCPUS,
     S_WORK,
+    SM_FLUSH,
     SM_OBSOLETE,
     V_ROOTS,
     Lanes,
@@ -41,6 +41,9 @@ from engine.lanes.tree import collect_unsync
 @kernel
 def flush_local(st: Lanes, lanes: np.uint64) -> None:
     """Serve the flushes that an exit asked for; those of one exit are one flush."""
+    if not st.scalar_masks[SM_FLUSH] & lanes:
+        return
+    st.scalar_masks[SM_FLUSH] &= ~lanes
     for vcpu in range(st.scalars[S_VCPUS]):
         count(st, C_TLB_FLUSH, (st.root_masks[vcpu, RM_FLUSH] | st.root_masks[vcpu, RM_FLUSH_CURRENT]) & lanes)
         st.root_masks[vcpu, RM_FLUSH] &= ~lanes
@@ -118,6 +121,7 @@ def load_cr3(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64) -> None:
     count(st, C_EXITS, lanes)
     count(st, C_CR3_LOADS, lanes)
     st.root_masks[vcpu, RM_FLUSH_CURRENT] |= lanes
+    st.scalar_masks[SM_FLUSH] |= lanes
     if st.roots[vcpu, R_CR3] == gfn:
         _sync_root(st, vcpu, lanes)
         finish_exit(st, lanes)
@@ -134,7 +138,7 @@ def load_cr3(st: Lanes, vcpu: int, gfn: int, lanes: np.uint64) -> None:
     st.root_masks[vcpu, RM_VALID] &= ~(lanes & ~hit)
     if hit:
         st.roots[vcpu, R_SLOT] = root
-        clear_lanes(st.masks[root, FLOOD : FLOOD + FLOOD_PLANES], hit)
+        clear_count(st, root, hit)
         _sync_root(st, vcpu, hit)
     miss = lanes & ~hit
     if miss:

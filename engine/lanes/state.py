@@ -65,7 +65,9 @@ PAGE_FIELDS: Final = 7
 SHADOWED: Final = 0
 UNSYNC: Final = 1
 BELOW_ANY: Final = 2
-FLOOD: Final = 3
+FLOODING: Final = 3
+"""Lanes whose write count is not 0."""
+FLOOD: Final = 4
 FLOOD_PLANES: Final = 8
 ENTRIES: Final = FLOOD + FLOOD_PLANES
 """Number of present entries, bit-sliced."""
@@ -130,18 +132,17 @@ L_OLDEST: Final = 3
 L_NEWEST: Final = 4
 L_REP_LIMIT: Final = 5
 L_DESC_MINIMUM: Final = 6
-L_DESC_ENTRIES: Final = 7
-L_CACHED_ROOTS: Final = 8
-L_PEAK: Final = 9
-L_FREED: Final = 10
-L_DONE: Final = 11
-LANE_FIELDS: Final = 12
+L_CACHED_ROOTS: Final = 7
+L_PEAK: Final = 8
+L_FREED: Final = 9
+L_DONE: Final = 10
+LANE_FIELDS: Final = 11
 
 # Per-lane numbers of a vCPU.
 V_WRITE_GFN: Final = 0
 V_WRITE_COUNT: Final = 1
 V_UPDATED_SPTE: Final = 2
-"""Slot * 512 + index of the last speculative spte, or NONE."""
+"""Slot * 512 + index of the last speculative spte, in lanes in which it is not the shared one."""
 V_UPDATED_GFN: Final = 3
 V_DESC: Final = 4
 V_RETRY_PLACE: Final = 5
@@ -156,7 +157,10 @@ R_CR3: Final = 0
 R_SLOT: Final = 1
 R_STORE_GFN: Final = 2
 R_STORE_VA: Final = 3
-ROOT_FIELDS: Final = 4
+R_UPDATED_SPTE: Final = 4
+R_UPDATED_GFN: Final = 5
+"""The last speculative spte, where lanes share it."""
+ROOT_FIELDS: Final = 6
 RM_VALID: Final = 0
 RM_ZAPPED: Final = 1
 RM_FLUSH: Final = 2
@@ -165,7 +169,13 @@ RM_LOW_DESC: Final = 4
 """Lanes whose pte_list_desc cache is below its minimum."""
 RM_RETRIED: Final = 5
 """Lanes that remember the place of a retried instruction."""
-ROOT_MASKS: Final = 6
+RM_UPDATED: Final = 6
+"""Lanes whose last speculative spte is the shared one."""
+RM_UPDATED_OWN: Final = 7
+"""Lanes that have one of their own."""
+RM_COUNT_RESET: Final = 8
+"""Lanes whose count of stores in a row is to be taken as 0."""
+ROOT_MASKS: Final = 9
 
 # Scalars.
 S_FREE_SLOTS: Final = 0
@@ -183,6 +193,8 @@ SM_LOW: Final = 0
 SM_OBSOLETE: Final = 1
 SM_INDIRECT: Final = 2
 """Lanes that have any indirect shadow page."""
+SM_FLUSH: Final = 3
+"""Lanes in which some vCPU has a flush pending."""
 SCALAR_MASKS: Final = 4
 
 WORK_SLOTS: Final = 1 << 17
@@ -231,6 +243,8 @@ STATE: Final = np.dtype(
         ("counts", np.uint64, (len(COUNTER_NAMES) + 1, COUNTER_PLANES)),
         ("odd", np.int64, (ODD_ENTRIES, 2)),
         ("odd_places", np.int32, (2 * ODD_ENTRIES,)),
+        ("desc_entries", np.int64, (64,)),
+        ("desc_lanes", np.uint64, (64,)),
         ("scalars", np.int64, (SCALARS,)),
         ("scalar_masks", np.uint64, (SCALAR_MASKS,)),
         ("free", np.int32, (SLOTS,)),
@@ -274,6 +288,9 @@ class Lanes(Protocol):
     """`odd[i]` = (spte << 6 | lane, target), the first `scalars[S_ODD]` of them."""
     odd_places: npt.NDArray[np.int32]
     """Hash table of the odd entries: 1 + their index, or 0."""
+    desc_entries: Ints
+    """The different values of the knob `desc_entries`; `desc_lanes` are the lanes of each."""
+    desc_lanes: Words
     scalars: Ints
     scalar_masks: Words
     free: npt.NDArray[np.int32]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, any_plane, bit, clear_lanes, lowest
+from engine.lanes.bits import ZERO, any_plane, bit, lowest
 from engine.lanes.counting import (
     C_MMU_UNSYNC,
     C_RESYNC,
@@ -17,15 +17,13 @@ from engine.lanes.counting import (
 from engine.lanes.memory import ACC_WRITE, G_ACCESSED, G_DIRTY, G_PRESENT, access_of, gfn_of, read
 from engine.lanes.odd import odd_get
 from engine.lanes.pages import create, find_slot, flush_remote, is_direct, make_slot, walk_chain, zap
-from engine.lanes.rmap import drop, is_leaf_slot, write_protect
+from engine.lanes.rmap import clear_count, drop, is_leaf_slot, write_protect
 from engine.lanes.state import (
     ACCESSED,
     DIRTY,
     ENTRIES,
     ENTRY_PLANES,
     FIRST_SLOT,
-    FLOOD,
-    FLOOD_PLANES,
     GFN,
     K_CREATE_ZAPS_UNSYNC,
     K_PREFETCH_UNSYNC,
@@ -235,7 +233,7 @@ def get_page(st: Lanes, gfn: int, key: int, lanes: np.uint64) -> int:
             flush_remote(st, sync_sptes(st, slot, stale))
             _zap_empty(st, slot, stale)
     slot = make_slot(st, gfn, key)
-    clear_lanes(st.masks[slot, FLOOD : FLOOD + FLOOD_PLANES], lanes)
+    clear_count(st, slot, lanes)
     new = lanes & ~st.masks[slot, SHADOWED]
     if new:
         create(st, slot, new)
