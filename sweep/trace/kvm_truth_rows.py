@@ -4,18 +4,20 @@
   a store does not go through the direct map, the touch stays, marked `announces`: it only says where the store goes.
 * Rows of one `rep stos` become one row. A page clear whose tail the recorder did not list (it stops 128 stores after
   the death of a table) is given its full length, because the instruction always clears the whole page.
+* A store that KVM carried out under a name that tells nothing (`kvm_other`) has the instruction of the fault that it
+  answers: whether KVM emulates or gives the page up depends on it.
 """
 
 import polars as pl
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access
-from sweep.trace.kvm_truth_words import CLEAR_PAGE, ENTRY_BYTES, KIND, PAGE_BYTES, TOUCH_ACCESS, USER_END
+from sweep.trace.kvm_truth_words import CLEAR_PAGE, ENTRY_BYTES, INSNS, KIND, PAGE_BYTES, TOUCH_ACCESS, USER_END
 
 
 def guest_rows(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the guest's rows with the columns that `to_events` needs; one row per event."""
-    rows = _guest_fault_access(rows)
+    rows = _name_emulated_stores(_guest_fault_access(rows))
     kept = pl.col("kind").is_in(list(KIND))
     guest = rows.filter(kept).with_columns(
         is_store=pl.col("kind") == "store",
@@ -49,6 +51,17 @@ def _guest_fault_access(rows: pl.DataFrame) -> pl.DataFrame:
     user = pl.when(pl.col("addr") < USER_END).then(int(Access.USER)).otherwise(0)
     access = pl.coalesce(pl.col("from_kvm"), guessed | user, int(Access.READ) | user).cast(pl.UInt8)
     return rows.join(joined.select("seq", fault_access=access), on="seq", how="left", maintain_order="left")
+
+
+def _name_emulated_stores(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give a `kvm_other` store the instruction of KVM's last fault, if that was at the same place of a page."""
+    in_page = PAGE_BYTES - 1
+    fault, name = pl.col("kind") == "kvm_fault", pl.col("insn").cast(pl.String)
+    place = pl.when(fault).then(pl.col("addr") & in_page).forward_fill()
+    cause = pl.when(fault).then(name.fill_null("kvm_other")).forward_fill()
+    unnamed = (pl.col("kind") == "store") & (name == "kvm_other") & (place == pl.col("addr") & in_page)
+    known = cause.is_in(list(INSNS))
+    return rows.with_columns(insn=pl.when((unnamed & known).fill_null(value=False)).then(cause).otherwise(name))
 
 
 def _pair_touches_with_stores(guest: pl.DataFrame) -> pl.DataFrame:

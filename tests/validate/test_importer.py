@@ -169,3 +169,30 @@ def test_imported_trace_holds_the_events(tmp_path: Path) -> None:
     events = load_events(source).events
     assert stored.columns == list(events.dtype.names or ())
     assert all(np.array_equal(stored[name].to_numpy(), events[name]) for name in stored.columns)
+
+
+def test_unnamed_emulated_store_has_the_instruction_of_its_fault(tmp_path: Path) -> None:
+    """What KVM stored for the guest under no name was the instruction that faulted there, if the place is the same."""
+    table = 0x2A16000
+    va = 0xFFFF888000000000 + table
+    fault = {
+        "kind": "kvm_fault",
+        "addr": va + 0xC8,
+        "old": 3,
+        "access": "W",
+        "insn": "mov",
+        "function": "native_set_pte",
+    }
+    emulated = [
+        {"kind": "touch", "addr": va + 0xC8, "access": "W", "by": "kvm"},
+        store(table + 0xC8, 0x3DAC063, by="kvm", insn="kvm_other", size=8),
+    ]
+    elsewhere = [
+        {"kind": "touch", "addr": va + 0x10, "access": "W", "by": "kvm"},
+        store(table + 0x10, 1, by="kvm", insn="kvm_other", size=8),
+    ]
+
+    events = load_events(recording(tmp_path, [START, fault, *emulated, *elsewhere, END])).events
+
+    stores = events[events["kind"] == Event.STORE]
+    assert stores["insn"].tolist() == [Instruction.MOV, Instruction.OTHER]
