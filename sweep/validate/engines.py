@@ -1,11 +1,7 @@
 """Runs the engine over a recording and cuts its counters per workload."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
-from multiprocessing import get_context
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +15,6 @@ from engine.vocabulary import LANES_MAX
 LogEntry = tuple[int, str, int, int, int]
 Counts = dict[str, npt.NDArray[np.int64]]
 """Workload -> counters in the order of COUNTERS."""
-
-_LANES: Final = "engine.lanes.machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +41,15 @@ def run_reference(
     return ReferenceRun(log=machine.log, counts=counts)
 
 
-def run_policies(
-    policies: Sequence[Policy],
-    guest: Guest,
-    *,
-    events: Events,
-    markers: Mapping[str, tuple[int, int]],
-    workers: int,
+def run_lanes(
+    policies: Sequence[Policy], guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]]
 ) -> list[Counts]:
-    """Return the counters of every policy per workload: from the lanes, or from the reference where there are none."""
-    if find_spec(_LANES) is not None:
-        chunks = [policies[i : i + LANES_MAX] for i in range(0, len(policies), LANES_MAX)]
-        return [counts for chunk in chunks for counts in _run_lanes(chunk, guest, events=events, markers=markers)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_counts_only, policy, guest, events, markers) for policy in policies]
-        return [task.result() for task in running]
+    """Return the counters of every policy per workload, from the lanes."""
+    chunks = [policies[i : i + LANES_MAX] for i in range(0, len(policies), LANES_MAX)]
+    return [counts for chunk in chunks for counts in _run_chunk(chunk, guest, events=events, markers=markers)]
 
 
-def _counts_only(policy: Policy, guest: Guest, events: Events, markers: Mapping[str, tuple[int, int]]) -> Counts:
-    return run_reference(policy, guest, events=events, markers=markers, keep_log=False).counts
-
-
-def _run_lanes(
+def _run_chunk(
     policies: Sequence[Policy], guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]]
 ) -> list[Counts]:
     from engine.lanes.machine import LaneMachine

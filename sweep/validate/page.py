@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from sweep.validate.page_guest import guest_lines, retouch_lines
 from sweep.validate.plots import judged_rows, predicted_against_real, residuals
 from sweep.validate.report import Report
-from sweep.validate.transfer import REAL_MIN, TRANSFER_COUNTERS
+from sweep.validate.transfer import REAL_MIN, SPREAD, SPREAD_COUNTS, TRANSFER_COUNTERS
 
 _WORST_SHOWN: Final = 12
 
@@ -28,9 +29,9 @@ _NOT_MODELLED: Final = """## What is not modelled, and how large it is
 * **The boot.** It is fed, so that the state at the first workload is right, but not judged: early boot runs without
   paging.
 * **Accesses that no recorder saw.** Without a hypervisor a page's first access after a re-arm is recorded, no later
-  one. A policy that zaps level-1 shadow pages (`flood_level1`) makes later accesses fault as well. We assume that
-  after a page fault a process uses again the pages that it used last; their number is fitted to the recording. What
-  is left of it is the largest error above: faults of such policies in programs with a large working set.
+  one. A policy that zaps level-1 shadow pages (`flood_level1`) makes later accesses fault as well. The re-touches
+  above stand for them, and guess most of them wrong. What is left is the largest error above: faults of such policies
+  in programs with a large working set.
 * **Exception delivery** (the CPU's own accesses to descriptor tables and stacks) is recorded under KVM only.
 * **Scheduling.** A slower hypervisor moves timer ticks, so that workloads of several processes take slightly other
   paths; repeated runs of the same policy differ by up to 1.5 % for the same reason.
@@ -47,6 +48,9 @@ def write_markdown(report: Report, path: Path) -> None:
             picture = path.with_name(f"{path.stem}-{name}.svg")
             picture.write_text(svg, encoding="utf-8")
         lines += _transfer(report.transfer.to_json(), path)
+        lines += retouch_lines(report.transfer.to_json())
+    for file, census in report.guest_model.items():
+        lines += guest_lines(file, census)
     lines.append(_NOT_MODELLED)
     path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -61,6 +65,12 @@ def _rules(report: Report) -> Iterator[str]:
         shares = (found[name] for name in ("recall", "precision", "recall_min", "precision_min"))
         yield f"| {rules.file} | {total:,} | " + " | ".join(f"{share:.3%}" for share in shares) + " |"
     yield ""
+    differ = sum(len(rules.lanes_differ) for rules in report.rules)
+    yield (
+        f"Found and right: share of KVM's reactions that the engine shows as well, share of the engine's that KVM "
+        "shows as well; the same of the worst kind. The engine is the reference here; fed with the same recordings, "
+        f"the lanes differ from it in {differ} counters, of all counters of all workloads.\n"
+    )
     for rules in report.rules:
         yield from _counters(rules.file, rules.to_json())
 
@@ -92,7 +102,8 @@ def _transfer(found: dict[str, Any], path: Path) -> Iterator[str]:
         f"**{found['median_error']:.2%}**, 95th percentile **{found['p95_error']:.2%}**, worst "
         f"{found['worst_error']:.1%}; {found['exact']} predictions are exact. Of {found['ranked_pairs']} pairs of "
         f"policies that differ, **{found['ranked_same']:.1%}** are predicted in the right order (by exits, trapped "
-        "stores and zaps).\n"
+        "stores and zaps). Pairs whose real counts are closer than "
+        f"{SPREAD:.0%} or {SPREAD_COUNTS} counts are left out: two runs of one policy differ by as much.\n"
     )
     yield "| counter | comparisons | exact | median | p95 | worst | where |"
     yield "|---|--:|--:|--:|--:|--:|---|"
@@ -109,9 +120,4 @@ def _transfer(found: dict[str, Any], path: Path) -> Iterator[str]:
     for row in sorted(judged, key=lambda row: -row["error"])[:_WORST_SHOWN]:
         counts = f"{row['predicted']:,} | {row['real']:,} | {row['error']:.1%}"
         yield f"| {row['variant']} | {row['workload']} | {row['counter']} | {counts} |"
-    yield "\nPages that a process uses again after a page fault, as fitted to each recording:\n"
-    yield "| recording | pages | intervals | median | mean absolute error |"
-    yield "|---|--:|--:|--:|--:|"
-    for file, fit in found["retouches"].items():
-        yield f"| {file} | {fit['pages']} | {fit['intervals']} | {fit['median']:.1f} | {fit['mean_error']:.2f} |"
     yield ""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
-from sweep.validate.recording_set import RecordingSet
+from sweep.validate.guest_census import check_guest
+from sweep.validate.recording_set import GUEST, RecordingSet
 from sweep.validate.rules import RuleReport, check_rules
 from sweep.validate.transfer import TransferReport, check_transfer
 
@@ -17,12 +18,15 @@ class Report:
 
     rules: list[RuleReport] = field(default_factory=list)
     transfer: TransferReport | None = None
+    guest_model: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Direct recording -> census of its known programs, recorded and modelled."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the documented JSON."""
         return {
             "rules": {report.file: report.to_json() for report in self.rules},
             "transfer": self.transfer.to_json() if self.transfer else None,
+            "guest_model": self.guest_model,
         }
 
 
@@ -34,11 +38,17 @@ def validate(recordings: RecordingSet, *, workers: int, say: Callable[[str], Non
     """
     recordings.check()
     say(f"rules: {', '.join(path.name for path in recordings.nested) or 'no nested recording'}")
+    say(f"transfer and guest model: {', '.join(path.name for path in recordings.direct) or 'no direct recording'}")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(check_rules, recordings, path) for path in recordings.nested]
-        rules = [task.result() for task in running]
-    say(f"transfer: {', '.join(path.name for path in recordings.direct) or 'no direct recording'}")
-    return Report(rules=rules, transfer=check_transfer(recordings, workers=workers))
+        largest_first = sorted(recordings.nested, key=lambda path: -path.stat().st_size)
+        running = {path: pool.submit(check_rules, recordings, path) for path in largest_first}
+        transfer = pool.submit(check_transfer, recordings)
+        guests = {path.name: pool.submit(check_guest, path, GUEST) for path in recordings.direct}
+        return Report(
+            rules=[running[path].result() for path in recordings.nested],
+            transfer=transfer.result(),
+            guest_model={name: task.result() for name, task in guests.items()},
+        )
 
 
 def text_lines(report: Report) -> Iterator[str]:
@@ -52,9 +62,16 @@ def text_lines(report: Report) -> Iterator[str]:
         yield f"  {'counter':20}{'real':>9}{'predicted':>11}{'error':>9}"
         for name, counter in found["counters"].items():
             yield f"  {name:20}{counter['real']:9}{counter['predicted']:11}{counter['error']:9.3%}"
+        yield f"  counters in which the lanes differ from the reference: {len(rules.lanes_differ)}"
         if rules.first_divergence:
             yield "  first divergence: " + rules.first_divergence.splitlines()[0]
         yield ""
+    for file, found in report.guest_model.items():
+        for name, rows in found["programs"].items():
+            close = sum(row["close"] for row in rows)
+            yield f"Guest model, {file}, {name}: {close} of {len(rows)} figures as recorded (within 5 % or 2 counts)"
+        if found["skipped"]:
+            yield f"Guest model, {file}: no list of operations for {', '.join(found['skipped'])}"
     if report.transfer is None:
         yield "Transfer: no direct recording with counters of the same workloads"
         return

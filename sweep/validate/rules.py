@@ -1,6 +1,6 @@
 """Rule fidelity: fed with the guest's events of a nested recording, does the engine react as KVM did in it?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from engine.vocabulary import COUNTER_INDEX, Event
+from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
 from sweep.trace.kvm_truth import KvmTruth, load_events
 from sweep.validate.align import align
 from sweep.validate.divergence import describe_first
-from sweep.validate.engines import Counts, run_reference
+from sweep.validate.engines import Counts, run_lanes, run_reference
 from sweep.validate.reactions import KINDS, engine_reactions, kvm_reactions
 from sweep.validate.recording_set import GUEST, RecordingSet, real_counts
 
@@ -36,6 +36,8 @@ class RuleReport:
     counters: list[dict[str, Any]]
     unmatched: list[dict[str, Any]]
     first_divergence: str | None
+    lanes_differ: list[dict[str, Any]]
+    """Counters, of all that there are, in which the lanes differ from the reference on this recording."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the command prints it with --json."""
@@ -50,6 +52,7 @@ class RuleReport:
             "counters": _nest(self.counters),
             "unmatched": self.unmatched,
             "first_divergence": self.first_divergence,
+            "lanes_differ": self.lanes_differ,
         }
 
 
@@ -57,7 +60,9 @@ def check_rules(recordings: RecordingSet, path: Path) -> RuleReport:
     """Compare the engine with one nested recording."""
     variant = recordings.variant_of(path)
     truth = load_events(path)
-    run = run_reference(recordings.variants[variant], GUEST, events=truth.events, markers=truth.markers)
+    policy = recordings.variants[variant]
+    run = run_reference(policy, GUEST, events=truth.events, markers=truth.markers)
+    lanes = run_lanes([policy], GUEST, events=truth.events, markers=truth.markers)[0]
     real, ours = kvm_reactions(truth), engine_reactions(run.log)
     start, end = _span(truth)
     inside = (pl.col("event") >= start) & (pl.col("event") < end)
@@ -71,7 +76,15 @@ def check_rules(recordings: RecordingSet, path: Path) -> RuleReport:
         counters=_counters(recordings, variant=variant, counts=run.counts, real=real, truth=truth),
         unmatched=unmatched.head(UNMATCHED_MAX).to_dicts(),
         first_divergence=describe_first(truth, real, ours),
+        lanes_differ=list(_differences(run.counts, lanes)),
     )
+
+
+def _differences(reference: Counts, lanes: Counts) -> Iterator[dict[str, Any]]:
+    for workload, counts in reference.items():
+        for name, expected, found in zip(COUNTER_NAMES, counts.tolist(), lanes[workload].tolist(), strict=True):
+            if expected != found:
+                yield {"workload": workload, "counter": name, "reference": expected, "lanes": found}
 
 
 def _span(truth: KvmTruth) -> tuple[int, int]:

@@ -15,13 +15,17 @@ def golden_report() -> dict[str, Any]:
     """Run the checks on the trimmed recordings and keep every count, but no list of rows."""
     report = validate(RecordingSet(RECORDINGS), workers=2, say=lambda _: None).to_json()
     kept = {
-        file: {"kinds": rules["kinds"], "counters": rules["counters"], "first_divergence": rules["first_divergence"]}
+        file: {name: rules[name] for name in ("kinds", "counters", "first_divergence", "lanes_differ")}
         for file, rules in report["rules"].items()
     }
     rows = report["transfer"]["rows"]
     predicted = {f"{row['variant']} {row['workload']} {row['counter']}": row["predicted"] for row in rows}
     real = {f"{row['variant']} {row['workload']} {row['counter']}": row["real"] for row in rows}
-    return {"rules": kept, "transfer": {"predicted": predicted, "real": real}}
+    return {
+        "rules": kept,
+        "transfer": {"predicted": predicted, "real": real},
+        "guest_model": {file: census["programs"] for file, census in report["guest_model"].items()},
+    }
 
 
 if __name__ == "__main__":

@@ -31,14 +31,26 @@ def report() -> Report:
         counters=[counter_row("w", "pf_fixed", predicted=99, real=100)],
         unmatched=[unmatched],
         first_divergence="event 7: only KVM did sync",
+        lanes_differ=[],
     )
     where = {"file": "direct.parquet", "variant": "x", "judged": True}
     rows = [
         where | counter_row("w", "pf_fixed", predicted=110, real=100),
         where | counter_row("w", "invlpg", predicted=100, real=100),
     ]
-    fit = {"direct.parquet": {"pages": 4, "intervals": 9, "median": 3.0, "mean_error": 1.5}}
-    return Report(rules=[rules], transfer=TransferReport(rows=rows, ranked_same=1.0, ranked_pairs=3, retouches=fit))
+    form = "the pages used last"
+    fit = {"pages": 4, "intervals": 9, "median": 3.0, "mean_error": 1.5, "form": form, "guessed": {form: (0.5, 0.25)}}
+    errors = ("median_error", "p95_error", "worst_error", "pf_fixed_p95_error", "ranked_same")
+    transfer = TransferReport(
+        rows=rows,
+        ranked_same=1.0,
+        ranked_pairs=3,
+        retouches={"direct.parquet": fit},
+        forms={form: dict.fromkeys(errors, 0.125)},
+    )
+    figure = {"what": "live L1 mov 8", "recorded": 100, "modelled": 90, "close": False, "why": "a reason"}
+    census = {"direct.parquet": {"programs": {"cow": [figure]}, "skipped": ["tcc"]}}
+    return Report(rules=[rules], transfer=transfer, guest_model=census)
 
 
 def test_json_has_the_documented_shape() -> None:
@@ -52,6 +64,7 @@ def test_json_has_the_documented_shape() -> None:
     assert found["transfer"]["per_counter"]["pf_fixed"]["worst_error"] == pytest.approx(0.1)
     assert found["transfer"]["ranked_same"] == 1.0
     assert len(found["transfer"]["rows"]) == 2
+    assert found["guest_model"]["direct.parquet"]["programs"]["cow"][0]["modelled"] == 90
 
 
 def test_text_names_what_is_wrong() -> None:
@@ -60,6 +73,8 @@ def test_text_names_what_is_wrong() -> None:
 
     assert "recall 75.0000%" in text
     assert "first divergence: event 7: only KVM did sync" in text
+    assert "cow: 0 of 1 figures as recorded" in text
+    assert "no list of operations for tcc" in text
     assert "100.0% of 3 policy pairs in the real order" in text
 
 
@@ -71,6 +86,8 @@ def test_pages_hold_figures_and_pictures(tmp_path: Path) -> None:
     page = (tmp_path / "validation.md").read_text(encoding="utf-8")
     assert "| x | w | pf_fixed | 110 | 100 | 10.0% |" in page
     assert "| 7 | 9 | w | sync | 0x5 | 1 | only KVM |" in page
+    assert "| the pages used last | 50% | 25% |" in page
+    assert "| live L1 mov 8 | 100 | 90 | -10 | a reason |" in page
     assert (tmp_path / "validation-predicted.svg").read_text(encoding="utf-8").startswith("<svg")
     assert (tmp_path / "validation.html").read_text(encoding="utf-8").count("<svg") == 2
 
