@@ -112,11 +112,11 @@ def _updated_was_used(st: Lanes, vcpu: int, lane: int, gfn: int) -> bool:
         spte, mapped = st.vcpu[vcpu, V_UPDATED_SPTE, lane], st.vcpu[vcpu, V_UPDATED_GFN, lane]
     else:
         return False
-    if not st.sptes[PRESENT, spte >> 9, spte & 511] & one:
+    if not st.sptes[spte >> 9, spte & 511, PRESENT] & one:
         return False
     if mapped == gfn:
-        st.sptes[ACCESSED, spte >> 9, spte & 511] |= one
-    return st.sptes[ACCESSED, spte >> 9, spte & 511] & one != ZERO
+        st.sptes[spte >> 9, spte & 511, ACCESSED] |= one
+    return st.sptes[spte >> 9, spte & 511, ACCESSED] & one != ZERO
 
 
 @kernel
@@ -132,10 +132,10 @@ def flooding_lanes(st: Lanes, slot: int, index: int, lanes: np.uint64) -> np.uin
     counting = lanes & st.knobs[K_FLOOD_ON] & ~st.knobs[K_SCOPE_VCPU] & ~st.knobs[K_ORACLE]
     if st.pages[slot, KEY] >> 4 == 1:
         counting &= st.knobs[K_LEVEL1]
-        used = st.sptes[ACCESSED, slot, index]
+        used = st.sptes[slot, index, ACCESSED]
     else:
-        links = st.sptes[PRESENT, slot, index] & ~st.sptes[LARGE, slot, index]
-        used = links | st.sptes[ACCESSED, slot, index]
+        links = st.sptes[slot, index, PRESENT] & ~st.sptes[slot, index, LARGE]
+        used = links | st.sptes[slot, index, ACCESSED]
     spared = counting & st.knobs[K_SCOPE_SPTE] & used
     if spared:
         clear_lanes(counts, spared)

@@ -34,7 +34,7 @@ from engine.lanes.memory import (
     read,
 )
 from engine.lanes.pages import flush_remote, is_direct, key_of, make_pages_available, walk_chain, zap
-from engine.lanes.rmap import clear_count, drop, drop_frame, install, is_leaf_slot, lanes_to, large_lanes, link_target
+from engine.lanes.rmap import clear_count, drop, drop_frame, install, is_leaf_slot, lanes_to, large_lanes, link_target, target_of
 from engine.lanes.state import (
     ACCESSED,
     BIG,
@@ -99,7 +99,7 @@ def find_leaf(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> tuple[i
         return NONE, 0, lanes & ~same
     while True:
         index = index_of(gva, level)
-        present = st.sptes[PRESENT, slot, index] & same
+        present = st.sptes[slot, index, PRESENT] & same
         if not present:
             return NONE, 0, same
         first = lowest(same)
@@ -108,31 +108,31 @@ def find_leaf(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> tuple[i
         same = present
         if level == 1:
             return slot, index, same
-        large = st.sptes[LARGE, slot, index] & same
+        large = st.sptes[slot, index, LARGE] & same
         if large:
             if large & bit(first):
                 return slot, index, large
             same &= ~large
-        if st.sptes[ODD, slot, index] & same:
+        if st.sptes[slot, index, ODD] & same:
             child = link_target(st, slot, index, first)
             same &= lanes_to(st, slot, index, child, SMALL)
             slot = child
         else:
-            slot = np.int64(st.targets[SMALL, slot, index])
+            slot = target_of(st, slot, index, SMALL)
         level -= 1
 
 
 @kernel
 def use(st: Lanes, slot: int, index: int, lanes: np.uint64, write: bool) -> None:
     """Mark a leaf entry as the CPU does when the guest uses it."""
-    if lanes & ~st.sptes[ACCESSED, slot, index]:
-        st.sptes[ACCESSED, slot, index] |= lanes
-    if write and lanes & ~st.sptes[DIRTY, slot, index]:
-        st.sptes[DIRTY, slot, index] |= lanes
+    if lanes & ~st.sptes[slot, index, ACCESSED]:
+        st.sptes[slot, index, ACCESSED] |= lanes
+    if write and lanes & ~st.sptes[slot, index, DIRTY]:
+        st.sptes[slot, index, DIRTY] |= lanes
     if st.pages[slot, KEY] >> 4 == 1:
-        first = st.sptes[SPECULATIVE, slot, index] & lanes
+        first = st.sptes[slot, index, SPECULATIVE] & lanes
         if first:
-            st.sptes[SPECULATIVE, slot, index] &= ~first
+            st.sptes[slot, index, SPECULATIVE] &= ~first
             count(st, C_PREFETCH_USED, first)
 
 
@@ -148,8 +148,8 @@ def access(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64, write: bool) 
             faults |= same
             continue
         if write:
-            faults |= same & ~st.sptes[WRITABLE, slot, index]
-            same &= st.sptes[WRITABLE, slot, index]
+            faults |= same & ~st.sptes[slot, index, WRITABLE]
+            same &= st.sptes[slot, index, WRITABLE]
         use(st, slot, index, same, write)
     return faults
 
@@ -186,7 +186,7 @@ def _clear_flooding(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> N
         while slot != NONE:
             clear_count(st, slot, same)
             index = index_of(gva, level)
-            linked = same & st.sptes[PRESENT, slot, index] & ~large_lanes(st, slot, index)
+            linked = same & st.sptes[slot, index, PRESENT] & ~large_lanes(st, slot, index)
             if level == 1 or not linked & bit(lowest(same)):
                 same &= ~linked if level > 1 else same
                 break
@@ -257,9 +257,9 @@ def _present(st: Lanes, vcpu: int, gva: np.uint64, lanes: np.uint64) -> np.uint6
 @kernel
 def _child(st: Lanes, slot: int, index: int, lanes: np.uint64, gfn: int, key: int) -> tuple[int, np.uint64]:
     """Return the page below an entry, looked up and linked where it is not yet, and the lanes that share it."""
-    linked = st.sptes[PRESENT, slot, index] & lanes & ~large_lanes(st, slot, index)
-    if linked == lanes and not st.sptes[ODD, slot, index] & lanes:
-        child = np.int64(st.targets[SMALL, slot, index])
+    linked = st.sptes[slot, index, PRESENT] & lanes & ~large_lanes(st, slot, index)
+    if linked == lanes and not st.sptes[slot, index, ODD] & lanes:
+        child = target_of(st, slot, index, SMALL)
         if st.pages[child, GFN] == gfn:
             return child, lanes
     missing = lanes & ~linked
@@ -274,7 +274,7 @@ def _child(st: Lanes, slot: int, index: int, lanes: np.uint64, gfn: int, key: in
     child = get_page(st, gfn, key, missing)
     if key >> 4 > 1 and not is_direct(st, child):
         sync_children(st, child, missing)
-    stale = st.sptes[PRESENT, slot, index] & missing
+    stale = st.sptes[slot, index, PRESENT] & missing
     if stale:
         drop(st, slot, index, stale)
         flush_remote(st, stale)
@@ -338,7 +338,7 @@ def _fetch(
 @kernel
 def _drop_other_access(st: Lanes, slot: int, index: int, lanes: np.uint64, granted: int) -> None:
     """Drop links to pages that were built for another access (validate_direct_spte)."""
-    linked = st.sptes[PRESENT, slot, index] & lanes & ~large_lanes(st, slot, index)
+    linked = st.sptes[slot, index, PRESENT] & lanes & ~large_lanes(st, slot, index)
     while linked:
         child = link_target(st, slot, index, lowest(linked))
         same = lanes_to(st, slot, index, child, SMALL) & linked
@@ -367,13 +367,13 @@ def set_spte(
     leaf = is_leaf_slot(st, slot)
     kind = SMALL if leaf else BIG
     flush = ZERO
-    old = st.sptes[PRESENT, slot, index] & lanes
+    old = st.sptes[slot, index, PRESENT] & lanes
     if old:
         other = old & ~lanes_to(st, slot, index, gfn, kind)
         if other:
             drop(st, slot, index, other)
             flush, old = other, old & ~other
-    had = st.sptes[WRITABLE, slot, index] & old
+    had = st.sptes[slot, index, WRITABLE] & old
     writable = ZERO
     if granted & ACC_WRITE:
         writable = had
@@ -381,8 +381,8 @@ def set_spte(
             writable |= may_write(st, gfn, lanes & ~had, True, speculative)
     dirty = writable & ~had
     new = lanes & ~old
-    was_dirty = st.sptes[DIRTY, slot, index] & old
-    same = old & st.sptes[ACCESSED, slot, index] & ~(had ^ writable) & ~(was_dirty ^ dirty)
+    was_dirty = st.sptes[slot, index, DIRTY] & old
+    same = old & st.sptes[slot, index, ACCESSED] & ~(had ^ writable) & ~(was_dirty ^ dirty)
     if new:
         if leaf:
             take_desc(st, vcpu, gfn, new)
@@ -393,10 +393,10 @@ def set_spte(
         count(st, C_WRITE_UPGRADES, changed & writable & ~had)
         flush |= changed & was_dirty & ~dirty
     keep = ~(new | changed)
-    st.sptes[WRITABLE, slot, index] = (st.sptes[WRITABLE, slot, index] & keep) | (writable & ~keep)
-    st.sptes[DIRTY, slot, index] = (st.sptes[DIRTY, slot, index] & keep) | (dirty & ~keep)
+    st.sptes[slot, index, WRITABLE] = (st.sptes[slot, index, WRITABLE] & keep) | (writable & ~keep)
+    st.sptes[slot, index, DIRTY] = (st.sptes[slot, index, DIRTY] & keep) | (dirty & ~keep)
     if speculative:
-        st.sptes[SPECULATIVE, slot, index] |= new
+        st.sptes[slot, index, SPECULATIVE] |= new
         _remember_updated(st, vcpu, slot << 9 | index, gfn, lanes)
     else:
         use(st, slot, index, new | changed, False)
@@ -448,7 +448,7 @@ def _prefetch(st: Lanes, vcpu: int, slot: int, index: int, lanes: np.uint64) -> 
     """Fill the aligned group of sptes around a fault (FNAME(pte_prefetch), __direct_pte_prefetch)."""
     first = index & ~(PREFETCH_SPTES - 1)
     for other in range(first, first + PREFETCH_SPTES):
-        absent = lanes & ~st.sptes[PRESENT, slot, other]
+        absent = lanes & ~st.sptes[slot, other, PRESENT]
         if other == index or not absent:
             continue
         if is_direct(st, slot):

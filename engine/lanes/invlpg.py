@@ -94,7 +94,7 @@ def _invalidate_in_root(st: Lanes, vcpu: int, root: int, gva: np.uint64, lanes: 
                     _renew_spte(st, vcpu, slot, index, stale)
                 rest &= ~same
                 break
-            linked = same & st.sptes[PRESENT, slot, index] & ~large_lanes(st, slot, index)
+            linked = same & st.sptes[slot, index, PRESENT] & ~large_lanes(st, slot, index)
             if not linked & bit(lowest(same)):
                 rest &= ~(same & ~linked)
                 break
@@ -106,7 +106,7 @@ def _invalidate_in_root(st: Lanes, vcpu: int, root: int, gva: np.uint64, lanes: 
 @kernel
 def _renew_spte(st: Lanes, vcpu: int, slot: int, index: int, lanes: np.uint64) -> None:
     """Drop the spte of an out-of-sync page and install it anew from the guest's entry."""
-    present = st.sptes[PRESENT, slot, index] & lanes
+    present = st.sptes[slot, index, PRESENT] & lanes
     if not present:
         return
     drop(st, slot, index, present)

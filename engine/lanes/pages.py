@@ -276,7 +276,7 @@ def _drop_entries(st: Lanes, slot: int, lanes: np.uint64) -> None:
         groups &= groups - 1
         left = ZERO
         for index in range(group * 8, group * 8 + 8):
-            present = st.sptes[PRESENT, slot, index]
+            present = st.sptes[slot, index, PRESENT]
             if present & lanes:
                 drop(st, slot, index, present & lanes)
                 present &= ~lanes
@@ -290,7 +290,7 @@ def _drop_links_to(st: Lanes, slot: int, lanes: np.uint64) -> None:
     spte = st.pages[slot, FIRST_PARENT]
     while spte != NONE:
         parent, index = spte >> 9, spte & 511
-        spte = np.int64(st.chains[NEXT, parent, index])
+        spte = np.int64(st.chains[parent, index, NEXT])
         linked = lanes_to(st, parent, index, slot, SMALL) & lanes
         if linked:
             drop(st, parent, index, linked)

@@ -132,7 +132,7 @@ def _iterate_plain(st: Lanes, vcpu: int, op: Store, begin: int, end: int, lanes:
         dropped = ZERO
         slot = np.int64(st.frames[gfn, FIRST_SLOT])
         while slot != NONE:
-            present = st.sptes[PRESENT, slot, index] & lanes
+            present = st.sptes[slot, index, PRESENT] & lanes
             if present and not is_direct(st, slot):
                 drop(st, slot, index, present)
                 dropped |= present
@@ -201,7 +201,7 @@ def _write_page(
             count(st, C_MMU_FLOODED, flooded)
             zap(st, slot, flooded)
             rest &= ~flooded
-    present = st.sptes[PRESENT, slot, index] & rest
+    present = st.sptes[slot, index, PRESENT] & rest
     if present:
         drop(st, slot, index, present)
     if gentry and rest:

@@ -1,5 +1,7 @@
 """Entries of shadow pages in lanes: install, drop, find what maps a frame, take write access away."""
 
+from typing import Final
+
 import numpy as np
 
 from engine.jit import array_kernel as kernel
@@ -32,9 +34,12 @@ from engine.lanes.state import (
     S_ODD,
     SMALL,
     SPECULATIVE,
+    TARGETS,
     WRITABLE,
     Lanes,
 )
+
+_HALF: Final = np.uint64(0xFFFFFFFF)
 
 
 @kernel
@@ -57,7 +62,20 @@ def large_lanes(st: Lanes, slot: int, index: int) -> np.uint64:
     """Return the lanes in which an entry is a large leaf."""
     if is_leaf_slot(st, slot):
         return ZERO
-    return st.sptes[LARGE, slot, index] & st.sptes[PRESENT, slot, index]
+    return st.sptes[slot, index, LARGE] & st.sptes[slot, index, PRESENT]
+
+
+@kernel
+def target_of(st: Lanes, slot: int, index: int, big: int) -> int:
+    """Return the target of an entry in the lanes that are not odd."""
+    return np.int64((st.sptes[slot, index, TARGETS] >> np.uint64(32 * big)) & _HALF)
+
+
+@kernel
+def _set_target(st: Lanes, slot: int, index: int, big: int, target: int) -> None:
+    shift = np.uint64(32 * big)
+    st.sptes[slot, index, TARGETS] &= ~(_HALF << shift)
+    st.sptes[slot, index, TARGETS] |= np.uint64(target) << shift
 
 
 @kernel
@@ -85,22 +103,22 @@ def _enter(st: Lanes, slot: int, index: int, big: int, target: int) -> None:
     """Put an entry at the front of its list."""
     spte = slot << 9 | index
     first = _head(st, slot, big, target)
-    st.chains[NEXT + 2 * big, slot, index] = first
-    st.chains[PREVIOUS + 2 * big, slot, index] = NONE
+    st.chains[slot, index, NEXT + 2 * big] = first
+    st.chains[slot, index, PREVIOUS + 2 * big] = NONE
     if first != NONE:
-        st.chains[PREVIOUS + 2 * big, first >> 9, first & 511] = spte
+        st.chains[first >> 9, first & 511, PREVIOUS + 2 * big] = spte
     _set_head(st, slot, big, target, spte)
 
 
 @kernel
 def _leave(st: Lanes, slot: int, index: int, big: int, target: int) -> None:
     """Take an entry out of its list."""
-    after = st.chains[NEXT + 2 * big, slot, index]
-    before = st.chains[PREVIOUS + 2 * big, slot, index]
+    after = st.chains[slot, index, NEXT + 2 * big]
+    before = st.chains[slot, index, PREVIOUS + 2 * big]
     if after != NONE:
-        st.chains[PREVIOUS + 2 * big, after >> 9, after & 511] = before
+        st.chains[after >> 9, after & 511, PREVIOUS + 2 * big] = before
     if before != NONE:
-        st.chains[NEXT + 2 * big, before >> 9, before & 511] = after
+        st.chains[before >> 9, before & 511, NEXT + 2 * big] = after
     else:
         _set_head(st, slot, big, target, after)
 
@@ -110,24 +128,24 @@ def install(st: Lanes, slot: int, index: int, lanes: np.uint64, target: int, big
     """Make an entry present in lanes in which it is absent; the caller sets its other planes."""
     leaf = is_leaf_slot(st, slot)
     large = large_lanes(st, slot, index)
-    same_kind = st.sptes[PRESENT, slot, index] & (large if big == BIG else ~large)
-    holders = same_kind & ~st.sptes[ODD, slot, index]
+    same_kind = st.sptes[slot, index, PRESENT] & (large if big == BIG else ~large)
+    holders = same_kind & ~st.sptes[slot, index, ODD]
     if not holders:
-        st.targets[big, slot, index] = target
+        _set_target(st, slot, index, big, target)
         _enter(st, slot, index, big, target)
-    elif st.targets[big, slot, index] != target:
+    elif target_of(st, slot, index, big) != target:
         rest = lanes
         while rest:
             lane = lowest(rest)
             rest &= ~bit(lane)
             odd_set(st, slot << 9 | index, lane, target)
-        st.sptes[ODD, slot, index] |= lanes
-    st.sptes[PRESENT, slot, index] |= lanes
+        st.sptes[slot, index, ODD] |= lanes
+    st.sptes[slot, index, PRESENT] |= lanes
     if leaf:
         add_one(st.lengths[target], lanes)
         add_one(st.masks[slot, ENTRIES : ENTRIES + ENTRY_PLANES], lanes)
     elif big == BIG:
-        st.sptes[LARGE, slot, index] |= lanes
+        st.sptes[slot, index, LARGE] |= lanes
     st.pages[slot, OCCUPIED] |= np.int64(1) << (index >> 3)
 
 
@@ -135,7 +153,7 @@ def install(st: Lanes, slot: int, index: int, lanes: np.uint64, target: int, big
 def _drop_kind(st: Lanes, slot: int, index: int, lanes: np.uint64, big: int) -> None:
     """Forget the targets of an entry in lanes in which all are of one kind."""
     leaf = is_leaf_slot(st, slot)
-    odd = lanes & st.sptes[ODD, slot, index]
+    odd = lanes & st.sptes[slot, index, ODD]
     usual = lanes & ~odd
     while odd:
         lane = lowest(odd)
@@ -145,12 +163,12 @@ def _drop_kind(st: Lanes, slot: int, index: int, lanes: np.uint64, big: int) -> 
             subtract_one(st.lengths[target], bit(lane))
     if not usual:
         return
-    target = np.int64(st.targets[big, slot, index])
+    target = target_of(st, slot, index, big)
     if leaf:
         subtract_one(st.lengths[target], usual)
     large = large_lanes(st, slot, index)
-    same_kind = st.sptes[PRESENT, slot, index] & (large if big == BIG else ~large)
-    if not same_kind & ~st.sptes[ODD, slot, index] & ~usual:
+    same_kind = st.sptes[slot, index, PRESENT] & (large if big == BIG else ~large)
+    if not same_kind & ~st.sptes[slot, index, ODD] & ~usual:
         _leave(st, slot, index, big, target)
 
 
@@ -161,7 +179,7 @@ def drop(st: Lanes, slot: int, index: int, lanes: np.uint64) -> None:
     small = lanes & ~large
     if is_leaf_slot(st, slot):
         count(st, C_SPTES_ZAPPED, lanes)
-        count(st, C_PREFETCH_UNUSED, lanes & st.sptes[SPECULATIVE, slot, index])
+        count(st, C_PREFETCH_UNUSED, lanes & st.sptes[slot, index, SPECULATIVE])
         subtract_one(st.masks[slot, ENTRIES : ENTRIES + ENTRY_PLANES], lanes)
     elif large:
         count(st, C_SPTES_ZAPPED, large)
@@ -169,23 +187,23 @@ def drop(st: Lanes, slot: int, index: int, lanes: np.uint64) -> None:
     if small:
         _drop_kind(st, slot, index, small, SMALL)
     keep = ~lanes
-    st.sptes[PRESENT, slot, index] &= keep
-    st.sptes[WRITABLE, slot, index] &= keep
-    st.sptes[ACCESSED, slot, index] &= keep
-    st.sptes[DIRTY, slot, index] &= keep
-    st.sptes[SPECULATIVE, slot, index] &= keep
-    st.sptes[ODD, slot, index] &= keep
-    st.sptes[BELOW, slot, index] &= keep
+    st.sptes[slot, index, PRESENT] &= keep
+    st.sptes[slot, index, WRITABLE] &= keep
+    st.sptes[slot, index, ACCESSED] &= keep
+    st.sptes[slot, index, DIRTY] &= keep
+    st.sptes[slot, index, SPECULATIVE] &= keep
+    st.sptes[slot, index, ODD] &= keep
+    st.sptes[slot, index, BELOW] &= keep
 
 
 @kernel
 def lanes_to(st: Lanes, slot: int, index: int, target: int, big: int) -> np.uint64:
     """Return the lanes in which an entry is present, of one kind, and has this target."""
     large = large_lanes(st, slot, index)
-    lanes = st.sptes[PRESENT, slot, index] & (large if big == BIG else ~large)
-    odd = lanes & st.sptes[ODD, slot, index]
+    lanes = st.sptes[slot, index, PRESENT] & (large if big == BIG else ~large)
+    odd = lanes & st.sptes[slot, index, ODD]
     found = ZERO
-    if np.int64(st.targets[big, slot, index]) == target:
+    if target_of(st, slot, index, big) == target:
         found = lanes & ~odd
     while odd:
         lane = lowest(odd)
@@ -198,9 +216,9 @@ def lanes_to(st: Lanes, slot: int, index: int, target: int, big: int) -> np.uint
 @kernel
 def link_target(st: Lanes, slot: int, index: int, lane: int) -> int:
     """Return the slot that a link leads to in one lane."""
-    if st.sptes[ODD, slot, index] & bit(lane):
+    if st.sptes[slot, index, ODD] & bit(lane):
         return odd_get(st, slot << 9 | index, lane)
-    return np.int64(st.targets[SMALL, slot, index])
+    return target_of(st, slot, index, SMALL)
 
 
 @kernel
@@ -209,8 +227,8 @@ def drop_frame(st: Lanes, gfn: int, lanes: np.uint64) -> None:
     spte = st.frames[gfn, FIRST_SPTE]
     while spte != NONE:
         slot, index = np.int64(spte >> 9), np.int64(spte & 511)
-        spte = st.chains[NEXT, slot, index]
-        mapped = st.sptes[PRESENT, slot, index] & ~st.sptes[ODD, slot, index] & lanes
+        spte = st.chains[slot, index, NEXT]
+        mapped = st.sptes[slot, index, PRESENT] & ~st.sptes[slot, index, ODD] & lanes
         if mapped:
             drop(st, slot, index, mapped)
     place = 0
@@ -231,15 +249,15 @@ def write_protect(st: Lanes, gfn: int, lanes: np.uint64) -> np.uint64:
     spte = st.frames[gfn, FIRST_SPTE]
     while spte != NONE:
         slot, index = spte >> 9, spte & 511
-        had = st.sptes[WRITABLE, slot, index] & lanes & ~st.sptes[ODD, slot, index]
+        had = st.sptes[slot, index, WRITABLE] & lanes & ~st.sptes[slot, index, ODD]
         changed |= had
-        st.sptes[WRITABLE, slot, index] &= ~had
-        spte = st.chains[NEXT, slot, index]
+        st.sptes[slot, index, WRITABLE] &= ~had
+        spte = st.chains[slot, index, NEXT]
     spte = st.region_head[gfn >> 9]
     while spte != NONE:
         slot, index = np.int64(spte >> 9), np.int64(spte & 511)
-        spte = st.chains[LARGE_NEXT, slot, index]
-        had = st.sptes[WRITABLE, slot, index] & st.sptes[LARGE, slot, index] & lanes & ~st.sptes[ODD, slot, index]
+        spte = st.chains[slot, index, LARGE_NEXT]
+        had = st.sptes[slot, index, WRITABLE] & st.sptes[slot, index, LARGE] & lanes & ~st.sptes[slot, index, ODD]
         changed |= _protect_large(st, slot, index, had)
     if st.scalars[S_ODD]:
         changed |= _write_protect_odd(st, gfn, lanes)
@@ -250,7 +268,7 @@ def write_protect(st: Lanes, gfn: int, lanes: np.uint64) -> np.uint64:
 def _protect_large(st: Lanes, slot: int, index: int, had: np.uint64) -> np.uint64:
     """Make a writable large spte read-only, or drop it where the policy does so."""
     if had:
-        st.sptes[WRITABLE, slot, index] &= ~had
+        st.sptes[slot, index, WRITABLE] &= ~had
         dropped = had & st.knobs[K_LARGE_DROP]
         if dropped:
             drop(st, slot, index, dropped)
@@ -268,12 +286,12 @@ def _write_protect_odd(st: Lanes, gfn: int, lanes: np.uint64) -> np.uint64:
         if not lanes & bit(key & 63):
             continue
         slot, index, one = key >> 15, (key >> 6) & 511, bit(key & 63)
-        had = st.sptes[WRITABLE, slot, index] & one
+        had = st.sptes[slot, index, WRITABLE] & one
         if is_leaf_slot(st, slot):
             if target == gfn:
-                st.sptes[WRITABLE, slot, index] &= ~had
+                st.sptes[slot, index, WRITABLE] &= ~had
                 changed |= had
-        elif st.sptes[LARGE, slot, index] & one and target >> 9 == gfn >> 9 and had:
+        elif st.sptes[slot, index, LARGE] & one and target >> 9 == gfn >> 9 and had:
             changed |= _protect_large(st, slot, index, had)
             place = 0
     return changed

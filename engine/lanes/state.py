@@ -3,9 +3,9 @@
 All policies see the same guest tables, so at any event they look at the same (gfn, role) and the same entry. A slot is
 one (gfn, role) that at least one lane shadows. Arrays by their index:
 
-* `sptes[plane, slot, index]`: lanes in which the entry is present, writable, …; a plane each
-* `targets[large, slot, index]`: gfn that a leaf maps, or slot that a link leads to, in all lanes but the odd ones
-* `chains[which, slot, index]`: neighbours in the reverse map (or, for a link, in the list of its child's parents)
+* `sptes[slot, index, plane]`: lanes in which the entry is present, writable, …; one cache line for all planes, and the
+  gfn that a leaf maps, or slot that a link leads to, in all lanes but the odd ones
+* `chains[slot, index, which]`: neighbours in the reverse map (or, for a link, in the list of its child's parents)
 * `pages[slot, field]` and `masks[slot, field]`: the header of a slot, as numbers and as lane masks
 * `fifo[way, slot, lane]`: older and newer neighbour in the lane's pool
 * `frames[gfn, field]`, `lengths[gfn, plane]`: of a guest frame its table contents, its slots, its reverse map
@@ -35,9 +35,11 @@ ODD: Final = 5
 """Lanes whose target is in the odd table and not in `targets`."""
 BELOW: Final = 6
 """Level 2 and up: lanes in which an out-of-sync leaf may lie below the link."""
-SPTE_PLANES: Final = 7
+TARGETS: Final = 7
+"""Not lanes but two numbers: target of 4 KiB leaves and links in the low half, of large leaves in the high half."""
+SPTE_PLANES: Final = 8
 
-# Which of `targets`.
+# Which half of TARGETS.
 SMALL: Final = 0
 """4 KiB leaves and links."""
 BIG: Final = 1
@@ -222,9 +224,8 @@ HASH_BUCKETS: Final = 4096
 
 STATE: Final = np.dtype(
     [
-        ("sptes", np.uint64, (SPTE_PLANES, SLOTS, 512)),
-        ("targets", np.uint32, (2, SLOTS, 512)),
-        ("chains", np.int32, (4, SLOTS, 512)),
+        ("sptes", np.uint64, (SLOTS, 512, SPTE_PLANES)),
+        ("chains", np.int32, (SLOTS, 512, 4)),
         ("pages", np.int64, (SLOTS, PAGE_FIELDS)),
         ("masks", np.uint64, (SLOTS, MASK_FIELDS)),
         ("fifo", np.int32, (2, SLOTS, 64)),
@@ -262,7 +263,6 @@ class Lanes(Protocol):
     """The record of dtype STATE as kernels see it: one attribute an array."""
 
     sptes: Words
-    targets: npt.NDArray[np.uint32]
     chains: npt.NDArray[np.int32]
     pages: Ints
     masks: Words

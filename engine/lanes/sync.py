@@ -17,7 +17,7 @@ from engine.lanes.counting import (
 from engine.lanes.memory import ACC_WRITE, G_ACCESSED, G_DIRTY, G_PRESENT, access_of, gfn_of, read
 from engine.lanes.odd import odd_get
 from engine.lanes.pages import create, find_slot, flush_remote, is_direct, make_slot, walk_chain, zap
-from engine.lanes.rmap import clear_count, drop, is_leaf_slot, write_protect
+from engine.lanes.rmap import clear_count, drop, is_leaf_slot, target_of, write_protect
 from engine.lanes.state import (
     ACCESSED,
     DIRTY,
@@ -99,8 +99,8 @@ def _sync_entry(st: Lanes, slot: int, index: int, lanes: np.uint64, gpte: np.uin
     gone = lanes
     if gpte & G_PRESENT and gpte & G_ACCESSED and gfn < st.scalars[S_PAGES]:
         gone = ZERO
-        odd = st.sptes[ODD, slot, index] & lanes
-        if np.int64(st.targets[SMALL, slot, index]) != gfn:
+        odd = st.sptes[slot, index, ODD] & lanes
+        if target_of(st, slot, index, SMALL) != gfn:
             gone = lanes & ~odd
         while odd:
             lane = lowest(odd)
@@ -112,18 +112,18 @@ def _sync_entry(st: Lanes, slot: int, index: int, lanes: np.uint64, gpte: np.uin
     lanes &= ~gone
     if not lanes:
         return gone
-    had = st.sptes[WRITABLE, slot, index] & lanes
+    had = st.sptes[slot, index, WRITABLE] & lanes
     writable = ZERO
     if access & ACC_WRITE and gpte & G_DIRTY:
         writable = had
         if lanes & ~had:
             writable |= may_write(st, gfn, lanes & ~had, False, True)
     dirty = writable & ~had
-    flush = (st.sptes[ACCESSED, slot, index] & lanes) | (had & ~writable)
-    flush |= st.sptes[DIRTY, slot, index] & lanes & ~dirty
-    st.sptes[WRITABLE, slot, index] = (st.sptes[WRITABLE, slot, index] & ~lanes) | writable
-    st.sptes[DIRTY, slot, index] = (st.sptes[DIRTY, slot, index] & ~lanes) | dirty
-    st.sptes[ACCESSED, slot, index] &= ~lanes
+    flush = (st.sptes[slot, index, ACCESSED] & lanes) | (had & ~writable)
+    flush |= st.sptes[slot, index, DIRTY] & lanes & ~dirty
+    st.sptes[slot, index, WRITABLE] = (st.sptes[slot, index, WRITABLE] & ~lanes) | writable
+    st.sptes[slot, index, DIRTY] = (st.sptes[slot, index, DIRTY] & ~lanes) | dirty
+    st.sptes[slot, index, ACCESSED] &= ~lanes
     return gone | flush
 
 
@@ -139,10 +139,10 @@ def sync_sptes(st: Lanes, slot: int, lanes: np.uint64) -> np.uint64:
         groups &= groups - 1
         left = ZERO
         for index in range(group * 8, group * 8 + 8):
-            present = st.sptes[PRESENT, slot, index] & lanes
+            present = st.sptes[slot, index, PRESENT] & lanes
             if present:
                 flush |= _sync_entry(st, slot, index, present, read(st, gfn, index))
-            left |= st.sptes[PRESENT, slot, index]
+            left |= st.sptes[slot, index, PRESENT]
         if not left:
             st.pages[slot, OCCUPIED] &= ~(np.int64(1) << group)
     return flush

@@ -5,7 +5,7 @@ import numpy as np
 from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, bit, lowest
 from engine.lanes.odd import odd_get
-from engine.lanes.rmap import install, is_leaf_slot, large_lanes, lanes_to
+from engine.lanes.rmap import install, is_leaf_slot, lanes_to, large_lanes, target_of
 from engine.lanes.state import (
     BELOW,
     BELOW_ANY,
@@ -27,9 +27,9 @@ from engine.lanes.state import (
 @kernel
 def _mark_link(st: Lanes, slot: int, index: int, lanes: np.uint64) -> np.uint64:
     """Note that out-of-sync leaves may lie below a link; return the lanes in which that is news."""
-    news = lanes & ~st.sptes[BELOW, slot, index]
+    news = lanes & ~st.sptes[slot, index, BELOW]
     if news:
-        st.sptes[BELOW, slot, index] |= news
+        st.sptes[slot, index, BELOW] |= news
         st.masks[slot, BELOW_ANY] |= news
         st.pages[slot, BELOW_GROUPS] |= np.int64(1) << (index >> 3)
     return news
@@ -51,7 +51,7 @@ def mark_parents(st: Lanes, slot: int, lanes: np.uint64) -> None:
             if news:
                 st.climb[depth], st.climb_masks[depth] = parent, news
                 depth += 1
-            spte = np.int64(st.chains[NEXT, parent, index])
+            spte = np.int64(st.chains[parent, index, NEXT])
         if st.scalars[S_ODD]:
             depth = _mark_odd_parents(st, child, rest, depth)
 
@@ -132,18 +132,18 @@ def _collect_group(
 ) -> int:
     left = ZERO
     for index in range(group * 8, group * 8 + 8):
-        below = st.sptes[BELOW, page, index] & wanted
+        below = st.sptes[page, index, BELOW] & wanted
         if below:
-            odd = below & st.sptes[ODD, page, index]
+            odd = below & st.sptes[page, index, ODD]
             if below & ~odd:
-                depth = _found(st, np.int64(st.targets[SMALL, page, index]), below & ~odd, depth, stamp)
+                depth = _found(st, target_of(st, page, index, SMALL), below & ~odd, depth, stamp)
             while odd:
                 lane = lowest(odd)
                 odd &= ~bit(lane)
                 depth = _found(st, odd_get(st, page << 9 | index, lane), bit(lane), depth, stamp)
             if forget:
-                st.sptes[BELOW, page, index] &= ~below
-        left |= st.sptes[BELOW, page, index]
+                st.sptes[page, index, BELOW] &= ~below
+        left |= st.sptes[page, index, BELOW]
     if forget and not left:
         st.pages[page, BELOW_GROUPS] &= ~(np.int64(1) << group)
     return depth
