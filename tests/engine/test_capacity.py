@@ -1,0 +1,81 @@
+"""A machine says what it has no room for, instead of counting wrong."""
+
+from typing import Final
+
+import numpy as np
+import pytest
+
+from engine.events import EVENT
+from engine.guests import Guest
+from engine.lanes import state
+from engine.lanes.machine import CapacityError, LaneMachine
+from engine.policies import POLICIES
+from engine.vocabulary import LANES_MAX, Event
+from tests.engine import tiny
+from tests.engine.tiny import Trace, gpa
+
+GUEST: Final = Guest(vcpus=1, memory_mib=4)
+ONE: Final = (POLICIES["kvm-6.1"],)
+
+
+def full_of_tables(extra: int) -> np.ndarray:
+    """Return events that make as many frames tables as there is room for, and `extra` more."""
+    events = np.zeros(state.TABLES + extra, dtype=EVENT)
+    events["kind"] = Event.LINK
+    events["address"] = np.arange(len(events), dtype=np.uint64) << 12
+    events["value"] = 1
+    return events
+
+
+def test_too_many_tables_are_an_error() -> None:
+    """A trace with more tables than there is room for ends with what is exhausted, how much there is, and advice."""
+    machine = LaneMachine(ONE, Guest(vcpus=1, memory_mib=state.TABLES // 256 + 1))
+
+    with pytest.raises(CapacityError, match=rf"room for {state.TABLES} guest frames .*; put fewer policies into one"):
+        machine.feed(full_of_tables(1))
+
+
+def test_tables_that_fit_are_no_error() -> None:
+    """Tables that are made again and again take room once."""
+    machine = LaneMachine(ONE, GUEST)
+    events = np.tile(full_of_tables(0)[: GUEST.pages], 1 + state.TABLES // GUEST.pages)
+
+    machine.feed(events)
+
+    assert not machine.counters().any()
+
+
+@pytest.mark.parametrize(
+    ("guest", "found"),
+    [
+        (Guest(vcpus=1, memory_mib=state.FRAMES // 256 + 1), f"{state.FRAMES // 256 + 1} MiB and 1 vCPUs"),
+        (Guest(vcpus=state.VCPUS + 1, memory_mib=4), f"4 MiB and {state.VCPUS + 1} vCPUs"),
+    ],
+)
+def test_too_large_a_guest_is_refused(guest: Guest, found: str) -> None:
+    """A guest with too much memory or too many vCPUs is refused with what is allowed and what was found."""
+    allowed = f"a guest has at most {state.FRAMES // 256} MiB and {state.VCPUS} vCPUs, found {found}"
+
+    with pytest.raises(ValueError, match=allowed):
+        LaneMachine(ONE, guest)
+
+
+@pytest.mark.parametrize("lanes", [0, LANES_MAX + 1])
+def test_a_batch_has_lanes_and_no_more_than_fit(lanes: int) -> None:
+    """No policy at all, and more policies than a word has bits, are refused."""
+    with pytest.raises(ValueError, match=f"a batch has 1 to {LANES_MAX} policies, found {lanes}"):
+        LaneMachine(ONE * lanes, GUEST)
+
+
+def test_frames_beyond_memory_are_ignored() -> None:
+    """Stores, links, contents and roots beyond the guest's memory change nothing."""
+    trace = Trace()
+    trace.link(GUEST.pages, 1)
+    trace.content(GUEST.pages + 5, 1, gpa(3) | tiny.DATA)
+    trace.store(gpa(1 << 38, 3), 7)
+    trace.add(Event.CR3, value=gpa(GUEST.pages))
+    machine = LaneMachine(ONE, GUEST)
+
+    machine.feed(trace.events())
+
+    assert not machine.counters().any()
