@@ -2,10 +2,10 @@
 
 Three scopes, by the knob `flood_scope`:
 
-* `page` (Linux 3.3 and later, `detect_write_flooding`): each shadow page counts its stores; a look-up or a fault through
-  the page clears the count.
-* `vcpu` (Linux 3.0, `kvm_mmu_pte_write`): each vCPU counts stores in a row to one gfn. A store does not count as a repeat
-  if the last spte that was installed speculatively, wherever it is, was accessed meanwhile.
+* `page` (Linux 3.3 and later, `detect_write_flooding`): each shadow page counts its stores; a look-up or a fault
+  through the page clears the count.
+* `vcpu` (Linux 3.0, `kvm_mmu_pte_write`): each vCPU counts stores in a row to one gfn. A store does not count as a
+  repeat if the last spte that was installed speculatively, wherever it is, was accessed meanwhile.
 * `spte` (first version of the 2011 series; the formula is an assumption, its cover letter gives only the idea): each
   shadow page counts stores whose own spte was not accessed; an accessed one clears the count.
 """

@@ -15,11 +15,13 @@ from engine.lanes.counting import (
     count,
 )
 from engine.lanes.descs import top_up
-from engine.lanes.faults import prefetch_gpte, reset_counts
+from engine.lanes.faults import reset_counts
 from engine.lanes.memory import ROOT_LEVEL, index_of, is_mapped
 from engine.lanes.pages import flush_remote
+from engine.lanes.pte_write import pte_write
 from engine.lanes.rmap import drop, lanes_to, large_lanes, link_target
 from engine.lanes.roots import finish_exit
+from engine.lanes.sptes import prefetch_gpte
 from engine.lanes.state import (
     CACHED_ROOTS,
     GFN,
@@ -35,7 +37,6 @@ from engine.lanes.state import (
     V_ROOTS,
     Lanes,
 )
-from engine.lanes.pte_write import pte_write
 
 
 @kernel

@@ -8,11 +8,13 @@ from engine.events import DIRECT_MAP_BASE, Events
 from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, add_amount
 from engine.lanes.counting import C_CR3_LOADS, C_GUEST_RUN_NS, C_GUEST_STORES, C_GUEST_TOUCHES, count
-from engine.lanes.faults import access, page_fault
+from engine.lanes.faults import page_fault
 from engine.lanes.invlpg import inject_fault, invalidate_page
 from engine.lanes.memory import PAGE_BITS, read, table_of, walk_guest
-from engine.lanes.pages import free_deferred
+from engine.lanes.paths import access
+from engine.lanes.pte_write import Store
 from engine.lanes.roots import finish_exit, flush_all, load_cr3
+from engine.lanes.slots import free_deferred
 from engine.lanes.state import (
     K_ALL,
     K_SHADOW,
@@ -29,7 +31,6 @@ from engine.lanes.state import (
     W_GFN,
     Lanes,
 )
-from engine.lanes.pte_write import Store
 from engine.lanes.writes import store, write_memory
 from engine.vocabulary import Access, Event, Instruction
 
@@ -174,7 +175,13 @@ def _store(
     if how & _USER_VA and st.roots[vcpu, R_STORE_GFN] == gfn:
         page = np.uint64(st.roots[vcpu, R_STORE_VA]) & ~_OFFSET
     op = Store(
-        page | (address & _OFFSET), gpa, value, np.int64(width), np.int64(operands), np.int64(instruction), how & _LIVE != 0
+        page | (address & _OFFSET),
+        gpa,
+        value,
+        np.int64(width),
+        np.int64(operands),
+        np.int64(instruction),
+        how & _LIVE != 0,
     )
     if st.knobs[K_SHADOW]:
         store(st, vcpu, op, st.knobs[K_SHADOW])

@@ -1,7 +1,7 @@
 """The lane machine: up to 64 policies over one trace, the counterpart of the reference."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from engine.lanes.state import Lanes
 from engine.policies.contract import Policy
 from engine.vocabulary import COUNTER_NAMES, LANES_MAX
 
-_EXHAUSTED = {
+_EXHAUSTED: Final = {
     k.SLOTS_EXHAUSTED: f"{s.SLOTS} shadow pages over all lanes",
     k.TABLES_EXHAUSTED: f"{s.TABLES} guest frames that were ever page tables",
     k.ODD_EXHAUSTED: f"{s.ODD_ENTRIES} entries that differ between lanes",

@@ -1,7 +1,8 @@
 """The odd table: targets of sptes in lanes that disagree with the others.
 
-Two lanes can map one entry to different frames, when an out-of-sync page is stale in one and renewed in the other. It is
-rare, so such a lane's target lives here, in a dense list with a hash table over it, and its bit is set in the plane ODD.
+Two lanes can map one entry to different frames, when an out-of-sync page is stale in one and renewed in the other. It
+is rare, so such a lane's target lives here, in a dense list with a hash table over it, and its bit is set in the plane
+ODD.
 """
 
 from typing import Final

@@ -1,14 +1,13 @@
-"""Shadow pages in lanes: find a slot, create, zap, and keep the pool."""
+"""Shadow pages in lanes: create, zap, and keep the pool."""
 
 from typing import Final
 
 import numpy as np
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, add_one, add_planes, bit, lowest, subtract_one
+from engine.lanes.bits import ZERO, add_one, bit, lowest, subtract_one
 from engine.lanes.counting import (
     C_FLUSH_IPIS,
-    C_HASH_STEPS,
     C_MMU_CACHE_MISS,
     C_MMU_RECYCLED,
     C_MMU_SHADOW_ZAPPED,
@@ -19,15 +18,13 @@ from engine.lanes.counting import (
 )
 from engine.lanes.odd import odd_get
 from engine.lanes.rmap import clear_count, drop, is_leaf_slot, lanes_to, large_lanes, write_protect
+from engine.lanes.slots import bucket_of, is_direct
 from engine.lanes.state import (
     BELOW_ANY,
-    BELOW_GROUPS,
     BUCKET_PLANES,
     CACHED_ROOTS,
     FIRST_PARENT,
-    FIRST_SLOT,
     GFN,
-    K_HASH_64,
     K_RECYCLE_SKIPS_ROOTS,
     KEY,
     L_FREED,
@@ -48,18 +45,15 @@ from engine.lanes.state import (
     RM_VALID,
     RM_ZAPPED,
     S_DEFERRED,
-    S_FREE_SLOTS,
     S_ODD,
     S_VCPUS,
     S_WORK,
     SHADOWED,
-    SIBLING,
     SM_FLUSH,
     SM_INDIRECT,
     SM_LOW,
     SM_OBSOLETE,
     SMALL,
-    STAMP,
     UNSYNC,
     V_ROOTS,
     WORK_SLOTS,
@@ -69,94 +63,6 @@ from engine.lanes.tree import collect_unsync
 
 MIN_FREE_PAGES: Final = 5
 REFILL_PAGES: Final = 25
-DIRECT: Final = 8
-_HASH_64: Final = np.uint64(0x61C8864680B583EB)
-_HASH_SHIFT: Final = np.uint64(52)
-
-
-@kernel
-def key_of(level: int, direct: int, access: int) -> int:
-    """Return the key of a role."""
-    return level << 4 | direct << 3 | access
-
-
-@kernel
-def is_direct(st: Lanes, slot: int) -> bool:
-    """Return whether a slot maps a part of a guest large page and shadows no table."""
-    return st.pages[slot, KEY] & DIRECT != 0
-
-
-@kernel
-def _bucket(gfn: int, kind: int) -> int:
-    if kind == 0:
-        return gfn & 1023
-    return np.int64((np.uint64(gfn) * _HASH_64) >> _HASH_SHIFT)
-
-
-@kernel
-def walk_chain(st: Lanes, gfn: int, lanes: np.uint64, times: int) -> None:
-    """Count the steps of so many walks along the hash chain of a gfn."""
-    shift = 0
-    while times >> shift:
-        if (times >> shift) & 1:
-            for kind in range(2):
-                some = lanes & (st.knobs[K_HASH_64] if kind else ~st.knobs[K_HASH_64])
-                bucket = _bucket(gfn, kind)
-                height = st.bucket_heights[kind, bucket]
-                if some and height:
-                    add_planes(st.counts[C_HASH_STEPS, shift:], st.buckets[kind, bucket, :height], some)
-        shift += 1
-
-
-@kernel
-def find_slot(st: Lanes, gfn: int, key: int) -> int:
-    """Return the slot of (gfn, role), or NONE."""
-    slot = np.int64(st.frames[gfn, FIRST_SLOT])
-    while slot != NONE and st.pages[slot, KEY] != key:
-        slot = st.pages[slot, SIBLING]
-    return slot
-
-
-@kernel
-def make_slot(st: Lanes, gfn: int, key: int) -> int:
-    """Return the slot of (gfn, role), taken from the free ones if there is none. Slots of a gfn are sorted by role."""
-    before, slot = NONE, np.int64(st.frames[gfn, FIRST_SLOT])
-    while slot != NONE and st.pages[slot, KEY] < key:
-        before, slot = slot, st.pages[slot, SIBLING]
-    if slot != NONE and st.pages[slot, KEY] == key:
-        return slot
-    st.scalars[S_FREE_SLOTS] -= 1
-    new = np.int64(st.free[st.scalars[S_FREE_SLOTS]])
-    st.pages[new, GFN], st.pages[new, KEY], st.pages[new, SIBLING] = gfn, key, slot
-    st.pages[new, FIRST_PARENT] = NONE
-    st.pages[new, OCCUPIED] = st.pages[new, BELOW_GROUPS] = st.pages[new, STAMP] = 0
-    st.masks[new] = ZERO
-    if before == NONE:
-        st.frames[gfn, FIRST_SLOT] = new
-    else:
-        st.pages[before, SIBLING] = new
-    return new
-
-
-@kernel
-def free_deferred(st: Lanes) -> None:
-    """Return the slots that no lane uses any more; called between events, when nobody holds one."""
-    while st.scalars[S_DEFERRED]:
-        st.scalars[S_DEFERRED] -= 1
-        slot = st.work[WORK_SLOTS - 1 - st.scalars[S_DEFERRED]]
-        if st.masks[slot, SHADOWED] or st.pages[slot, KEY] == 0:
-            continue
-        gfn = st.pages[slot, GFN]
-        before, other = NONE, np.int64(st.frames[gfn, FIRST_SLOT])
-        while other != slot:
-            before, other = other, st.pages[other, SIBLING]
-        if before == NONE:
-            st.frames[gfn, FIRST_SLOT] = st.pages[slot, SIBLING]
-        else:
-            st.pages[before, SIBLING] = st.pages[slot, SIBLING]
-        st.pages[slot, KEY] = 0
-        st.free[st.scalars[S_FREE_SLOTS]] = slot
-        st.scalars[S_FREE_SLOTS] += 1
 
 
 @kernel
@@ -192,7 +98,7 @@ def create(st: Lanes, slot: int, lanes: np.uint64) -> None:
     count(st, C_MMU_CACHE_MISS, lanes)
     st.masks[slot, SHADOWED] |= lanes
     for kind in range(2):
-        bucket = _bucket(gfn, kind)
+        bucket = bucket_of(gfn, kind)
         add_one(st.buckets[kind, bucket], lanes)
         height = st.bucket_heights[kind, bucket]
         if height < BUCKET_PLANES and st.buckets[kind, bucket, height]:
@@ -222,8 +128,8 @@ def _forget(st: Lanes, slot: int, lanes: np.uint64) -> None:
     """Take a page out of the hash and the pool's FIFO and, if indirect, end the protection that it asked for."""
     gfn = st.pages[slot, GFN]
     st.masks[slot, SHADOWED] &= ~lanes
-    subtract_one(st.buckets[0, _bucket(gfn, 0)], lanes)
-    subtract_one(st.buckets[1, _bucket(gfn, 1)], lanes)
+    subtract_one(st.buckets[0, bucket_of(gfn, 0)], lanes)
+    subtract_one(st.buckets[1, bucket_of(gfn, 1)], lanes)
     rest = lanes
     while rest:
         lane = lowest(rest)
@@ -343,7 +249,7 @@ def forget_updated(st: Lanes, lanes: np.uint64) -> None:
 
 @kernel
 def zap(st: Lanes, slot: int, lanes: np.uint64) -> None:
-    """Zap a page and the out-of-sync leaves below it (__kvm_mmu_prepare_zap_page); `L_FREED` grows by the pages freed."""
+    """Zap a page and the out-of-sync leaves below it; `L_FREED` grows by the pages freed (kvm_mmu_prepare_zap_page)."""
     if not is_leaf_slot(st, slot):
         begin = collect_unsync(st, slot, lanes, True)
         for item in range(begin, st.scalars[S_WORK]):

@@ -23,10 +23,11 @@ from engine.lanes.counting import (
     count_amount,
 )
 from engine.lanes.descs import top_up
-from engine.lanes.faults import prefetch_gpte
 from engine.lanes.memory import G_ACCESSED, G_PRESENT, read
-from engine.lanes.pages import flush_remote, is_direct, make_pages_available, walk_chain, zap
+from engine.lanes.pages import flush_remote, make_pages_available, zap
 from engine.lanes.rmap import drop, is_leaf_slot
+from engine.lanes.slots import is_direct, walk_chain
+from engine.lanes.sptes import prefetch_gpte
 from engine.lanes.state import (
     FIRST_SLOT,
     K_FLOOD_ON,
@@ -141,9 +142,7 @@ def _iterate_plain(st: Lanes, vcpu: int, op: Store, begin: int, end: int, lanes:
 
 
 @kernel
-def pte_write(
-    st: Lanes, vcpu: int, gpa: int, width: int, lanes: np.uint64, live: bool, by_guest: bool
-) -> None:
+def pte_write(st: Lanes, vcpu: int, gpa: int, width: int, lanes: np.uint64, live: bool, by_guest: bool) -> None:
     """Bring the shadows of a stored entry in line, or give them up (kvm_mmu_pte_write)."""
     lanes &= st.scalar_masks[SM_INDIRECT]
     if not lanes:

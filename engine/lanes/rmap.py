@@ -24,7 +24,6 @@ from engine.lanes.state import (
     KEY,
     LARGE,
     LARGE_NEXT,
-    LARGE_PREVIOUS,
     NEXT,
     NONE,
     OCCUPIED,

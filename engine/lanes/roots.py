@@ -14,8 +14,9 @@ from engine.lanes.counting import (
 )
 from engine.lanes.descs import top_up
 from engine.lanes.memory import ACC_ALL, ROOT_LEVEL
-from engine.lanes.pages import find_slot, forget_updated, key_of, make_pages_available, set_used
+from engine.lanes.pages import forget_updated, make_pages_available, set_used
 from engine.lanes.rmap import clear_count
+from engine.lanes.slots import find_slot, key_of
 from engine.lanes.state import (
     CACHED_ROOTS,
     L_CACHED_ROOTS,
@@ -52,7 +53,7 @@ def flush_local(st: Lanes, lanes: np.uint64) -> None:
 
 @kernel
 def _sync_root(st: Lanes, vcpu: int, lanes: np.uint64) -> None:
-    """Synchronise everything below the current root; the lock is taken only if there is something (kvm_mmu_sync_roots)."""
+    """Synchronise everything below the current root, under the lock if there is something (kvm_mmu_sync_roots)."""
     lanes &= st.root_masks[vcpu, RM_VALID]
     if lanes:
         count(st, C_LOCK_ACQUISITIONS, sync_children(st, st.roots[vcpu, R_SLOT], lanes))
@@ -164,7 +165,7 @@ def _rotate_roots(st: Lanes, vcpu: int, lane: int, root: int) -> bool:
 
 @kernel
 def flush_all(st: Lanes, vcpu: int, lanes: np.uint64) -> None:
-    """Serve a guest's flush of all translations: cached roots with stale leaves are freed (kvm_vcpu_flush_tlb_guest)."""
+    """Serve a guest's flush of all translations; frees cached roots with stale leaves (kvm_vcpu_flush_tlb_guest)."""
     count(st, C_EXITS, lanes)
     if st.roots[vcpu, R_CR3] != NONE:
         count(st, C_TLB_FLUSH, lanes)

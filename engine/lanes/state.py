@@ -86,7 +86,7 @@ LENGTH_PLANES: Final = 12
 # Fields of `regions` (after the planes that count shadowed gfns).
 REGION_PLANES: Final = 12
 
-BUCKET_PLANES: Final = 16
+BUCKET_PLANES: Final = 16  # `bucket_heights` says how many of them a bucket ever used.
 COUNTER_PLANES: Final = 48
 
 # Knob masks: lanes that have the knob switched on.
@@ -126,7 +126,7 @@ K_THRESHOLD: Final = 32
 """Flood threshold, bit-sliced."""
 KNOB_WORDS: Final = K_THRESHOLD + FLOOD_PLANES
 
-# Per-lane numbers.
+# Per lane.
 L_USED: Final = 0
 L_POOL: Final = 1
 L_INDIRECT: Final = 2
@@ -140,7 +140,7 @@ L_FREED: Final = 9
 L_DONE: Final = 10
 LANE_FIELDS: Final = 11
 
-# Per-lane numbers of a vCPU.
+# Per-lane numbers of a vCPU: `vcpu[vcpu, field, lane]`.
 V_WRITE_GFN: Final = 0
 V_WRITE_COUNT: Final = 1
 V_UPDATED_SPTE: Final = 2
@@ -179,7 +179,6 @@ RM_COUNT_RESET: Final = 8
 """Lanes whose count of stores in a row is to be taken as 0."""
 ROOT_MASKS: Final = 9
 
-# Scalars.
 S_FREE_SLOTS: Final = 0
 S_TABLES: Final = 1
 S_ODD: Final = 2
@@ -201,7 +200,7 @@ SCALAR_MASKS: Final = 4
 
 WORK_SLOTS: Final = 1 << 17
 
-# Fields of `walk`.
+# Fields of `walk`, the last walk of the guest's tables.
 W_GFN: Final = 0
 W_LEVEL: Final = 1
 W_ACCESS: Final = 2
@@ -275,11 +274,9 @@ class Lanes(Protocol):
     buckets: Words
     """`buckets[hash, bucket, plane]`: valid shadow pages in a chain, bit-sliced."""
     bucket_heights: Ints
-    """Planes of a bucket that were ever in use."""
     knobs: Words
     lane: Ints
     vcpu: Ints
-    """`vcpu[vcpu, field, lane]`."""
     roots: Ints
     root_masks: Words
     counts: Words
@@ -296,10 +293,9 @@ class Lanes(Protocol):
     free: npt.NDArray[np.int32]
     """Slots that no lane uses, a stack."""
     work: Ints
-    """Work lists of slots, a stack of lists."""
+    """A stack of lists of slots."""
     work_masks: Words
     climb: Ints
     """Scratch for one walk over links, up or down."""
     climb_masks: Words
     walk: Ints
-    """The last walk of the guest's tables; W_* names its fields."""

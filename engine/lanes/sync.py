@@ -16,8 +16,9 @@ from engine.lanes.counting import (
 )
 from engine.lanes.memory import ACC_WRITE, G_ACCESSED, G_DIRTY, G_PRESENT, access_of, gfn_of, read
 from engine.lanes.odd import odd_get
-from engine.lanes.pages import create, find_slot, flush_remote, is_direct, make_slot, walk_chain, zap
+from engine.lanes.pages import create, flush_remote, zap
 from engine.lanes.rmap import clear_count, drop, is_leaf_slot, target_of, write_protect
+from engine.lanes.slots import find_slot, is_direct, make_slot, walk_chain
 from engine.lanes.state import (
     ACCESSED,
     DIRTY,
@@ -60,7 +61,7 @@ def tracked(st: Lanes, gfn: int) -> np.uint64:
 
 @kernel
 def may_write(st: Lanes, gfn: int, lanes: np.uint64, can_unsync: bool, speculative: bool) -> np.uint64:
-    """Return the lanes in which a spte of `gfn` may be writable, unsyncing its pages there (mmu_try_to_unsync_pages)."""
+    """Return the lanes in which a spte of `gfn` may be writable; unsync its pages there (mmu_try_to_unsync_pages)."""
     walk_chain(st, gfn, lanes, 1)
     if st.frames[gfn, FIRST_SLOT] == NONE:
         return lanes

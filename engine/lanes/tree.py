@@ -127,9 +127,7 @@ def collect_unsync(st: Lanes, slot: int, lanes: np.uint64, forget: bool) -> int:
 
 
 @kernel
-def _collect_group(
-    st: Lanes, page: int, group: int, wanted: np.uint64, depth: int, stamp: int, forget: bool
-) -> int:
+def _collect_group(st: Lanes, page: int, group: int, wanted: np.uint64, depth: int, stamp: int, forget: bool) -> int:
     left = ZERO
     for index in range(group * 8, group * 8 + 8):
         below = st.sptes[page, index, BELOW] & wanted

@@ -6,8 +6,9 @@ from engine.detectors.retry import is_rep, is_tagged
 from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO, bit, lowest
 from engine.lanes.counting import C_INSN_EMULATION, C_PAGE_WALKS, C_REP_ITERATIONS, count, count_amount
-from engine.lanes.faults import access, page_fault, unprotect
+from engine.lanes.faults import page_fault, unprotect
 from engine.lanes.memory import table_of, walk_guest
+from engine.lanes.paths import access
 from engine.lanes.pte_write import Store, iterate, pte_write
 from engine.lanes.roots import finish_exit
 from engine.lanes.state import (
@@ -55,7 +56,7 @@ def store(st: Lanes, vcpu: int, op: Store, lanes: np.uint64) -> None:
             if not walk_guest(st, vcpu, gva, True) or st.walk[W_GFN] != op.gpa >> 12:
                 pending &= ~faults
             else:
-                emulate, _ = page_fault(st, vcpu, gva, faults, True, not op.live)
+                emulate, _ = page_fault(st, vcpu, gva, faults, True, not op.live and not written)
                 if not written:
                     write_memory(st, op)
                     written = True
@@ -101,25 +102,29 @@ def _finished(st: Lanes, op: Store, lanes: np.uint64, operands: int) -> np.uint6
 
 @kernel
 def _retries(st: Lanes, vcpu: int, op: Store, done: int, lanes: np.uint64) -> np.uint64:
-    """Zap the page where the policy retries the instruction; return these lanes (retry_instruction)."""
-    rest = lanes
-    if is_rep(op.instruction) and lanes & st.knobs[K_REP_ZAP]:
-        rest &= ~unprotect(st, op.gpa >> 12, lanes & st.knobs[K_REP_ZAP])
-    first = ZERO
+    """Zap the page where the policy retries the instruction; return these lanes (retry_instruction).
+
+    An instruction that comes back to the same address at once is not retried again.
+    """
+    asked = ZERO
+    if is_rep(op.instruction):
+        asked |= st.knobs[K_REP_ZAP]
     if not is_tagged(op.instruction):
+        asked |= st.knobs[K_RETRY]
+    first = lanes & asked
+    if first:
         place = np.int64(op.gva) + done * op.width
-        first = rest & st.knobs[K_RETRY]
         first &= ~_same_retry(st, vcpu, first & st.root_masks[vcpu, RM_RETRIED], place, op.instruction)
         _remember_retry(st, vcpu, first, place, op.instruction)
         if first:
             unprotect(st, op.gpa >> 12, first)
     st.root_masks[vcpu, RM_RETRIED] = (st.root_masks[vcpu, RM_RETRIED] & ~lanes) | first
-    return (lanes & ~rest) | first
+    return first
 
 
 @kernel
 def _emulate(st: Lanes, vcpu: int, op: Store, done: int, lanes: np.uint64) -> np.uint64:
-    """Decode the instruction and retry or emulate it; return the lanes that have stored all (x86_emulate_instruction)."""
+    """Decode the instruction, retry or emulate it; return the lanes that have stored all (x86_emulate_instruction)."""
     count(st, C_INSN_EMULATION, lanes)
     rest = lanes & ~_retries(st, vcpu, op, done, lanes)
     if not is_rep(op.instruction):

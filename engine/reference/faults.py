@@ -1,4 +1,4 @@
-"""The reference's page fault path: walk the guest's tables, build the shadow levels, install the spte, prefetch."""
+"""The reference's page fault path: build the shadow levels, install the spte, prefetch."""
 
 from enum import Enum
 from typing import Final
@@ -15,11 +15,9 @@ from engine.reference.mmu import (
     zap_page,
 )
 from engine.reference.state import (
-    ACC_ALL,
     ACC_WRITE,
     ACCESSED,
     DIRTY,
-    LARGE,
     PRESENT,
     ROOT_LEVEL,
     Role,
@@ -32,6 +30,7 @@ from engine.reference.state import (
     index_of,
 )
 from engine.reference.sync import get_page, may_write, sync_children
+from engine.reference.walk import find_spte
 
 PREFETCH_SPTES: Final = 8
 """PTE_PREFETCH_NUM: the aligned group of sptes that a fault fills (Linux 2.6.36 and later, mmu.c)."""
@@ -44,71 +43,6 @@ class Outcome(Enum):
     EMULATE = "fault_emulated"
     SPURIOUS = "fault_spurious"
     RETRY = "fault_retried"
-
-
-def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
-    """Walk the guest's tables as the CPU does, setting accessed and dirty bits.
-
-    None if they do not allow the access, or if they lead out of the guest's memory: devices are no business of the MMU.
-    """
-    if vcpu.cr3_gfn is None:
-        return None
-    table, access, level = vcpu.cr3_gfn, ACC_ALL, ROOT_LEVEL
-    tables, accesses, visited = {}, {}, []
-    while True:
-        tables[level], accesses[level] = table, access
-        index = index_of(gva, level)
-        gpte = mmu.memory.read(table, index)
-        if not gpte & PRESENT:
-            return None
-        visited.append((table, index))
-        access &= access_of(gpte)
-        if level == 1 or (gpte & LARGE and level < ROOT_LEVEL):
-            break
-        table, level = gfn_of(gpte), level - 1
-        if table >= mmu.guest.pages:
-            return None
-    span = (1 << 9 * (level - 1)) - 1
-    gfn = (gfn_of(gpte) & ~span) | (gva >> 12 & span)
-    if gfn >= mmu.guest.pages or (write and not access & ACC_WRITE):
-        return None
-    for frame, index in visited:
-        entry = mmu.memory.read(frame, index)
-        if not entry & ACCESSED:
-            mmu.memory.write(frame, index, entry | ACCESSED)
-    frame, index = visited[-1]
-    if write and not gpte & DIRTY:
-        mmu.memory.write(frame, index, mmu.memory.read(frame, index) | DIRTY)
-    elif not gpte & DIRTY:
-        access &= ~ACC_WRITE
-    return Walk(gva, gfn, level, access, tables, accesses)
-
-
-def is_mapped(mmu: Mmu, vcpu: Vcpu, gva: int) -> bool:
-    """Return whether the guest's entries for `gva` are present, whatever access they grant."""
-    if vcpu.cr3_gfn is None:
-        return False
-    table, level = vcpu.cr3_gfn, ROOT_LEVEL
-    while True:
-        gpte = mmu.memory.read(table, index_of(gva, level))
-        if not gpte & PRESENT:
-            return False
-        if level == 1 or (gpte & LARGE and level < ROOT_LEVEL):
-            return True
-        table, level = gfn_of(gpte), level - 1
-        if table >= mmu.guest.pages:
-            return False
-
-
-def find_spte(vcpu: Vcpu, gva: int) -> Spte | None:
-    """Return the leaf spte that translates `gva` now, or None."""
-    page, level = vcpu.root, ROOT_LEVEL
-    while page is not None:
-        spte = page.sptes.get(index_of(gva, level))
-        if spte is None or spte.child is None:
-            return spte
-        page, level = spte.child, level - 1
-    return None
 
 
 def page_fault(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool, dead: bool = False) -> Outcome:

@@ -8,13 +8,14 @@ import numpy.typing as npt
 from engine.events import DIRECT_MAP_BASE, Events
 from engine.guests import Guest
 from engine.policies.contract import Policy
-from engine.reference.faults import Outcome, find_spte, page_fault, use_spte, walk_guest
+from engine.reference.faults import Outcome, page_fault, use_spte
+from engine.reference.invlpg import inject_fault, invalidate_page
 from engine.reference.mmu import new_mmu
-from engine.reference.roots import finish_exit, flush_all, inject_fault, invalidate_page, load_cr3
+from engine.reference.roots import finish_exit, flush_all, load_cr3
 from engine.reference.state import Vcpu, Walk
+from engine.reference.walk import find_spte, walk_guest
 from engine.reference.writes import Store, store, write_memory
 from engine.vocabulary import COUNTER_NAMES, Access, Event, Instruction
-
 
 _BY_FRAME = frozenset({Event.STORE, Event.CONTENT, Event.LINK, Event.CR3})
 """Kinds that name a frame; beyond the guest's memory they are ignored."""
@@ -42,7 +43,16 @@ class ReferenceMmu:
         return np.array([self.mmu.counters[name] for name in COUNTER_NAMES], dtype=np.int64)
 
     def _step(
-        self, address: int, value: int, kind: int, vcpu_index: int, insn: int, width: int, access: int, _: int, count: int
+        self,
+        address: int,
+        value: int,
+        kind: int,
+        vcpu_index: int,
+        insn: int,
+        width: int,
+        access: int,
+        _: int,
+        count: int,
     ) -> None:
         mmu, vcpu = self.mmu, self.mmu.vcpus[vcpu_index]
         if kind in _BY_FRAME and (value if kind == Event.CR3 else address) >> 12 >= mmu.guest.pages:

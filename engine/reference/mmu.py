@@ -1,4 +1,4 @@
-"""The reference's bookkeeping: look up, create, link and zap shadow pages; the pool; the reverse map; write protection."""
+"""The reference's bookkeeping: create, drop and zap shadow pages; the pool; the reverse map; write protection."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -238,7 +238,7 @@ def _forget(mmu: Mmu, page: ShadowPage) -> None:
 
 
 def make_pages_available(mmu: Mmu) -> None:
-    """Zap the oldest pages until enough are free, if too few are (make_mmu_pages_available, kvm_mmu_free_some_pages)."""
+    """Zap the oldest pages until enough are free (make_mmu_pages_available, kvm_mmu_free_some_pages)."""
     available = mmu.pool_pages - mmu.used_pages
     if available >= MIN_FREE_PAGES:
         return

@@ -1,9 +1,8 @@
 """The reference's roots: CR3 loads, flushes, INVLPG, and what an exit leaves to be done before the guest runs again."""
 
-from engine.reference.faults import is_mapped, prefetch_gpte
-from engine.reference.mmu import Mmu, drop_spte, flush_local, flush_remote, make_pages_available, top_up, zap_page
-from engine.reference.state import ACC_ALL, ROOT_LEVEL, Role, ShadowPage, Vcpu, index_of
-from engine.reference.sync import get_page, sync_children, unsync_leaves
+from engine.reference.mmu import Mmu, flush_local, make_pages_available, top_up, unsync_leaves, zap_page
+from engine.reference.state import ACC_ALL, ROOT_LEVEL, Role, ShadowPage, Vcpu
+from engine.reference.sync import get_page, sync_children
 
 ROOT_ROLE = Role(ROOT_LEVEL, False, ACC_ALL)
 
@@ -27,7 +26,7 @@ def load_root(mmu: Mmu, vcpu: Vcpu) -> None:
 
 
 def _sync_root(mmu: Mmu, vcpu: Vcpu) -> None:
-    """Synchronise everything below the current root; the lock is taken only if there is something (kvm_mmu_sync_roots)."""
+    """Synchronise everything below the current root, under the lock if there is something (kvm_mmu_sync_roots)."""
     if vcpu.root is not None and sync_children(mmu, vcpu.root):
         mmu.count("lock_acquisitions")
 
@@ -86,7 +85,7 @@ def _switch_to_cached_root(mmu: Mmu, vcpu: Vcpu, gfn: int) -> bool:
 
 
 def flush_all(mmu: Mmu, vcpu: Vcpu) -> None:
-    """Serve a guest's flush of all translations: cached roots with stale leaves are freed (kvm_vcpu_flush_tlb_guest)."""
+    """Serve a guest's flush of all translations; frees cached roots with stale leaves (kvm_vcpu_flush_tlb_guest)."""
     mmu.count("exits")
     if vcpu.root is not None:
         mmu.count("tlb_flush")
@@ -96,62 +95,3 @@ def flush_all(mmu: Mmu, vcpu: Vcpu) -> None:
                 vcpu.previous_roots[place] = None
                 _release(mmu, root)
     finish_exit(mmu)
-
-
-def invalidate_page(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
-    """Serve INVLPG (FNAME(invlpg)): in the current root and, since the cached roots exist, in these as well."""
-    mmu.count("exits")
-    mmu.count("invlpg")
-    top_up(mmu, vcpu)
-    roots = [vcpu.root, *vcpu.previous_roots] if mmu.policy.knobs.invlpg == "kvm_6_1" else [vcpu.root]
-    for root in roots:
-        if root is not None:
-            mmu.count("lock_acquisitions")
-            _invalidate_in_root(mmu, vcpu, root, gva)
-    finish_exit(mmu)
-
-
-def inject_fault(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
-    """Serve a fault that the guest's own tables cause (kvm_inject_emulated_page_fault).
-
-    If its entry is present, Linux 6.1 also drops the spte: the guest may have widened the entry without a flush.
-    """
-    for counter in ("exits", "pf_taken", "pf_guest", "page_walks"):
-        mmu.count(counter)
-    if mmu.policy.knobs.flood_reset_on_fault:
-        vcpu.last_write_count = 0
-    mmu.note_at("fault_guest", gva >> 12)
-    if mmu.policy.knobs.invlpg == "kvm_6_1" and vcpu.root is not None and is_mapped(mmu, vcpu, gva):
-        top_up(mmu, vcpu)
-        mmu.count("lock_acquisitions")
-        _invalidate_in_root(mmu, vcpu, vcpu.root, gva)
-    finish_exit(mmu)
-
-
-def _invalidate_in_root(mmu: Mmu, vcpu: Vcpu, root: ShadowPage, gva: int) -> None:
-    page: ShadowPage | None = root
-    level = ROOT_LEVEL
-    while page is not None:
-        index = index_of(gva, level)
-        spte = page.sptes.get(index)
-        if level == 1:
-            if page.unsync:
-                _renew_spte(mmu, vcpu, page, index)
-            return
-        page = None if spte is None else spte.child
-        level -= 1
-
-
-def _renew_spte(mmu: Mmu, vcpu: Vcpu, page: ShadowPage, index: int) -> None:
-    """Drop the spte of an out-of-sync page and install it anew from the guest's entry."""
-    if not drop_spte(mmu, page, index):
-        return
-    flush_remote(mmu)
-    if mmu.policy.knobs.invlpg == "kvm_3_0":
-        from engine.reference.writes import pte_write  # noqa: PLC0415 - the 2011 INVLPG ends in a store's update
-
-        pte_write(mmu, vcpu, page.gfn << 12 | index << 3, 8, by_guest=False)
-    elif vcpu.desc_objects:
-        prefetch_gpte(mmu, vcpu, page, index)
-    else:
-        mmu.count("prefetch_skipped")

@@ -1,4 +1,4 @@
-"""The reference's stores: native where the spte is writable; else fault, and retry, or emulate and update the shadows."""
+"""The reference's stores: native where the spte is writable; else fault, and retry or emulate."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from engine.detectors.flooding import floods_page, floods_spte, repeats_on_vcpu
 from engine.detectors.misaligned import is_misaligned
 from engine.detectors.retry import REP, TAGGED
-from engine.reference.faults import Outcome, find_spte, page_fault, prefetch_gpte, unprotect, use_spte, walk_guest
+from engine.reference.faults import Outcome, page_fault, prefetch_gpte, unprotect, use_spte
 from engine.reference.mmu import (
     Mmu,
     drop_spte,
@@ -17,7 +17,8 @@ from engine.reference.mmu import (
     zap_page,
 )
 from engine.reference.roots import finish_exit
-from engine.reference.state import PRESENT, ACCESSED, ShadowPage, Vcpu
+from engine.reference.state import ACCESSED, PRESENT, ShadowPage, Vcpu
+from engine.reference.walk import find_spte, walk_guest
 from engine.vocabulary import Instruction
 
 FAULTS_MAXIMUM: Final = 8
@@ -56,7 +57,7 @@ def store(mmu: Mmu, vcpu: Vcpu, op: Store) -> None:
             break
         faults += 1
         assert faults < FAULTS_MAXIMUM + op.count, "a store faults for ever"
-        outcome = page_fault(mmu, vcpu, walk, write=True, dead=not op.live)
+        outcome = page_fault(mmu, vcpu, walk, write=True, dead=not op.live and not written)
         if not written:
             write_memory(mmu, op)
             written = True
@@ -76,20 +77,18 @@ def write_memory(mmu: Mmu, op: Store) -> None:
 
 
 def _emulate(mmu: Mmu, vcpu: Vcpu, op: Store, done: int) -> int:
-    """Decode the instruction and retry or emulate it; return the operands that were stored (x86_emulate_instruction)."""
+    """Decode the instruction, retry or emulate it; return the operands that were stored (x86_emulate_instruction)."""
     knobs = mmu.policy.knobs
     mmu.count("insn_emulation")
     mmu.note_at("emulation", op.gva >> 12)
     is_rep = op.instruction in REP
     last_retry, vcpu.last_retry = vcpu.last_retry, None
-    if knobs.rep_string_zap and is_rep and unprotect(mmu, op.gfn):
+    retries = (knobs.rep_string_zap and is_rep) or (knobs.retry_untagged and op.instruction not in TAGGED)
+    place = (int(op.instruction), op.gva + done * op.width)
+    if retries and place != last_retry:
+        vcpu.last_retry = place
+        unprotect(mmu, op.gfn)
         return 0
-    if knobs.retry_untagged and op.instruction not in TAGGED:
-        place = (int(op.instruction), op.gva + done * op.width)
-        if place != last_retry:
-            vcpu.last_retry = place
-            unprotect(mmu, op.gfn)
-            return 0
     operands = 1
     if is_rep:
         operands = (op.count - done) % knobs.rep_limit or knobs.rep_limit
