@@ -93,7 +93,7 @@ def test_clear_by_string_store_is_retried_by_3_3(width: int, count: int) -> None
 
 
 def test_clear_by_bytes_is_emulated_1024_at_a_time_by_3_0() -> None:
-    """`rep stosb` of a stale level-2 page: the first of 1024 iterations is misaligned, the second exit makes it writable."""
+    """`rep stosb` of a stale level-2 page: of 1024 iterations the first is misaligned; a second exit makes it writable."""
     counts = gained(shadowed(), cleared(Instruction.REP_STOS, width=1, count=4096), POLICIES[OLD])
 
     assert of(counts, *EXITS) == (2, 1, 1024, 1, 1, 1)
@@ -149,7 +149,7 @@ def test_new_link_is_emulated(policy: str) -> None:
 @BOTH
 @pytest.mark.parametrize(("stores", "emulated", "zapped"), [(1, 1, 0), (2, 2, 0), (3, 3, 1), (9, 3, 1)])
 def test_exit_floods_at_the_third_clear(policy: str, stores: int, emulated: int, zapped: int) -> None:
-    """k clears in one level-2 table, as at exit: min(k, 3) emulations, a zap from 3 on, one more exit beyond 3."""
+    """Of k clears in one level-2 table, as at exit, min(k, 3) are emulated, the third zaps, and the fourth exits once more."""
     trace = Trace()
     for index in range(stores):
         trace.store(gpa(A, index))
@@ -190,7 +190,7 @@ def test_bit_reset_is_no_page_table_write_since_3_3(policy: str, expected: tuple
 
 @pytest.mark.parametrize(("policy", "used", "flooded"), [(OLD, True, 0), (OLD, False, 1), (NEW, True, 1)])
 def test_a_used_speculative_spte_hides_a_flood_from_3_0(policy: str, *, used: bool, flooded: int) -> None:
-    """If the last spte installed speculatively, of any page, was used, 3.0 counts from 1 again; 3.3 looks at no spte."""
+    """If the last speculative spte, of any page, was used, 3.0 counts from 1 again; 3.3 looks at no spte."""
     before = shadowed()
     before.store(gpa(L1, 8), gpa(49) | tiny.DATA)
     trace = Trace()

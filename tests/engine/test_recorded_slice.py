@@ -26,7 +26,7 @@ def build() -> Events:
     chunks, operations = [], 0
     for chunk in source.chunks():
         chunks.append(chunk.copy())
-        operations += np.count_nonzero(np.isin(chunk["kind"], TABLE_KINDS))
+        operations += int(np.count_nonzero(np.isin(chunk["kind"], TABLE_KINDS)))
         if operations >= OPERATIONS:
             break
     events = np.concatenate(chunks)

@@ -6,7 +6,7 @@ to draw, and shrink to few steps of small numbers.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
@@ -213,7 +213,13 @@ class Doer:
         )
         instruction = self._allowed(instruction, frame)
         self.trace.store(
-            gpa(frame), 0, instruction=instruction, width=width, count=count, access=int(access | self._live(frame)), vcpu=vcpu
+            gpa(frame),
+            0,
+            instruction=instruction,
+            width=width,
+            count=count,
+            access=int(access | self._live(frame)),
+            vcpu=vcpu,
         )
 
     def _allowed(self, instruction: Instruction, frame: int) -> Instruction:
@@ -286,7 +292,7 @@ def policies(draw: st.DrawFn, *, count: int = 20) -> tuple[Policy, ...]:
     others = []
     for number in range(count):
         step = Step(draw(st.binary(min_size=len(KNOBS), max_size=len(KNOBS))))
-        values = {name: step.of(knob_values(name)) for name in KNOBS}
+        values: dict[str, Any] = {name: step.of(knob_values(name)) for name in KNOBS}
         # Nearly every lane shadows: what does not has nothing to compare.
         values["shadow"] = values["shadow"] or number > 0
         others.append(Policy(name=f"any-{number}", summary="", source="", knobs=Knobs(**values)))
