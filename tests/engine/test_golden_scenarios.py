@@ -93,7 +93,7 @@ def test_clear_by_string_store_is_retried_by_3_3(width: int, count: int) -> None
 
 
 def test_clear_by_bytes_is_emulated_1024_at_a_time_by_3_0() -> None:
-    """`rep stosb` of a stale level-2 page: of 1024 iterations the first is misaligned; a second exit makes it writable."""
+    """`rep stosb` of a stale level-2 page: the first of 1024 iterations zaps as misaligned; a second exit fixes."""
     counts = gained(shadowed(), cleared(Instruction.REP_STOS, width=1, count=4096), POLICIES[OLD])
 
     assert of(counts, *EXITS) == (2, 1, 1024, 1, 1, 1)
@@ -149,7 +149,7 @@ def test_new_link_is_emulated(policy: str) -> None:
 @BOTH
 @pytest.mark.parametrize(("stores", "emulated", "zapped"), [(1, 1, 0), (2, 2, 0), (3, 3, 1), (9, 3, 1)])
 def test_exit_floods_at_the_third_clear(policy: str, stores: int, emulated: int, zapped: int) -> None:
-    """Of k clears in one level-2 table, as at exit, min(k, 3) are emulated, the third zaps, and the fourth exits once more."""
+    """Of k clears in one level-2 table (exit) min(k, 3) are emulated, the third zaps, the fourth exits to be fixed."""
     trace = Trace()
     for index in range(stores):
         trace.store(gpa(A, index))
