@@ -10,6 +10,7 @@ from sweep.validate.report import Report
 from sweep.validate.transfer import REAL_MIN, SPREAD, SPREAD_COUNTS, TRANSFER_COUNTERS
 
 _WORST_SHOWN: Final = 12
+_UNMATCHED_SHOWN: Final = 50
 
 _INTRODUCTION: Final = """# Validation against a real KVM
 
@@ -81,17 +82,19 @@ def _counters(file: str, found: dict[str, Any]) -> Iterator[str]:
     yield "|---|--:|--:|--:|--:|"
     for kind, figures in found["kinds"].items():
         yield f"| {kind} | {figures['real']:,} | {figures['missed']} | {figures['ours']:,} | {figures['extra']} |"
-    yield "\n| counter, all workloads | KVM | engine | difference |"
-    yield "|---|--:|--:|--:|"
+    yield "\n| counter, all workloads | KVM | engine | difference | where |"
+    yield "|---|--:|--:|--:|---|"
     for name, counter in found["counters"].items():
         gap = counter["predicted"] - counter["real"]
-        yield f"| {name} | {counter['real']:,} | {counter['predicted']:,} | {gap:+d} |"
+        pairs = counter["workloads"].items()
+        where = ", ".join(f"{at} {n['predicted'] - n['real']:+d}" for at, n in pairs if n["predicted"] != n["real"])
+        yield f"| {name} | {counter['real']:,} | {counter['predicted']:,} | {gap:+d} | {where} |"
     if found["unmatched"]:
-        yield "\n| event | row | workload | reaction | gfn | level | who |"
-        yield "|--:|--:|---|---|---|--:|---|"
-        for row in found["unmatched"][:_WORST_SHOWN]:
+        yield "\n| event | row | workload | reaction | gfn | level | who | cause |"
+        yield "|--:|--:|---|---|---|--:|---|---|"
+        for row in found["unmatched"][:_UNMATCHED_SHOWN]:
             place = f"| {row['event']} | {row['row']} | {row['workload']} "
-            yield f"{place}| {row['kind']} | {row['gfn']:#x} | {row['level']} | {row['side']} |"
+            yield f"{place}| {row['kind']} | {row['gfn']:#x} | {row['level']} | {row['side']} | {row['cause']} |"
     yield ""
 
 

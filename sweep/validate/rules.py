@@ -23,6 +23,8 @@ RULE_COUNTERS: Final = (
 OTHER_COUNTERS: Final = (
     "pf_taken", "pf_spurious", "pf_guest", "mmu_pde_zapped", "mmu_recycled", "invlpg", "tlb_flush", "remote_tlb_flush",
 )  # fmt: skip
+ONLY_KVM: Final = "only KVM"
+USER_END: Final = 1 << 47
 UNMATCHED_MAX: Final = 500
 """Reactions without a partner that a report lists one by one."""
 
@@ -120,12 +122,39 @@ def _share(part: int, whole: int) -> float:
 
 
 def _unmatched(real: pl.DataFrame, ours: pl.DataFrame, truth: KvmTruth) -> pl.DataFrame:
-    missed = real.filter(~pl.col("paired")).with_columns(side=pl.lit("only KVM"))
+    missed = real.filter(~pl.col("paired")).with_columns(side=pl.lit(ONLY_KVM))
     extra = ours.filter(~pl.col("paired")).with_columns(side=pl.lit("only the engine"))
     rows = pl.concat([missed, extra]).sort("event", "side").drop("paired")
     names = [_workload_of(truth, event) for event in rows["event"]]
     seq = truth.row[np.minimum(rows["event"].to_numpy(), len(truth.row) - 1)] if rows.height else []
-    return rows.with_columns(workload=pl.Series(names, dtype=pl.String), row=pl.Series(seq, dtype=pl.Int64))
+    rows = rows.with_columns(workload=pl.Series(names, dtype=pl.String), row=pl.Series(seq, dtype=pl.Int64))
+    return rows.with_columns(cause=pl.Series(_causes(rows, truth), dtype=pl.String))
+
+
+def _causes(rows: pl.DataFrame, truth: KvmTruth) -> Iterator[str]:
+    """Say of each reaction without a partner where it comes from, as far as the recording tells.
+
+    KVM may serve a user's fault whose access an interrupt then postpones. The recording shows the kernel at work right
+    after the fault, and the access much later, which is where the engine reacts.
+    """
+    postponed: dict[tuple[str, int, int], int] = {}
+    served = {row["event"] for row in rows.to_dicts() if _is_postponed(row, truth)}
+    for row in rows.to_dicts():
+        key = (row["kind"], row["gfn"], row["level"])
+        if row["side"] == ONLY_KVM and row["event"] in served:
+            postponed[key] = row["event"]
+            yield "an interrupt postponed the access after KVM had served it"
+        elif row["side"] != ONLY_KVM and key in postponed:
+            yield f"the access that was postponed at event {postponed.pop(key)}"
+        else:
+            yield "not known"
+
+
+def _is_postponed(row: Mapping[str, Any], truth: KvmTruth) -> bool:
+    if row["side"] != ONLY_KVM or row["kind"] != "fault_fixed" or row["gfn"] << 12 >= USER_END:
+        return False
+    following = truth.events[min(row["event"], len(truth.events) - 1)]
+    return bool(following["kind"] == int(Event.TOUCH) and following["address"] >= USER_END)
 
 
 def _workload_of(truth: KvmTruth, event: int) -> str:

@@ -25,6 +25,7 @@ def report() -> Report:
     """Return a report of one recording and two predictions, one of them wrong."""
     kind = {"kind": "sync", "real": 4, "missed": 1, "ours": 5, "extra": 2, "recall": 0.75, "precision": 0.6}
     unmatched = {"event": 7, "row": 9, "workload": "w", "kind": "sync", "gfn": 5, "level": 1, "side": "only KVM"}
+    unmatched["cause"] = "a cause"
     rules = RuleReport(
         file="nested-x.parquet",
         kinds=[kind],
@@ -85,7 +86,7 @@ def test_pages_hold_figures_and_pictures(tmp_path: Path) -> None:
 
     page = (tmp_path / "validation.md").read_text(encoding="utf-8")
     assert "| x | w | pf_fixed | 110 | 100 | 10.0% |" in page
-    assert "| 7 | 9 | w | sync | 0x5 | 1 | only KVM |" in page
+    assert "| 7 | 9 | w | sync | 0x5 | 1 | only KVM | a cause |" in page
     assert "| the pages used last | 50% | 25% |" in page
     assert "| live L1 mov 8 | 100 | 90 | -10 | a reason |" in page
     assert (tmp_path / "validation-predicted.svg").read_text(encoding="utf-8").startswith("<svg")
