@@ -179,7 +179,7 @@ RM_COUNT_RESET: Final = 8
 """Lanes whose count of stores in a row is to be taken as 0."""
 ROOT_MASKS: Final = 9
 
-S_FREE_SLOTS: Final = 0
+S_FREE_SLOTS: Final = 0  # Slots that no lane uses: the first so many of `free`.
 S_TABLES: Final = 1
 S_ODD: Final = 2
 S_STAMP: Final = 3
@@ -291,7 +291,6 @@ class Lanes(Protocol):
     scalars: Ints
     scalar_masks: Words
     free: npt.NDArray[np.int32]
-    """Slots that no lane uses, a stack."""
     work: Ints
     """A stack of lists of slots."""
     work_masks: Words
