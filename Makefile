@@ -22,6 +22,7 @@ kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x gue
 	$(BIN)/sweep run configs/kernbench.yaml
 
 test: $(STAMP) ## Run all tests
+	$(BIN)/python -m engine.warm
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP) ## Check style, formatting and types

@@ -20,7 +20,8 @@ from sweep.exit_codes import ExitCode, SweepError
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds, show_progress
 from sweep.spec import SweepSpec
-from sweep.worker import Simulate, run_task
+from sweep.warm import ensure_compiled
+from sweep.worker import Simulate, run_task, simulate_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
 
 
 def _simulate(execution: Execution, store: Any, plan: Plan, *, left: list[PlannedBatch], there: int) -> Tally:
+    if execution.simulate is simulate_batch:
+        ensure_compiled(_say)
     started = time.perf_counter()
     cells = sum(len(batch.policies) for batch in left)
     cost = estimate_cost(left, execution.folder.parent)

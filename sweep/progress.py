@@ -37,7 +37,7 @@ class PlainProgress:
     def advance(self, cells: int, share: float) -> None:
         """Count, and print a line if the last one is long enough ago or if this was the last cell."""
         self._cells += cells
-        self._share += share
+        self._share = min(1.0, self._share + share) if self._cells < self._total else 1.0
         now = time.monotonic()
         if now - self._shown >= self._period or self._cells == self._total:
             self._shown = now
@@ -71,7 +71,7 @@ class RichProgress:
     def advance(self, cells: int, share: float) -> None:
         """Move the bar."""
         self._cells += cells
-        self._share = min(1.0, self._share + share)
+        self._share = min(1.0, self._share + share) if self._cells < self._total else 1.0
         seconds = time.monotonic() - self._started
         left = seconds / self._share * (1.0 - self._share) if self._share else float("nan")
         self._bar.update(

@@ -37,8 +37,8 @@ def retouch_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"| {form} | " + " | ".join(f"{error:.2%}" for error in errors) + " |"
     yield (
         "\nThe second form was thought of after the first had been compared with these very counters, so this table "
-        "is no independent evidence for it; the recording's own preference is. The headline does not depend on it. "
-        "Recordings that nobody has looked at yet are the test.\n"
+        "is no independent evidence for it; the recording's own preference is, and it is slight. The headline hardly "
+        "depends on it. Recordings that nobody has looked at yet are the test.\n"
     )
 
 
