@@ -5,12 +5,11 @@ to draw, and shrink to few steps of small numbers.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
-from engine.detectors.retry import REP
 from engine.events import Events
 from engine.guests import Guest
 from engine.policies import POLICIES
@@ -48,12 +47,21 @@ class TinyRun:
     """A guest and what it does."""
 
     guest: Guest
-    events: Events
+    events: Events = field(repr=False)
 
     @property
     def tuples(self) -> list[tuple[int, ...]]:
         """Return the events as plain tuples, for a report of a failure."""
         return [tuple(row) for row in self.events.tolist()]
+
+
+class Policies(tuple[Policy, ...]):
+    """Policies that a report names and does not print: a failure prints the one that matters."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} policies>"
 
 
 class Step:
@@ -133,9 +141,9 @@ class Doer:
         self.trace.store(
             address,
             self._value(step),
-            instruction=self._allowed(step.of(INSTRUCTIONS), frame),
+            instruction=step.of(INSTRUCTIONS),
             width=width,
-            access=int(step.of((Access.LIVE, Access(0))) | self._live(frame)),
+            access=int(step.of((Access.LIVE, Access(0)))),
             vcpu=vcpu,
         )
 
@@ -173,9 +181,7 @@ class Doer:
         address = step.of((alias, alias, alias, self._user(step)))
         index = step.of(ENTRIES)
         self.trace.touch(address + index * 8, Access.WRITE | step.of((Access.USER_VA, Access(0))), vcpu=vcpu)
-        # Behind a user address there may be the very tables that translate it.
-        live = Access.LIVE if address < SMALL_BASE else step.of((Access.LIVE, Access(0)))
-        flags = int(live | self._live(frame) | Access.USER_VA)
+        flags = int(step.of((Access.LIVE, Access(0))) | Access.USER_VA)
         instruction = step.of((Instruction.MOV, Instruction.PUSH, Instruction.USER, Instruction.SSE))
         self.trace.store(gpa(frame, index), self._value(step), instruction=instruction, access=flags, vcpu=vcpu)
 
@@ -211,24 +217,18 @@ class Doer:
                 (Instruction.SSE, 8, 512),
             ),
         )
-        instruction = self._allowed(instruction, frame)
+        if frame in self.current:
+            # No kernel clears a root in use, and each retry of an untagged store to one would zap it anew.
+            instruction = Instruction.MOV
         self.trace.store(
             gpa(frame),
             0,
             instruction=instruction,
             width=width,
             count=count,
-            access=int(access | self._live(frame)),
+            access=int(access),
             vcpu=vcpu,
         )
-
-    def _allowed(self, instruction: Instruction, frame: int) -> Instruction:
-        """Return the instruction, or a mov for a string store to a root in use: a zap that retries would never end."""
-        return Instruction.MOV if instruction in REP and frame in self.current else instruction
-
-    def _live(self, frame: int) -> Access:
-        """Return the mark that a store to a root in use always has."""
-        return Access.LIVE if frame in self.current else Access(0)
 
     def _user(self, step: Step) -> int:
         return step.of(USER_BASES) + step.of((0, 0, 1, 2, 7, 8, 9, 511)) * 4096
@@ -287,7 +287,7 @@ def knob_values(name: str) -> tuple[object, ...]:
 
 
 @st.composite
-def policies(draw: st.DrawFn, *, count: int = 20) -> tuple[Policy, ...]:
+def policies(draw: st.DrawFn, *, count: int = 20) -> Policies:
     """Draw every registered policy and `count` others with any combination of knobs."""
     others = []
     for number in range(count):
@@ -296,4 +296,4 @@ def policies(draw: st.DrawFn, *, count: int = 20) -> tuple[Policy, ...]:
         # Nearly every lane shadows: what does not has nothing to compare.
         values["shadow"] = values["shadow"] or number > 0
         others.append(Policy(name=f"any-{number}", summary="", source="", knobs=Knobs(**values)))
-    return (*POLICIES.values(), *others)
+    return Policies((*POLICIES.values(), *others))
