@@ -1,4 +1,4 @@
-"""Compile all kernels of these sources once, so that the processes of a sweep only load them: `python -m engine.warm`."""
+"""Compile all kernels of these sources once, so that a sweep's processes only load them: `python -m engine.warm`."""
 
 import time
 
