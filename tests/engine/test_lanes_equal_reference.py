@@ -93,7 +93,6 @@ def test_counters_add_up(run: TinyRun, chosen: tuple[Policy, ...]) -> None:
     kinds = run.events["kind"]
     shadow = np.array([policy.knobs.shadow for policy in chosen])
     unsync = np.array([policy.knobs.unsync for policy in chosen])
-    prefetch = np.array([policy.knobs.prefetch for policy in chosen])
     idle = {"cr3_loads", "guest_run_ns", "guest_stores", "guest_touches"}
 
     assert (counters[:, [i for name, i in COUNTER_INDEX.items() if name != "mmu_unsync"]] >= 0).all()
@@ -111,5 +110,3 @@ def test_counters_add_up(run: TinyRun, chosen: tuple[Policy, ...]) -> None:
     assert not of["unsync_events"][~unsync].any()
     assert not of["mmu_cache_miss"][~shadow].any()
     assert not counters[~shadow][:, [i for name, i in COUNTER_INDEX.items() if name not in idle]].any()
-    updates = np.array([policy.knobs.update_written_spte or policy.knobs.invlpg != "none" for policy in chosen])
-    assert not of["sptes_prefetched"][~prefetch & ~updates].any()
