@@ -22,7 +22,7 @@ from engine.reference.walk import find_spte, walk_guest
 from engine.vocabulary import Instruction
 
 FAULTS_MAXIMUM: Final = 8
-"""Faults that one store may take before the model itself is wrong."""
+"""Faults that one operand may take before the model itself is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def store(mmu: Mmu, vcpu: Vcpu, op: Store) -> None:
         if walk is None or walk.gfn != op.gfn:
             break
         faults += 1
-        assert faults < FAULTS_MAXIMUM + op.count, "a store faults for ever"
+        assert faults < FAULTS_MAXIMUM * op.count, "a store faults for ever"
         outcome = page_fault(mmu, vcpu, walk, write=True, dead=not op.live and not written)
         if not written:
             write_memory(mmu, op)
