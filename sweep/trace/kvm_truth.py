@@ -3,10 +3,16 @@
 A recording is one ordered stream of what the guest did and what KVM did about it. The guest's rows become events; KVM's
 rows are kept beside them, so that the reactions of an engine can be compared with those of the machine.
 
+The recording is converted piece by piece (sweep.trace.kvm_truth_pieces), so that an import needs no more memory for a
+longer one; the events do not depend on the pieces.
+
 `unlink` and `dead_more` carry nothing that an engine can see, and are dropped. sweep.trace.kvm_truth_rows and
 sweep.trace.kvm_truth_events say what else the mapping decides.
 """
 
+import os
+import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,15 +24,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.events import DIRECT_MAP_BASE, EVENT, EVENT_FORMAT_VERSION, Events
+from results.parts import sync_directory, sync_file
 from sweep.trace.errors import TraceError
-from sweep.trace.kvm_truth_events import to_events
-from sweep.trace.kvm_truth_rows import guest_rows
-from sweep.trace.kvm_truth_words import INSNS, KIND, TOUCH_ACCESS
+from sweep.trace.kvm_truth_events import WindowsBefore, to_events
+from sweep.trace.kvm_truth_pieces import KVM_COLUMNS, PIECE_ROWS, check_columns, pieces
+from sweep.trace.kvm_truth_rows import RowsBefore, guest_rows
+from sweep.trace.kvm_truth_words import MARKERS
 
-_COLUMNS: Final = (
-    "seq", "t", "workload", "kind", "addr", "old", "new", "size", "level", "live", "by", "insn", "function", "access",
+_KEPT_OF_KVM: Final = (
+    "seq", "workload", "kind", "addr", "old", "new", "size", "level", "insn", "function", "access", *KVM_COLUMNS,
 )  # fmt: skip
-_KVM_COLUMNS: Final = ("reason", "created", "role")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,83 +50,93 @@ class KvmTruth:
     direct_map_base: int = DIRECT_MAP_BASE
 
 
-def load_events(path: Path, *, include_boot: bool = True) -> KvmTruth:
-    """Read the recording at `path`; without boot it starts at the first marker, whose content rows give the state.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Piece:
+    """What the rows of one piece became."""
+
+    events: Events
+    row: npt.NDArray[np.int64]
+    kvm: pl.DataFrame
+    markers: pl.DataFrame
+
+
+def load_events(path: Path, *, include_boot: bool = True, piece_rows: int = PIECE_ROWS) -> KvmTruth:
+    """Read the whole recording at `path`; without boot it starts at the first marker: content rows give the state.
 
     Raises:
         TraceError: a column is missing, or a row has a kind, an instruction class or an access that is not known.
     """
-    rows = _read(path)
-    if not include_boot:
-        start = rows.filter(pl.col("kind") == "marker_start")["seq"].min()
-        root = rows.filter((pl.col("kind") == "cr3") & (pl.col("seq") < start)).tail(1)
-        rows = pl.concat([root, rows.filter(pl.col("seq") >= start)])
-    guest = guest_rows(rows)
-    events, row = to_events(guest)
-    kvm = _kvm_rows(rows, row)
-    return KvmTruth(events=events, row=row, kvm=kvm, markers=_markers(guest, row))
+    found = list(_convert(path, piece_rows=piece_rows, kept=None if include_boot else _after_boot(path)))
+    row = np.concatenate([piece.row for piece in found])
+    return KvmTruth(
+        events=np.concatenate([piece.events for piece in found]),
+        row=row,
+        kvm=pl.concat([piece.kvm for piece in found]),
+        markers=_markers(pl.concat([piece.markers for piece in found]), row),
+    )
 
 
 def import_kvm_truth(recording: Path, output: Path) -> None:
-    """Store the guest's events of a recording as a layer-2 trace."""
-    truth = load_events(recording)
-    columns = {name: np.ascontiguousarray(truth.events[name]) for name in EVENT.names or ()}
+    """Store the guest's events of a recording as a layer-2 trace; the file appears whole or not at all.
+
+    Raises:
+        TraceError: the recording can't be used (as in `load_events`), or `output` can't be written.
+    """
+    if output.exists() and recording.exists() and output.samefile(recording):
+        raise TraceError(f"{output}: is the recording itself; name another file with -o")
     about = {b"format": b"layer-2", b"version": str(EVENT_FORMAT_VERSION).encode(), b"source": recording.name.encode()}
-    table = pa.table(columns).replace_schema_metadata(about)
-    partial = output.with_name(output.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(output)
+    fields = [(name, pa.from_numpy_dtype(EVENT[name])) for name in EVENT.names or ()]
+    schema = pa.schema(fields, metadata=about)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+    except OSError as error:
+        raise TraceError(f"{output}: can't be written: {error.strerror}; choose another place with -o") from error
+    try:
+        with writer:
+            for piece in _convert(recording):
+                columns = [np.ascontiguousarray(piece.events[name]) for name in schema.names]
+                writer.write_table(pa.table(columns, schema=schema))
+        sync_file(temporary)
+        temporary.replace(output)
+        sync_directory(output.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> pl.DataFrame:
-    found = pl.read_parquet_schema(path)
-    missing = [name for name in (*_COLUMNS, *_KVM_COLUMNS) if name not in found]
-    if missing:
-        raise TraceError(
-            f"{path}: no column {', '.join(missing)}; found {', '.join(found)}. See docs/how-to/record-kvm.md"
-        )
-    rows = pl.read_parquet(path, columns=[*_COLUMNS, *_KVM_COLUMNS])
-    text = ("workload", "kind", "by", "insn", "function", "access", "reason")
-    rows = rows.with_columns(pl.col(name).cast(pl.String).cast(pl.Categorical) for name in text)
-    known = {*KIND, "unlink", "dead_more"}
-    _check(path, rows.filter(~pl.col("kind").cast(pl.String).str.starts_with("kvm_")), column="kind", known=known)
-    stores = rows.filter(pl.col("kind") == "store")
-    _check(path, stores, column="insn", known={*INSNS, "kvm_ad", "kvm_other"})
-    _check(path, rows.filter(pl.col("kind") == "touch"), column="access", known=set(TOUCH_ACCESS))
-    return rows
+def _convert(path: Path, *, piece_rows: int = PIECE_ROWS, kept: pl.Expr | None = None) -> Iterator[_Piece]:
+    """Yield what the pieces of a recording become, in order."""
+    rows_before, windows_before, done = RowsBefore(), WindowsBefore(), 0
+    for rows, ahead in pieces(path, piece_rows=piece_rows, kept=kept):
+        guest = guest_rows(rows, ahead, rows_before)
+        events, row = to_events(guest, windows_before)
+        markers = guest.filter(pl.col("kind").is_in(MARKERS)).select("kind", "workload", "seq")
+        yield _Piece(events=events, row=row, kvm=_kvm_rows(rows, row, done), markers=markers)
+        done += len(events)
 
 
-def _check(path: Path, rows: pl.DataFrame, *, column: str, known: set[str]) -> None:
-    found = rows.group_by(column).agg(pl.col("seq").min()).sort("seq")
-    for value, seq in found.rows():
-        if value not in known:
-            raise TraceError(f"{path}: row {seq}: {column} {value!r} is not one of {', '.join(sorted(known))}")
+def _after_boot(path: Path) -> pl.Expr:
+    """Return what is true for rows from the first marker on, and for the load of the root that is used there."""
+    check_columns(path)
+    rows = pl.scan_parquet(path).select("seq", kind=pl.col("kind").cast(pl.String))
+    starts = rows.filter(pl.col("kind") == "marker_start").select(pl.col("seq").min())
+    start = pl.lit(starts.collect().item(), pl.Int64)
+    loads = rows.filter((pl.col("kind") == "cr3") & (pl.col("seq") < start)).select(pl.col("seq").max())
+    root = pl.lit(loads.collect().item(), pl.Int64)
+    return pl.any_horizontal(pl.col("seq") >= start, pl.col("seq") == root)
 
 
-def _kvm_rows(rows: pl.DataFrame, row: npt.NDArray[np.int64]) -> pl.DataFrame:
+def _kvm_rows(rows: pl.DataFrame, row: npt.NDArray[np.int64], done: int) -> pl.DataFrame:
+    """Return KVM's rows of a piece; `done` is the number of events before it."""
     kvm = rows.filter(pl.col("kind").cast(pl.String).str.starts_with("kvm_"))
-    following = np.searchsorted(row, kvm["seq"].to_numpy().astype(np.int64))
-    kept = (
-        "seq",
-        "workload",
-        "kind",
-        "addr",
-        "old",
-        "new",
-        "size",
-        "level",
-        "insn",
-        "function",
-        "access",
-        *_KVM_COLUMNS,
-    )
-    return kvm.select(*kept).with_columns(event=pl.Series(following, dtype=pl.Int64))
+    following = np.searchsorted(row, kvm["seq"].to_numpy().astype(np.int64)) + done
+    return kvm.select(_KEPT_OF_KVM).with_columns(event=pl.Series(following, dtype=pl.Int64))
 
 
-def _markers(guest: pl.DataFrame, row: npt.NDArray[np.int64]) -> dict[str, tuple[int, int]]:
+def _markers(markers: pl.DataFrame, row: npt.NDArray[np.int64]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
-    starts = guest.filter(pl.col("kind") == "marker_start").select("workload", "seq").rows()
-    ends = dict(guest.filter(pl.col("kind") == "marker_end").select("workload", "seq").rows())
+    starts = markers.filter(pl.col("kind") == "marker_start").select("workload", "seq").rows()
+    ends = dict(markers.filter(pl.col("kind") == "marker_end").select("workload", "seq").rows())
     for name, seq in starts:
         last = ends.get(name, int(row[-1]))
         found[str(name)] = (

@@ -4,6 +4,8 @@ Accessed and dirty bits that KVM set in the guest's entry become CONTENT: the gu
 data that KVM wrote to a former table, unless it is an access of the guest that KVM carried out.
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -13,8 +15,19 @@ from engine.vocabulary import Access, Event, Instruction
 from sweep.trace.kvm_truth_words import ENTRY_BYTES, INSNS, KIND, MARKERS, TOUCH_ACCESS, USER_END
 
 
-def to_events(guest: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64]]:
-    """Return the events of prepared rows, and of each event the row that it stands for."""
+@dataclass(slots=True, kw_only=True)
+class WindowsBefore:
+    """What a marker needs to know of the markers before it."""
+
+    ordinal: dict[str, int] = field(default_factory=dict)
+    """Workload -> how many workloads began before it."""
+    begun: int = 0
+    time: int | None = None
+    """When the last marker was."""
+
+
+def to_events(guest: pl.DataFrame, before: WindowsBefore) -> tuple[Events, npt.NDArray[np.int64]]:
+    """Return the events of prepared rows, and of each event the row that it stands for; bring `before` up to date."""
     bits = ((pl.col("insn") == "kvm_ad") | ((pl.col("insn") == "kvm_other") & ~pl.col("covered"))).fill_null(
         value=False
     )
@@ -27,14 +40,14 @@ def to_events(guest: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64]]:
         seq=pl.col("seq").cast(pl.Int64),
         t=pl.col("t"),
         address=_address(),
-        value=_value(guest),
+        value=_value(),
         kind=kind.cast(pl.UInt8),
         insn=pl.when(store).then(insn).otherwise(0).cast(pl.UInt8),
         width=pl.when(store).then(pl.col("size")).otherwise(0).cast(pl.UInt8),
         access=_access(),
         count=pl.when(store).then(pl.col("count")).otherwise(0).cast(pl.UInt16),
     )
-    return _with_run_times(columns)
+    return _with_run_times(columns, _windows(guest, before), before)
 
 
 def _number(column: pl.Expr, numbers: dict[str, int], *, default: int = 0) -> pl.Expr:
@@ -48,10 +61,7 @@ def _address() -> pl.Expr:
     return pl.when(without).then(pl.lit(0, pl.UInt64)).when(entry).then(whole_entry).otherwise(pl.col("addr"))
 
 
-def _value(guest: pl.DataFrame) -> pl.Expr:
-    names = guest.filter(pl.col("kind") == "marker_start")["workload"].cast(pl.String).to_list()
-    ordinal = _number(pl.col("workload"), {name: i for i, name in enumerate(names)}).cast(pl.UInt64)
-    window = ordinal * 2 + (pl.col("kind") == "marker_end").cast(pl.UInt64)
+def _value() -> pl.Expr:
     return (
         pl.when(pl.col("kind").is_in(["store", "content"]))
         .then(pl.col("new"))
@@ -59,10 +69,19 @@ def _value(guest: pl.DataFrame) -> pl.Expr:
         .then(pl.col("addr"))
         .when(pl.col("kind") == "link")
         .then(pl.col("level").cast(pl.UInt64))
-        .when(pl.col("kind").is_in(MARKERS))
-        .then(window)
         .otherwise(pl.lit(0, pl.UInt64))
     )
+
+
+def _windows(guest: pl.DataFrame, before: WindowsBefore) -> list[int]:
+    """Number the windows that markers start: two per workload, inside and after it."""
+    windows = []
+    for kind, workload in guest.filter(pl.col("kind").is_in(MARKERS)).select("kind", "workload").rows():
+        if kind == "marker_start":
+            before.ordinal[workload] = before.begun
+            before.begun += 1
+        windows.append(before.ordinal.get(workload, 0) * 2 + int(kind == "marker_end"))
+    return windows
 
 
 def _access() -> pl.Expr:
@@ -79,15 +98,21 @@ def _access() -> pl.Expr:
     return own.cast(pl.UInt8) + live + elsewhere.cast(pl.UInt8) * int(Access.USER_VA)
 
 
-def _with_run_times(columns: pl.DataFrame) -> tuple[Events, npt.NDArray[np.int64]]:
-    """Put a RUN event, with the instructions executed since the last one, before each WINDOW."""
+def _with_run_times(
+    columns: pl.DataFrame, window: list[int], before: WindowsBefore
+) -> tuple[Events, npt.NDArray[np.int64]]:
+    """Number the WINDOW events; before each, put a RUN event with the instructions executed since the last one."""
     events = np.zeros(columns.height, dtype=EVENT)
     for name in ("address", "value", "kind", "insn", "width", "access", "count"):
         events[name] = columns[name].fill_null(0).to_numpy()
     row = columns["seq"].to_numpy()
     windows = np.flatnonzero(events["kind"] == int(Event.WINDOW))
+    events["value"][windows] = window
     times = columns["t"].to_numpy()[windows].astype(np.uint64)
     run = np.zeros(len(windows), dtype=EVENT)
     run["kind"] = int(Event.RUN)
-    run["value"] = np.diff(times, prepend=times[:1])
+    if len(windows):
+        first = times[0] if before.time is None else np.uint64(before.time)
+        run["value"] = np.diff(times, prepend=first)
+        before.time = int(times[-1])
     return np.insert(events, windows, run), np.insert(row, windows, row[windows])

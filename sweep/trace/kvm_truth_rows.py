@@ -8,16 +8,48 @@
   answers: whether KVM emulates or gives the page up depends on it.
 """
 
+from dataclasses import dataclass, field
+from typing import Final
+
 import polars as pl
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access
-from sweep.trace.kvm_truth_words import CLEAR_PAGE, ENTRY_BYTES, INSNS, KIND, PAGE_BYTES, TOUCH_ACCESS, USER_END
+from sweep.trace.kvm_truth_words import (
+    CLEAR_PAGE,
+    ENTRY_BYTES,
+    INSNS,
+    KIND,
+    PAGE_BYTES,
+    REACH_ROWS,
+    TOUCH_ACCESS,
+    USER_END,
+)
+
+_FAULTS: Final = pl.Schema({"seq": pl.Int64, "addr": pl.UInt64, "from_kvm": pl.UInt8})
+_WRITES: Final = pl.Schema({"seq": pl.Int64, "gfn": pl.UInt64, "elsewhere": pl.Boolean})
 
 
-def guest_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the guest's rows with the columns that `to_events` needs; one row per event."""
-    rows = _name_emulated_stores(_guest_fault_access(rows))
+@dataclass(slots=True, kw_only=True)
+class RowsBefore:
+    """What rows look back to: as much of the pieces before as can still matter."""
+
+    faults: pl.DataFrame = field(default_factory=_FAULTS.to_frame)
+    """KVM's faults of the last `REACH_ROWS` rows."""
+    place: int | None = None
+    """Where in its page KVM's last fault was."""
+    cause: str | None = None
+    """The instruction of KVM's last fault."""
+    writes: pl.DataFrame = field(default_factory=_WRITES.to_frame)
+    """The last write touch of each page of the guest's memory."""
+
+
+def guest_rows(rows: pl.DataFrame, ahead: pl.DataFrame, before: RowsBefore) -> pl.DataFrame:
+    """Return the guest's rows of a piece with the columns that `to_events` needs; one row per event.
+
+    `ahead` holds the `REACH_ROWS` rows after the piece; `before` is brought up to date.
+    """
+    rows = _name_emulated_stores(_guest_fault_access(rows, ahead, before), before)
     kept = pl.col("kind").is_in(list(KIND))
     guest = rows.filter(kept).with_columns(
         is_store=pl.col("kind") == "store",
@@ -25,12 +57,13 @@ def guest_rows(rows: pl.DataFrame) -> pl.DataFrame:
         writes=pl.col("access").is_in(["W", "RW"]).fill_null(value=False),
     )
     guest = _pair_touches_with_stores(guest)
-    guest = _name_store_addresses(guest)
+    guest = _name_store_addresses(guest, before)
     return _merge_rep(guest)
 
 
-def _guest_fault_access(rows: pl.DataFrame) -> pl.DataFrame:
+def _guest_fault_access(rows: pl.DataFrame, ahead: pl.DataFrame, before: RowsBefore) -> pl.DataFrame:
     """Add `fault_access`: from the error code of KVM's last fault at that address, else from the next touch there."""
+    seq = pl.col("seq").cast(pl.Int64)
     code = pl.col("old")
     bits = (
         pl.when(code & 2 != 0)
@@ -39,29 +72,44 @@ def _guest_fault_access(rows: pl.DataFrame) -> pl.DataFrame:
         .then(int(Access.FETCH))
         .otherwise(int(Access.READ))
     ) | pl.when(code & 4 != 0).then(int(Access.USER)).otherwise(0)
-    faults = rows.filter(pl.col("kind") == "guest_fault").select("seq", "addr", page=pl.col("addr") // PAGE_BYTES)
-    seen = rows.filter(pl.col("kind") == "kvm_fault").select("seq", "addr", from_kvm=bits.cast(pl.UInt8))
+    faults = rows.filter(pl.col("kind") == "guest_fault").select(seq, "addr", page=pl.col("addr") // PAGE_BYTES)
+    seen = rows.filter(pl.col("kind") == "kvm_fault").select(seq, "addr", from_kvm=bits.cast(pl.UInt8))
+    seen = pl.concat([before.faults, seen])
+    before.faults = seen.filter(seq > rows.select(seq.max()).item() - REACH_ROWS) if rows.height else seen
     touch = pl.col("access").cast(pl.String).replace_strict(TOUCH_ACCESS, return_dtype=pl.UInt8, default=0)
-    touches = rows.filter(pl.col("kind") == "touch").select(
-        "seq", page=pl.col("addr") // PAGE_BYTES, from_touch=touch & ~pl.lit(int(Access.READ), pl.UInt8)
+    touches = (
+        pl.concat([rows, ahead])
+        .filter(pl.col("kind") == "touch")
+        .select(seq, page=pl.col("addr") // PAGE_BYTES, from_touch=touch & ~pl.lit(int(Access.READ), pl.UInt8))
     )
-    joined = faults.join_asof(seen, on="seq", by="addr", strategy="backward", check_sortedness=False)
-    joined = joined.join_asof(touches, on="seq", by="page", strategy="forward", check_sortedness=False)
+    joined = faults.join_asof(
+        seen, on="seq", by="addr", strategy="backward", tolerance=REACH_ROWS, check_sortedness=False
+    ).join_asof(touches, on="seq", by="page", strategy="forward", tolerance=REACH_ROWS, check_sortedness=False)
     guessed = pl.when(pl.col("from_touch") == 0).then(int(Access.READ)).otherwise(pl.col("from_touch"))
     user = pl.when(pl.col("addr") < USER_END).then(int(Access.USER)).otherwise(0)
     access = pl.coalesce(pl.col("from_kvm"), guessed | user, int(Access.READ) | user).cast(pl.UInt8)
-    return rows.join(joined.select("seq", fault_access=access), on="seq", how="left", maintain_order="left")
+    joined = joined.select(pl.col("seq").cast(rows.schema["seq"]), fault_access=access)
+    return rows.join(joined, on="seq", how="left", maintain_order="left")
 
 
-def _name_emulated_stores(rows: pl.DataFrame) -> pl.DataFrame:
+def _name_emulated_stores(rows: pl.DataFrame, before: RowsBefore) -> pl.DataFrame:
     """Give a `kvm_other` store the instruction of KVM's last fault, if that was at the same place of a page."""
     in_page = PAGE_BYTES - 1
     fault, name = pl.col("kind") == "kvm_fault", pl.col("insn").cast(pl.String)
     place = pl.when(fault).then(pl.col("addr") & in_page).forward_fill()
     cause = pl.when(fault).then(name.fill_null("kvm_other")).forward_fill()
-    unnamed = (pl.col("kind") == "store") & (name == "kvm_other") & (place == pl.col("addr") & in_page)
-    known = cause.is_in(list(INSNS))
-    return rows.with_columns(insn=pl.when((unnamed & known).fill_null(value=False)).then(cause).otherwise(name))
+    rows = rows.with_columns(
+        insn=name,
+        place=pl.coalesce(place, pl.lit(before.place, pl.UInt64)),
+        cause=pl.coalesce(cause, pl.lit(before.cause, pl.String)),
+    )
+    if rows.height:
+        before.place, before.cause = rows["place"][-1], rows["cause"][-1]
+    same_place = pl.col("place") == pl.col("addr") & in_page
+    unnamed = (pl.col("kind") == "store") & (pl.col("insn") == "kvm_other") & same_place
+    known = pl.col("cause").is_in(list(INSNS))
+    named = pl.when((unnamed & known).fill_null(value=False)).then(pl.col("cause")).otherwise(pl.col("insn"))
+    return rows.with_columns(insn=named).drop("place", "cause")
 
 
 def _pair_touches_with_stores(guest: pl.DataFrame) -> pl.DataFrame:
@@ -80,19 +128,22 @@ def _pair_touches_with_stores(guest: pl.DataFrame) -> pl.DataFrame:
     return guest.filter(~(pl.col("paired") & direct))
 
 
-def _name_store_addresses(guest: pl.DataFrame) -> pl.DataFrame:
+def _name_store_addresses(guest: pl.DataFrame, before: RowsBefore) -> pl.DataFrame:
     """Add `user_va`: the last write touch of the stored page was not through the direct map."""
     touches = guest.filter(pl.col("is_touch") & pl.col("writes")).select(
-        "seq",
+        pl.col("seq").cast(pl.Int64),
         gfn=pl.coalesce(pl.when(pl.col("announces")).then(pl.col("store_addr")), pl.col("new")) // PAGE_BYTES,
         elsewhere=pl.col("addr") // PAGE_BYTES,
     )
     touches = touches.filter(pl.col("gfn").is_not_null())
     direct = pl.lit(DIRECT_MAP_BASE // PAGE_BYTES, pl.UInt64)
     touches = touches.with_columns(elsewhere=pl.col("elsewhere") - direct != pl.col("gfn"))
-    stores = guest.filter(pl.col("is_store")).select("seq", gfn=pl.col("addr") // PAGE_BYTES)
+    touches = pl.concat([before.writes, touches])
+    before.writes = touches.unique("gfn", keep="last", maintain_order=True)
+    stores = guest.filter(pl.col("is_store")).select(pl.col("seq").cast(pl.Int64), gfn=pl.col("addr") // PAGE_BYTES)
     stores = stores.join_asof(touches, on="seq", by="gfn", strategy="backward", check_sortedness=False)
-    guest = guest.join(stores.select("seq", "elsewhere"), on="seq", how="left", maintain_order="left")
+    stores = stores.select(pl.col("seq").cast(guest.schema["seq"]), "elsewhere")
+    guest = guest.join(stores, on="seq", how="left", maintain_order="left")
     return guest.with_columns(user_va=pl.col("elsewhere").fill_null(value=False))
 
 

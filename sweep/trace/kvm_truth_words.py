@@ -7,6 +7,11 @@ from engine.vocabulary import Access, Event, Instruction
 USER_END: Final = 1 << 47
 PAGE_BYTES: Final = 4096
 ENTRY_BYTES: Final = 8
+REACH_ROWS: Final = 8192
+"""How many rows apart a fault and the row that says its access may be; farther away, an access is another one.
+
+Design choice: in recordings of up to 4.6 million rows they are at most 838 apart.
+"""
 CLEAR_PAGE: Final = "clear_page_rep"
 """The guest kernel's function that clears exactly one page with one `rep stosq`."""
 

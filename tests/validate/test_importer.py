@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access, Event, Instruction
 from sweep.trace.errors import TraceError
-from sweep.trace.kvm_truth import import_kvm_truth, load_events
+from sweep.trace.kvm_truth import KvmTruth, import_kvm_truth, load_events
+from sweep.trace.kvm_truth_pieces import PIECE_ROWS
+from tests.validate.golden import RECORDINGS
 
 SCHEMA = {
     "t": pl.UInt64, "workload": pl.String, "kind": pl.String, "addr": pl.UInt64, "old": pl.UInt64, "new": pl.UInt64,
@@ -20,6 +23,7 @@ SCHEMA = {
 }  # fmt: skip
 TABLE = 0x5000
 START = {"kind": "marker_start", "workload": "w", "addr": 1, "t": 100}
+WHOLE = 1 << 30
 END = {"kind": "marker_end", "workload": "w", "addr": 1, "t": 350}
 
 
@@ -196,3 +200,93 @@ def test_unnamed_emulated_store_has_the_instruction_of_its_fault(tmp_path: Path)
 
     stores = events[events["kind"] == Event.STORE]
     assert stores["insn"].tolist() == [Instruction.MOV, Instruction.OTHER]
+
+
+def assert_same(pieces: KvmTruth, whole: KvmTruth) -> None:
+    """Compare two conversions of one recording, byte by byte."""
+    assert pieces.events.tobytes() == whole.events.tobytes()
+    assert pieces.row.tobytes() == whole.row.tobytes()
+    assert pieces.kvm.equals(whole.kvm)
+    assert pieces.markers == whole.markers
+
+
+def random_rows(seed: int, length: int = 150) -> list[dict[str, Any]]:
+    """Return rows at few addresses, so that most of them have something to do with a row near or far."""
+    rng = np.random.default_rng(seed)
+
+    def pick(options: Sequence[Any]) -> Any:
+        return options[rng.integers(len(options))]
+
+    rows: list[dict[str, Any]] = []
+    rep = {"insn": "rep_stos", "function": "memset"}
+    at = TABLE
+    for i in range(length):
+        at = pick([at + 8, at + 8, at + 8, TABLE, TABLE + 0x1FF8, TABLE + 0x2008])
+        touched = [touch(DIRECT_MAP_BASE + at + 8, "W", at + 8), touch(0x7F000 + at + 8, "RW", at + 8)]
+        unnamed = store(at, 0, by="kvm", insn="kvm_other")
+        kinds: list[dict[str, Any]] = [
+            *[store(at, 0, **rep)] * 8,
+            *[unnamed, unnamed, store(at, 1, by="kvm", insn="kvm_ad", size=1), store(at, 5)],
+            *[*touched, touch(at, "X"), {"kind": "guest_fault", "addr": at}, {"kind": "cr3", "addr": 0x3000}],
+            {"kind": "kvm_fault", "addr": at, "old": pick([0, 2, 4, 16]), "insn": pick(["rep_stos", "mov", None])},
+            {"kind": pick(["marker_start", "marker_end"]), "workload": f"w{i // 20}"},
+        ]
+        rows.append({"t": i * i} | pick(kinds))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_events_do_not_depend_on_where_rows_are_cut(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces as small as one row give what the whole gives, whatever looks back, looks ahead or becomes one event."""
+    for module in ("kvm_truth_pieces", "kvm_truth_rows"):
+        monkeypatch.setattr(f"sweep.trace.{module}.REACH_ROWS", 6)
+    source = recording(tmp_path, random_rows(seed))
+    whole = load_events(source, piece_rows=WHOLE)
+
+    for size in (1, 5):
+        assert_same(load_events(source, piece_rows=size), whole)
+
+
+@pytest.mark.parametrize("file", ["direct-1", "nested-default"])
+def test_pieces_of_a_real_recording_are_its_whole(file: str) -> None:
+    """What a real guest and a real KVM did is the same in pieces of a size that divides nothing."""
+    source = RECORDINGS / "events" / f"{file}.parquet"
+
+    assert_same(load_events(source, piece_rows=50_021), load_events(source, piece_rows=WHOLE))
+
+
+def test_import_is_written_piece_by_piece(tmp_path: Path) -> None:
+    """The importer holds no more than a piece: the trace of a long recording has many row groups, and all events."""
+    source = RECORDINGS / "events" / "direct-1.parquet"
+
+    import_kvm_truth(source, tmp_path / "trace.parquet")
+
+    with pq.ParquetFile(tmp_path / "trace.parquet") as stored:
+        groups = [stored.metadata.row_group(i).num_rows for i in range(stored.num_row_groups)]
+        table = stored.read()
+    events = load_events(source, piece_rows=WHOLE).events
+    assert max(groups) < 2 * PIECE_ROWS < sum(groups) == len(events)
+    assert all(np.array_equal(table[name].to_numpy(), events[name]) for name in table.column_names)
+
+
+def test_failed_import_leaves_nothing(tmp_path: Path) -> None:
+    """A recording that can't be used to its end leaves no file, and an output that is the recording is refused."""
+    source = recording(tmp_path, [START, {"kind": "sneeze"}, END])
+    before = source.read_bytes()
+
+    with pytest.raises(TraceError, match="sneeze"):
+        import_kvm_truth(source, tmp_path / "trace.parquet")
+    with pytest.raises(TraceError, match="is the recording itself"):
+        import_kvm_truth(source, source)
+
+    assert list(tmp_path.iterdir()) == [source]
+    assert source.read_bytes() == before
+
+
+def test_rows_out_of_order_are_an_error(tmp_path: Path) -> None:
+    """A recording whose order was lost is not converted."""
+    source = recording(tmp_path, [START, touch(0x1000, "R"), END])
+    pl.read_parquet(source).reverse().write_parquet(source)
+
+    with pytest.raises(TraceError, match="row 1: seq is not above"):
+        load_events(source)
