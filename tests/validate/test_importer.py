@@ -215,7 +215,7 @@ def random_rows(seed: int, length: int = 150) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
 
     def pick(options: Sequence[Any]) -> Any:
-        return options[rng.integers(len(options))]
+        return options[int(rng.integers(len(options)))]
 
     rows: list[dict[str, Any]] = []
     rep = {"insn": "rep_stos", "function": "memset"}
