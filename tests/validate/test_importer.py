@@ -132,10 +132,11 @@ def test_guest_fault_without_kvm_takes_its_access_from_the_next_touch(tmp_path: 
 
 def test_markers_cut_windows_and_run_time(tmp_path: Path) -> None:
     """A workload's window starts and ends with a WINDOW event, its instructions before the second."""
-    truth = load_events(recording(tmp_path, [START, touch(0x1000, "R"), END]))
+    other = [row | {"workload": "x", "t": 400} for row in (START, END)]
+    truth = load_events(recording(tmp_path, [START, touch(0x1000, "R"), END, *other]))
 
-    assert truth.markers == {"w": (2, 5)}
-    assert truth.events["value"].tolist() == [0, 0, 0, 250, 1]
+    assert truth.markers == {"w": (2, 5), "x": (7, 9)}
+    assert truth.events["value"].tolist() == [0, 0, 0, 250, 1, 50, 2, 0, 3]
 
 
 def test_without_boot_the_last_root_is_kept(tmp_path: Path) -> None:
@@ -217,16 +218,17 @@ def random_rows(seed: int, length: int = 150) -> list[dict[str, Any]]:
     def pick(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
-    rows: list[dict[str, Any]] = []
+    fault, unnamed = {"kind": "kvm_fault", "insn": "rep_stos"}, store(0, 0, by="kvm", insn="kvm_other")
+    rows: list[dict[str, Any]] = [row | {"addr": TABLE + 8 * i} for i in range(3) for row in (fault, unnamed)]
     rep = {"insn": "rep_stos", "function": "memset"}
     at = TABLE
     for i in range(length):
         at = pick([at + 8, at + 8, at + 8, TABLE, TABLE + 0x1FF8, TABLE + 0x2008])
         touched = [touch(DIRECT_MAP_BASE + at + 8, "W", at + 8), touch(0x7F000 + at + 8, "RW", at + 8)]
-        unnamed = store(at, 0, by="kvm", insn="kvm_other")
         kinds: list[dict[str, Any]] = [
             *[store(at, 0, **rep)] * 8,
-            *[unnamed, unnamed, store(at, 1, by="kvm", insn="kvm_ad", size=1), store(at, 5)],
+            *[unnamed | {"addr": at}] * 2,
+            *[store(at, 1, by="kvm", insn="kvm_ad", size=1), store(at, 5)],
             *[*touched, touch(at, "X"), {"kind": "guest_fault", "addr": at}, {"kind": "cr3", "addr": 0x3000}],
             {"kind": "kvm_fault", "addr": at, "old": pick([0, 2, 4, 16]), "insn": pick(["rep_stos", "mov", None])},
             {"kind": pick(["marker_start", "marker_end"]), "workload": f"w{i // 20}"},
