@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from results.columns import SORT_KEYS
 from results.manifest import ManifestEntry, StoreError
-from results.parts import Part, write_part_file
+from results.parts import PART_TABLES, Part, write_part_file
 from results.store import RunStore
 
 ROLL_ROWS: Final = 500_000
@@ -32,7 +32,7 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
     live = store.manifest.live()
     if not live:
         return None
-    staged = [*_roll(store, "windows", roll_rows), *_roll(store, "cells", roll_rows)]
+    staged = [part for table in PART_TABLES for part in _roll(store, table, roll_rows)]
     parts = tuple(sorted(staged, key=lambda part: (part.table, part.name)))
     replaces = {entry.name: entry.digest() for entry in live}
     name = "compacted-" + _digest(parts)
@@ -48,6 +48,8 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
 def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     """Stage the sorted files of one table; memory holds the rows of one file."""
     sources = store.manifest.paths(table)
+    if not sources:
+        return
     cells = _cells_in_order(store, sources)
     before = np.cumsum(cells["rows"]) - cells["rows"].to_numpy()
     file_of_cell = before // roll_rows

@@ -6,10 +6,12 @@ from typing import Final
 
 import polars as pl
 
-from results.columns import TABLES
+from results.columns import SORT_KEYS, TABLES
+from results.parts import PART_TABLES, REQUIRED_TABLES
 from results.store import RunStore
 
-_KEYS: Final = {"cells": ["cell_id"], "windows": ["cell_id", "window"]}
+_LABELS: Final = ("workload", "guest", "replicate", "policy")
+"""Sort keys that follow from the cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +66,13 @@ def diff_runs(first: str | Path, second: str | Path) -> RunDifference:
         StoreError: a folder holds no run.
     """
     stores = RunStore(first), RunStore(second)
-    tables = (
-        _diff_table("cells", stores[0].scan_cells(), stores[1].scan_cells()),
-        _diff_table("windows", stores[0].scan_windows(), stores[1].scan_windows()),
-    )
+    there = [t for t in PART_TABLES if t in REQUIRED_TABLES or any(list(store.manifest.parts(t)) for store in stores)]
+    tables = tuple(_diff_table(table, *[store.scan(table) for store in stores]) for table in there)
     return RunDifference(first=stores[0].path, second=stores[1].path, tables=tables)
 
 
 def _diff_table(table: str, first: pl.LazyFrame, second: pl.LazyFrame) -> TableDifference:
-    keys = _KEYS[table]
+    keys = [key for key in SORT_KEYS[table] if key not in _LABELS]
     columns = [column.name for column in TABLES[table] if column.name not in keys]
     both = first.join(second, on=keys, how="inner", suffix=" of second")
     differs = [pl.col(c).ne_missing(pl.col(f"{c} of second")).alias(c) for c in columns]

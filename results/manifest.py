@@ -131,8 +131,8 @@ class Manifest:
             sync_directory(self.folder)
 
     def put_in_place(self, entry: ManifestEntry) -> None:
-        """Move the entry's staged files to where plain globs see them: windows first, so that no cell lacks them."""
-        for part in sorted(entry.parts, key=lambda part: part.table, reverse=True):
+        """Move the entry's staged files to where plain globs see them: cells last, so that none lacks its windows."""
+        for part in sorted(entry.parts, key=lambda part: part.table == "cells"):
             staged, placed = self.staging / f"{part.table}.{part.name}", self.place(part)
             if staged.exists():
                 staged.replace(placed)

@@ -11,9 +11,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.columns import SORT_KEYS
+from results.columns import SORT_KEYS, TABLES
 from results.schema import check_footer, check_table, table_schema
 
+PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
+"""Tables that a batch may have rows in: counted by the manifest, compacted, compared. "cells" is the first."""
+REQUIRED_TABLES: Final = ("cells", "windows")
+"""Tables that every batch has rows in."""
 ROW_GROUP_ROWS: Final = 122_880
 """Rows of a row group: the size at which DuckDB's guide on file formats measures the fastest scans."""
 ZSTD_LEVEL: Final = 3

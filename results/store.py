@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.manifest import Manifest, ManifestEntry, StoreError
-from results.parts import Part, write_part_file, write_text
+from results.parts import PART_TABLES, REQUIRED_TABLES, Part, write_part_file, write_text
 from results.schema import check_footer, footer_metadata, table_schema
 
-_FOLDERS: Final = ("manifest", "cells", "windows", "failures", ".tmp")
+_FOLDERS: Final = ("manifest", *PART_TABLES, "failures", ".tmp")
 
 
 class RunStore:
@@ -72,16 +72,18 @@ class RunStore:
         records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         return records
 
-    def write_part(self, batch_id: str, cells: pa.Table, windows: pa.Table) -> ManifestEntry:
+    def write_part(self, batch_id: str, tables: Mapping[str, pa.Table]) -> ManifestEntry:
         """Stage the rows of a batch; safe in any process, and twice. Nothing counts before `commit`.
+
+        `tables` has "cells" and "windows", and may have any other of `PART_TABLES`; all speak of the same cells.
 
         Raises:
             SchemaError: a table has other columns than results/columns.py says.
-            StoreError: `windows` speaks of other cells than `cells`.
+            StoreError: a table is missing or unknown, or the tables speak of different cells.
         """
-        _check_batch(batch_id, cells, windows)
+        _check_batch(batch_id, tables)
         name = f"{ManifestEntry(name=batch_id, parts=()).name}.parquet"
-        parts = tuple(self._stage(table, name, rows) for table, rows in (("cells", cells), ("windows", windows)))
+        parts = tuple(self._stage(table, name, tables[table]) for table in PART_TABLES if table in tables)
         return ManifestEntry(name=batch_id, parts=parts)
 
     def _stage(self, table: str, name: str, rows: pa.Table) -> Part:
@@ -126,25 +128,26 @@ class RunStore:
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the committed rows of the table of cells."""
-        return self._scan("cells")
+        return self.scan("cells")
 
     def scan_windows(self) -> pl.LazyFrame:
         """Return the committed rows of the table of windows."""
-        return self._scan("windows")
+        return self.scan("windows")
 
     def failures(self) -> pl.LazyFrame:
         """Return the cells that have failed and have not succeeded since."""
         rows = _scan_files("failures", sorted((self.path / "failures").glob("*.parquet")))
         return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
 
-    def _scan(self, table: str) -> pl.LazyFrame:
+    def scan(self, table: str) -> pl.LazyFrame:
+        """Return the committed rows of any table of `PART_TABLES`; one that no batch has is empty."""
         self.spec()
         return _scan_files(table, self.manifest.paths(table))
 
     def orphans(self) -> list[Path]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""
         known = {self.manifest.find(part) for entry in self.manifest.live() for part in entry.parts}
-        found = [path for folder in (".tmp", "cells", "windows") for path in (self.path / folder).glob("*")]
+        found = [path for folder in (".tmp", *PART_TABLES) for path in (self.path / folder).glob("*")]
         return sorted(path for path in found if path not in known)
 
     def remove_orphans(self) -> list[Path]:
@@ -165,14 +168,22 @@ def _scan_files(table: str, paths: list[Path]) -> pl.LazyFrame:
     return empty.lazy()
 
 
-def _check_batch(batch_id: str, cells: pa.Table, windows: pa.Table) -> None:
-    ids = cells["cell_id"].to_pylist()
+def _check_batch(batch_id: str, tables: Mapping[str, pa.Table]) -> None:
+    missing = [table for table in REQUIRED_TABLES if table not in tables]
+    unknown = [table for table in tables if table not in PART_TABLES]
+    if missing or unknown:
+        raise StoreError(
+            f"batch '{batch_id}': tables missing: {missing}, unknown: {unknown}. Give {', '.join(REQUIRED_TABLES)}; "
+            f"allowed: {', '.join(PART_TABLES)}"
+        )
+    ids = tables["cells"]["cell_id"].to_pylist()
     if len(set(ids)) != len(ids) or not ids:
         raise StoreError(
             f"batch '{batch_id}': {len(ids)} rows for {len(set(ids))} cells. One row per cell, at least one"
         )
-    strangers = set(windows["cell_id"].unique().to_pylist()) ^ set(ids)
-    if strangers:
-        raise StoreError(
-            f"batch '{batch_id}': cells without windows, or windows without cells: {sorted(strangers)[:5]}"
-        )
+    for table, rows in tables.items():
+        strangers = set(rows["cell_id"].unique().to_pylist()) ^ set(ids)
+        if strangers:
+            raise StoreError(
+                f"batch '{batch_id}': cells without {table}, or {table} without cells: {sorted(strangers)[:5]}"
+            )

@@ -135,8 +135,10 @@ def _keep(outcome: Outcome, *, store: RunStore, tally: Tally, progress: Progress
     )
     entry = store.write_part(
         name,
-        cells_table(cells, counts.totals, trace),
-        windows_table(cells, counts.windows, trace),
+        {
+            "cells": cells_table(cells, counts.totals, trace),
+            "windows": windows_table(cells, counts.windows, trace),
+        },
     )
     store.commit(entry)
     tally.cells_done += len(cells)

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.cost_model import CostModel, cost_model_from_mapping
+from results.parts import PART_TABLES
 from results.rows import Cell, Counts, Trace, cells_table, windows_table
 from results.store import RunStore
 
@@ -70,8 +71,8 @@ def write_batch(store: RunStore, batch_id: str, cells: Sequence[Cell], windows: 
     """Stage one batch and return its manifest entry."""
     facts = trace(windows, cells[0].replicate)
     counts = windows_of(cells, windows)
-    tables = cells_table(cells, totals_of(counts), facts), windows_table(cells, counts, facts)
-    return store.write_part(batch_id, *tables)
+    tables = {"cells": cells_table(cells, totals_of(counts), facts), "windows": windows_table(cells, counts, facts)}
+    return store.write_part(batch_id, tables)
 
 
 def replicate_batches(count: int, policies: Sequence[str] = POLICIES) -> list[tuple[str, list[Cell]]]:
@@ -90,7 +91,7 @@ def make_run(path: Path, batches: Sequence[tuple[str, Sequence[Cell]]], windows:
 
 def bytes_of(store: RunStore) -> dict[str, bytes]:
     """Return the committed files by their path in the run."""
-    paths = [path for table in ("cells", "windows") for path in (store.path / table).glob("*")]
+    paths = [path for table in PART_TABLES for path in (store.path / table).glob("*")]
     return {str(path.relative_to(store.path)): path.read_bytes() for path in paths}
 
 

@@ -44,7 +44,13 @@ def test_a_changed_counter_is_found(tmp_path: Path) -> None:
     counts = windows_of(cells)
     counts[2, 1, COUNTER_INDEX["exits"]] += 1
     other.commit(
-        other.write_part("b", cells_table(cells, totals_of(counts), trace()), windows_table(cells, counts, trace())),
+        other.write_part(
+            "b",
+            {
+                "cells": cells_table(cells, totals_of(counts), trace()),
+                "windows": windows_table(cells, counts, trace()),
+            },
+        ),
     )
 
     found = diff_runs(tmp_path / "a", tmp_path / "b")

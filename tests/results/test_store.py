@@ -152,13 +152,15 @@ def test_broken_tables_are_refused(tmp_path: Path) -> None:
     cells, windows = (pq.read_table(tmp_path / table / "batch-0.parquet") for table in ("cells", "windows"))
 
     with pytest.raises(SchemaError, match="table cells: missing column 'exits'"):
-        store.write_part("b", cells.drop_columns("exits"), windows)
+        store.write_part("b", {"cells": cells.drop_columns("exits"), "windows": windows})
     with pytest.raises(StoreError, match="8 rows for 4 cells"):
-        store.write_part("b", pa.concat_tables([cells, cells]), windows)
+        store.write_part("b", {"cells": pa.concat_tables([cells, cells]), "windows": windows})
     with pytest.raises(StoreError, match="cells without windows"):
-        store.write_part("b", cells, windows.slice(3))
+        store.write_part("b", {"cells": cells, "windows": windows.slice(3)})
     with pytest.raises(StoreError, match=r"batch '\.\./b': a name has"):
-        store.write_part("../b", cells, windows)
+        store.write_part("../b", {"cells": cells, "windows": windows})
+    with pytest.raises(StoreError, match=r"tables missing: \['windows'\], unknown: \['failures'\]"):
+        store.write_part("b", {"cells": cells, "failures": windows})
 
     assert store.orphans() == []
 
