@@ -12,10 +12,10 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
+from results.labels import LabelledRun
 from results.store import RunStore
 from results.summary import price_run, seed_comparison, summarize_cells
 from sweep.commands.common import load_cost_model
-from sweep.view import LabelledRun
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PICTURE: Final = "docs/result.svg"

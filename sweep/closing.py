@@ -39,9 +39,9 @@ def render_summary(
     baseline: str | None = None,
 ) -> str | None:
     """Return the summary of a run as `form`, or None if no cell is finished."""
+    from results.labels import LabelledRun
     from results.render import render
     from results.summary import price_run, summarize_cells
-    from sweep.view import LabelledRun
 
     resolved = store.spec()
     model: CostModel = load_cost_model(costs or resolved["costs"])

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from results.diff import diff_runs
+from results.labels import LabelledRun
 from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.choose import BackendName, choose_backend
@@ -18,7 +19,6 @@ from sweep.driver import locked
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.plan import plan_sweep
 from sweep.timings import read_timings
-from sweep.view import LabelledRun
 from sweep.worker import Task, run_task, simulate_batch
 from tests.sweep import fakes
 from tests.sweep.starting import read, start, write_spec

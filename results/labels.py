@@ -1,0 +1,44 @@
+"""A run as its present specification sees it: the cells that it asks for, under the names that it gives them.
+
+A cell is stored once, under the name that it was first simulated by, for names change no answer. A policy that was
+renamed, or that has the same knobs as another one, gets its rows here.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from results.store import RunStore
+
+LABELS_FILE: Final = "labels.parquet"
+LABELS: Final = ("policy", "workload", "guest", "replicate")
+"""The names that a specification gives to a cell, beside its id in that file."""
+
+
+class LabelledRun:
+    """The tables of a run under the labels of its specification; what summaries read."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        path = store.path / LABELS_FILE
+        self._labels = pl.scan_parquet(path) if path.exists() else None
+
+    def scan_cells(self) -> pl.LazyFrame:
+        """Return the table of cells."""
+        return self._labelled(self._store.scan_cells())
+
+    def scan_windows(self) -> pl.LazyFrame:
+        """Return the table of windows."""
+        return self._labelled(self._store.scan_windows())
+
+    def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        if self._labels is None:
+            return rows
+        columns = rows.collect_schema().names()
+        # Names of one cell get ids of their own, so that joins by cell_id keep them apart.
+        twin = pl.int_range(pl.len()).over("cell_id")
+        labels = self._labels.with_columns(
+            _id=pl.when(twin == 0).then("cell_id").otherwise(pl.format("{}~{}", "cell_id", twin)),
+        )
+        joined = rows.drop(LABELS).join(labels, on="cell_id", how="inner", maintain_order="left")
+        return joined.with_columns(cell_id="_id").select(columns)
