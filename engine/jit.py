@@ -2,19 +2,23 @@
 
 numba's own cache looks only at the file of the function itself: after an edit of a compiled callee in another file it
 loads the old machine code and gives a wrong answer. The directory is therefore named by a hash of every source that
-may hold a kernel. Import `kernel` from here, never `numba.njit`, so that the directory is set before it is used.
+may hold a kernel, and inside it by the module, not by the place of the checkout: all checkouts of the same sources load
+what one of them compiled. Import `kernel` from here, never `numba.njit`, so that all this holds.
 """
 
 import contextlib
+import fcntl
+import functools
 import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _KERNEL_SOURCES: Final = ("engine", "sweep/trace")
@@ -35,6 +39,7 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def cache_directory() -> Path:
     """Return the directory for compiled kernels of these sources; create it if it is not there."""
     private_name = f"shadowsweep-{os.getuid()}"
@@ -56,10 +61,52 @@ def configure_cache() -> None:
     cast(Any, numba.config).CACHE_DIR = path
 
 
+@contextlib.contextmanager
+def cache_lock(name: str) -> Iterator[None]:
+    """Hold a lock of the cache directory, waiting for any other process that has it."""
+    with (cache_directory() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class _ModuleLocator(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Place compiled code by module in the directory of the sources' hash; a test's kernel goes by its path."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        folder = Path(py_file).resolve().parent
+        if any(folder.is_relative_to(_ROOT / source) for source in _KERNEL_SOURCES):
+            return ".".join(folder.relative_to(_ROOT).parts)
+        return cast(str, super().get_suitable_cache_subpath(py_file))
+
+
+class _CacheLayout(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes: Final = (_ModuleLocator,)
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache of one function, which several processes may fill at once.
+
+    numba picks the file of a signature by what its index holds. Without the lock two processes that compile different
+    signatures of one function would take the same file, and the index would name the other's machine code.
+    """
+
+    _impl_class: Final = _CacheLayout
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with cache_lock("save"):
+            super().save_overload(sig, data)
+
+
+def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    dispatcher = numba.njit(nogil=True, **options)(function)
+    cast(Any, dispatcher)._cache = _Cache(function)  # noqa: SLF001  numba has no public way to choose a cache.
+    return cast(Callable[P, R], dispatcher)
+
+
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function to machine code that holds no GIL and keeps strict arithmetic."""
-    compiled = numba.njit(nogil=True, cache=True)(function)
-    return cast(Callable[P, R], compiled)
+    return _compiled(function)
 
 
 def array_kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -68,8 +115,7 @@ def array_kernel(function: Callable[P, R]) -> Callable[P, R]:
     Numba counts references of each array of a tuple at each call, with locked instructions; for the guest model, whose
     state is a tuple of arrays, that takes two thirds of the run time. A function that would allocate fails to compile.
     """
-    compiled = numba.njit(nogil=True, cache=True, _nrt=False)(function)
-    return cast(Callable[P, R], compiled)
+    return _compiled(function, _nrt=False)
 
 
 def _made_private(path: Path) -> bool:
