@@ -1,0 +1,59 @@
+"""Compiled kernels are shared by all checkouts of the same sources, and by no other sources."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+ENGINE: Final = Path(__file__).resolve().parents[2] / "engine"
+CALLEE: Final = "from engine.jit import kernel\n\n\n@kernel\ndef double(x: int) -> int:\n    return x * 2\n"
+CALLER: Final = (
+    "from engine.callee import double\nfrom engine.jit import kernel\n\n\n"
+    "@kernel\ndef quadruple(x: int) -> int:\n    return double(double(x))\n"
+)
+RUN: Final = "from engine.caller import quadruple as f; print(f(5), sum(f.stats.cache_hits.values()))"
+
+
+def checkout(path: Path, *, callee: str = CALLEE) -> Path:
+    """Make a checkout whose engine is two kernels in two files."""
+    engine = path / "engine"
+    engine.mkdir(parents=True)
+    shutil.copy(ENGINE / "jit.py", engine)
+    (engine / "__init__.py").touch()
+    (engine / "callee.py").write_text(callee, encoding="utf-8")
+    (engine / "caller.py").write_text(CALLER, encoding="utf-8")
+    return path
+
+
+def answer_and_hits(path: Path, cache: Path) -> tuple[int, int]:
+    """Run the caller in a process of its own; return what it yields and how much of it was loaded from the cache."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"PYTHONPATH": str(path), "XDG_CACHE_HOME": str(cache)}
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN], cwd=path, env=environment, check=True, capture_output=True, text=True
+    )
+    answer, hits = map(int, ran.stdout.split())
+    return answer, hits
+
+
+def test_a_second_checkout_of_the_same_sources_loads(tmp_path: Path) -> None:
+    """What one checkout compiled, another one in another place, made at another time, does not compile again."""
+    first, second = checkout(tmp_path / "first"), checkout(tmp_path / "second")
+
+    compiled = answer_and_hits(first, tmp_path / "cache")
+    loaded = answer_and_hits(second, tmp_path / "cache")
+
+    assert (compiled, loaded) == ((20, 0), (20, 1))
+
+
+def test_an_edited_callee_compiles_its_caller_again(tmp_path: Path) -> None:
+    """Code compiled for other sources is never loaded, even if the function's own file is the same."""
+    before = checkout(tmp_path / "before")
+    after = checkout(tmp_path / "after", callee=CALLEE.replace("x * 2", "x * 3"))
+
+    old = answer_and_hits(before, tmp_path / "cache")
+    new = answer_and_hits(after, tmp_path / "cache")
+
+    assert (old, new) == ((20, 0), (45, 0))
