@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from scipy import stats
 
-CONFIDENCE: Final = 0.95
+from results.intervals import BOOTSTRAP_VALUES_MIN, Floats, bootstrap_bounds, t_half_width
 
-Floats = npt.NDArray[np.float64]
+CONFIDENCE: Final = 0.95
+INTERVALS: Final = ("t", "bootstrap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,8 @@ def mean_interval(values: Sequence[float] | Floats) -> Interval:
     mean = float(sample.mean())
     if sample.size == 1:
         return Interval(mean=mean, low=None, high=None, count=1)
-    half = float(_t_quantile(np.array([sample.size]))[0] * sample.std(ddof=1) / np.sqrt(sample.size))
+    deviation, count = np.array([sample.std(ddof=1)]), np.array([sample.size])
+    half = float(t_half_width(deviation, count, error=1.0 - CONFIDENCE)[0])
     return Interval(mean=mean, low=mean - half, high=mean + half, count=int(sample.size))
 
 
@@ -68,21 +69,42 @@ def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:
     )
 
 
+def difference_moments(paired: pl.DataFrame, difference: str, by: Sequence[str]) -> pl.DataFrame:
+    """Return mean, deviation and count of `difference` per group, in the order in which the groups first appear."""
+    value = pl.col(difference)
+    return paired.group_by(by, maintain_order=True).agg(
+        mean=value.mean(),
+        deviation=value.std(ddof=1),
+        count=value.count(),
+    )
+
+
 def interval_columns(frame: pl.DataFrame, column: str, by: Sequence[str]) -> pl.DataFrame:
     """Return mean, low, high and count of `column` per group, in the order in which the groups first appear."""
-    value = pl.col(column)
-    groups = frame.group_by(by, maintain_order=True).agg(
-        mean=value.mean(),
-        count=value.count(),
-        _error=value.std(ddof=1) / value.count().cast(pl.Float64).sqrt(),
-    )
-    half = pl.col("_error") * pl.Series("t", _t_quantile(groups["count"].to_numpy()), dtype=pl.Float64)
-    bounds = groups.with_columns(low=pl.col("mean") - half, high=pl.col("mean") + half)
+    groups = difference_moments(frame, column, by)
+    counts = groups["count"].to_numpy().astype(np.int64)
+    half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=1.0 - CONFIDENCE)
+    width = pl.when(pl.col("count") > 1).then(pl.Series("half", half, dtype=pl.Float64))
+    bounds = groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
     return bounds.select(*by, "mean", "low", "high", "count")
 
 
-def _t_quantile(counts: npt.NDArray[np.int64]) -> Floats:
-    """Return Student's t for the two-sided interval of samples of these sizes; infinite for one value."""
-    freedom = np.maximum(np.asarray(counts, dtype=np.float64) - 1.0, 1.0)
-    quantile: Floats = stats.t.ppf(0.5 + CONFIDENCE / 2.0, freedom)
-    return np.where(np.asarray(counts) > 1, quantile, np.inf)
+def bootstrap_columns(frame: pl.DataFrame, column: str, by: Sequence[str], *, seed: int) -> pl.DataFrame:
+    """Return what `interval_columns` does, with bounds of the bootstrap where a group has values enough for it.
+
+    A column `interval` says which one a group has: `t` or `bootstrap`.
+    """
+    groups = interval_columns(frame, column, by).with_columns(interval=pl.lit("t"))
+    values = frame.group_by(by, maintain_order=True).agg(pl.col(column).drop_nulls())[column]
+    counts = groups["count"].to_numpy()
+    low, high = (groups[name].cast(pl.Float64).to_numpy().copy() for name in ("low", "high"))
+    for count in np.unique(counts[counts >= BOOTSTRAP_VALUES_MIN]):
+        rows = np.flatnonzero(counts == count)
+        samples = np.array(values.gather(rows).to_list(), dtype=np.float64)
+        low[rows], high[rows] = bootstrap_bounds(samples, error=1.0 - CONFIDENCE, seed=seed)
+    enough = pl.col("count") >= BOOTSTRAP_VALUES_MIN
+    return groups.with_columns(
+        low=pl.when(enough).then(pl.Series(low)).otherwise("low"),
+        high=pl.when(enough).then(pl.Series(high)).otherwise("high"),
+        interval=pl.when(enough).then(pl.lit("bootstrap")).otherwise("interval"),
+    )
