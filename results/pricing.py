@@ -36,6 +36,12 @@ def cycles_expression(costs: Sequence[Cost], *, locked: bool = False) -> pl.Expr
     return reduce(add, terms, pl.lit(0.0))
 
 
+def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
+    """Return how many vCPUs have something to run in a window, from 1 to all of them; elapsed times are shared by them."""
+    running = pl.max_horizontal(1.0, busy / pl.max_horizontal(span, 1.0))
+    return pl.min_horizontal(running, pl.col("vcpus").cast(pl.Float64))
+
+
 def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
     """Return one row per window with its identity and `PRICE_COLUMNS`; lazy, any number of rows."""
     scale = model.native_time_scale.value
@@ -48,8 +54,7 @@ def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
         _overhead=_by_paging(model, locked=False),
         _locked=_by_paging(model, locked=True),
     )
-    concurrency = pl.max_horizontal(1.0, pl.col("_busy") / pl.max_horizontal(pl.col("_native"), 1.0))
-    unqueued = rated.with_columns(_concurrency=pl.min_horizontal(concurrency, pl.col("vcpus").cast(pl.Float64)))
+    unqueued = rated.with_columns(_concurrency=concurrency(busy=pl.col("_busy"), span=pl.col("_native")))
     unqueued = unqueued.with_columns(_unqueued=pl.col("_native") + pl.col("_overhead") / pl.col("_concurrency"))
     waiting = pl.struct("lock_acquisitions", "_locked", "_unqueued", "vcpus").map_batches(
         _waiting,
