@@ -5,13 +5,15 @@ data. Not in it: names and labels, the sweep's name, prices, the backend, the da
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from engine.guests import Guest
 from engine.policies.contract import Knobs
-from sweep.coordinate import Coordinate, answering, canonical
+from sweep.coordinate import answering, canonical
+from sweep.spec import WorkloadCase
 
 _ENGINE: Final = Path(__file__).resolve().parent.parent / "engine"
 _DIGEST_BYTES: Final = 16
@@ -32,43 +34,46 @@ def engine_fingerprint(folder: Path = _ENGINE) -> str:
     return digest.hexdigest()
 
 
-def trace_seed(sweep_seed: int, coordinate: Coordinate) -> int:
-    """Return the seed of a trace: a function of the sweep's seed and the coordinate, never of a policy."""
-    from numpy.random import SeedSequence
+class TraceFamily:
+    """The traces of one workload on one guest, one per replicate; what they have in common is spelled once.
 
-    key = hashlib.blake2b(coordinate.trace_key(), digest_size=_DIGEST_BYTES).digest()
-    words = tuple(int.from_bytes(key[i : i + 4], "little") for i in range(0, len(key), 4))
-    state = SeedSequence(sweep_seed, spawn_key=words).generate_state(1, "uint64")
-    # 63 bits, so that every reader of the tables holds it in a signed integer.
-    return int(state[0]) >> 1
+    Every text here is canonical JSON, put together from pieces: sweeps of a million cells are planned while the user
+    waits.
+    """
 
+    def __init__(self, workload: WorkloadCase, guest: Guest) -> None:
+        self._guest = canonical(asdict(guest))
+        self._parameters = canonical(answering(workload.parameters))
+        self._workload = canonical(workload.name)
 
-def cell_ids(
-    coordinate: Coordinate,
-    knobs: Iterable[bytes],
-    *,
-    seed: int,
-    window_ns: int,
-    fingerprint: str,
-) -> list[str]:
-    """Return the ids of the cells of one trace, one for each set of knobs, given by its `knobs_key`."""
-    shared = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    batch = {
-        "engine": fingerprint,
-        "guest": asdict(coordinate.guest),
-        "parameters": answering(coordinate.workload.parameters),
-        "seed": seed,
-        "window_ns": window_ns,
-        "workload": coordinate.workload.name,
-    }
-    shared.update(hashlib.blake2b(canonical(batch)).digest())
-    ids = []
-    for key in knobs:
-        # Two short hashes instead of one long text: sweeps of a million cells are planned while the user waits.
-        digest = shared.copy()
-        digest.update(key)
-        ids.append(digest.hexdigest())
-    return ids
+    def seeds(self, sweep_seed: int, replicates: Sequence[int]) -> list[int]:
+        """Return the seed of each trace: a function of the sweep's seed and the coordinate, never of a policy."""
+        import numpy as np
+
+        from sweep.seeds import spawned_seeds
+
+        front = b'{"guest":%b,"parameters":%b,"replicate":' % (self._guest, self._parameters)
+        back = b',"workload":%b}' % self._workload
+        digests = [
+            hashlib.blake2b(b"%b%d%b" % (front, replicate, back), digest_size=_DIGEST_BYTES).digest()
+            for replicate in replicates
+        ]
+        words = np.frombuffer(b"".join(digests), "<u4").reshape(len(digests), -1)
+        # 63 bits, so that every reader of the tables holds it in a signed integer.
+        return [int(seed) for seed in spawned_seeds(sweep_seed, words) >> np.uint64(1)]
+
+    def cell_ids(self, knobs: Iterable[bytes], *, seed: int, window_ns: int, fingerprint: str) -> tuple[str, ...]:
+        """Return the ids of the cells of the trace with this seed, one for each set of knobs, given by `knobs_key`."""
+        batch = b'{"engine":%b,"guest":%b,"parameters":%b,"seed":%d,"window_ns":%d,"workload":%b}' % (
+            canonical(fingerprint),
+            self._guest,
+            self._parameters,
+            seed,
+            window_ns,
+            self._workload,
+        )
+        shared = hashlib.blake2b(batch).digest()
+        return tuple([hashlib.blake2b(shared + key, digest_size=_DIGEST_BYTES).hexdigest() for key in knobs])
 
 
 def knobs_key(knobs: Knobs) -> bytes:

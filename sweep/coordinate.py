@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,3 @@ class Coordinate:
     workload: WorkloadCase
     guest: Guest
     replicate: int
-
-    def trace_key(self) -> bytes:
-        """Return what the seed depends on; labels are not in it, for they change no answer."""
-        return canonical(
-            {
-                "guest": asdict(self.guest),
-                "parameters": answering(self.workload.parameters),
-                "replicate": self.replicate,
-                "workload": self.workload.name,
-            },
-        )

@@ -1,13 +1,13 @@
 """From a specification to batches: a pure function, so that `sweep plan` and `sweep run` can't disagree."""
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.policies.contract import Policy
 from engine.vocabulary import LANES_MAX
-from sweep.cell import cell_ids, knobs_key, trace_seed
+from sweep.cell import TraceFamily, knobs_key
 from sweep.coordinate import Coordinate
 from sweep.spec import Filter, SweepSpec, guest_coordinates, policy_coordinates, workload_coordinates
 
@@ -38,34 +38,30 @@ class Plan:
 
 def plan_sweep(spec: SweepSpec, fingerprint: str) -> Plan:
     """Return the batches of `spec`; at most 64 policies share one."""
-    keys = {policy.name: knobs_key(policy.knobs) for policy in spec.policies}
+    keys = [knobs_key(policy.knobs) for policy in spec.policies]
     by_policy = [policy_coordinates(policy) for policy in spec.policies]
     filters = _Filters(spec)
     batches: list[PlannedBatch] = []
-    for workload, guest, replicate in itertools.product(spec.workloads, spec.guests, range(spec.replicates)):
-        trace = {**workload_coordinates(workload), **guest_coordinates(guest), "replicate": replicate}
-        lanes = filters.lanes(trace, by_policy)
-        if not lanes:
-            continue
-        coordinate = Coordinate(workload=workload, guest=guest, replicate=replicate)
-        seed = trace_seed(spec.seed, coordinate)
-        policies = [spec.policies[lane] for lane in lanes]
-        ids = cell_ids(
-            coordinate,
-            [keys[policy.name] for policy in policies],
-            seed=seed,
-            window_ns=spec.window_ns,
-            fingerprint=fingerprint,
-        )
-        for start in range(0, len(policies), LANES_MAX):
-            batch = PlannedBatch(
-                coordinate=coordinate,
-                seed=seed,
-                window_ns=spec.window_ns,
-                policies=tuple(policies[start : start + LANES_MAX]),
-                cell_ids=tuple(ids[start : start + LANES_MAX]),
-            )
-            batches.append(batch)
+    for workload, guest in itertools.product(spec.workloads, spec.guests):
+        family = TraceFamily(workload, guest)
+        trace = {**workload_coordinates(workload), **guest_coordinates(guest)}
+        for replicate, seed in enumerate(family.seeds(spec.seed, range(spec.replicates))):
+            chosen = filters.lanes({**trace, "replicate": replicate}, by_policy)
+            coordinate = Coordinate(workload=workload, guest=guest, replicate=replicate)
+            for lanes in chosen:
+                batch = PlannedBatch(
+                    coordinate=coordinate,
+                    seed=seed,
+                    window_ns=spec.window_ns,
+                    policies=lanes.policies,
+                    cell_ids=family.cell_ids(
+                        [keys[lane] for lane in lanes.indices],
+                        seed=seed,
+                        window_ns=spec.window_ns,
+                        fingerprint=fingerprint,
+                    ),
+                )
+                batches.append(batch)
     return Plan(batches=tuple(batches), fingerprint=fingerprint)
 
 
@@ -74,17 +70,25 @@ def remaining(plan: Plan, finished: Collection[str]) -> list[PlannedBatch]:
     done = set(finished)
     left = []
     for batch in plan.batches:
-        keep = []
-        for lane, cell_id in enumerate(batch.cell_ids):
-            if cell_id not in done:
-                done.add(cell_id)
-                keep.append(lane)
-        if len(keep) == len(batch.policies):
+        ids = batch.cell_ids
+        if done.isdisjoint(ids) and len(set(ids)) == len(ids):
             left.append(batch)
-        elif keep:
-            policies = tuple(batch.policies[lane] for lane in keep)
-            left.append(replace(batch, policies=policies, cell_ids=tuple(batch.cell_ids[lane] for lane in keep)))
+        else:
+            first = {cell: lane for lane, cell in reversed(list(enumerate(ids))) if cell not in done}
+            keep = sorted(first.values())
+            if keep:
+                policies = tuple(batch.policies[lane] for lane in keep)
+                left.append(replace(batch, policies=policies, cell_ids=tuple(ids[lane] for lane in keep)))
+        done.update(ids)
     return left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lanes:
+    """Policies that share a batch, and their indices in the specification."""
+
+    indices: tuple[int, ...]
+    policies: tuple[Policy, ...]
 
 
 class _Filters:
@@ -93,20 +97,27 @@ class _Filters:
     def __init__(self, spec: SweepSpec) -> None:
         self._include = spec.include
         self._exclude = spec.exclude
-        self._lanes: dict[tuple[tuple[bool, ...], tuple[bool, ...]], list[int]] = {}
+        self._policies = spec.policies
+        self._lanes: dict[tuple[tuple[bool, ...], tuple[bool, ...]], tuple[_Lanes, ...]] = {}
 
-    def lanes(self, trace: Mapping[str, Any], policies: list[dict[str, Any]]) -> list[int]:
-        """Return the policies that stay for a trace."""
-        include = tuple(_matches(rule, trace) for rule in self._include)
-        exclude = tuple(_matches(rule, trace) for rule in self._exclude)
+    def lanes(self, trace: Mapping[str, Any], policies: list[dict[str, Any]]) -> tuple[_Lanes, ...]:
+        """Return the policies that stay for a trace, cut into batches."""
+        include = tuple([_matches(rule, trace) for rule in self._include])
+        exclude = tuple([_matches(rule, trace) for rule in self._exclude])
         if (include, exclude) not in self._lanes:
-            self._lanes[include, exclude] = [
+            stay = [
                 lane
                 for lane, coordinates in enumerate(policies)
                 if (not include or _any(self._include, include, coordinates))
                 and not _any(self._exclude, exclude, coordinates)
             ]
+            self._lanes[include, exclude] = tuple(self._cut(stay))
         return self._lanes[include, exclude]
+
+    def _cut(self, lanes: list[int]) -> Iterator[_Lanes]:
+        for start in range(0, len(lanes), LANES_MAX):
+            indices = tuple(lanes[start : start + LANES_MAX])
+            yield _Lanes(indices=indices, policies=tuple(self._policies[lane] for lane in indices))
 
 
 def _any(rules: tuple[Filter, ...], live: tuple[bool, ...], coordinates: Mapping[str, Any]) -> bool:

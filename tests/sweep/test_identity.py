@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import SeedSequence
 
 from engine.guests import Guest
 from engine.policies import POLICIES
-from sweep.cell import cell_ids, engine_fingerprint, knobs_key, trace_seed
-from sweep.coordinate import Coordinate
+from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.plan import plan_sweep, remaining
+from sweep.seeds import spawned_seeds
 from sweep.spec import SweepSpec, WorkloadCase
 
 SPEC = SweepSpec(
@@ -73,14 +75,22 @@ def test_order_of_parameters_is_no_part_of_the_identity() -> None:
 @given(seed=st.integers(0, 2**63 - 1), replicate=st.integers(0, 1000), vcpus=st.integers(1, 64))
 def test_the_seed_is_a_function_of_the_trace(seed: int, replicate: int, vcpus: int) -> None:
     """The seed fits 63 bits, repeats, and changes with the sweep's seed, the replicate and the guest."""
-    here = Coordinate(workload=SPEC.workloads[0], guest=Guest(vcpus=vcpus), replicate=replicate)
-    others = [replace(here, replicate=replicate + 1), replace(here, guest=Guest(vcpus=vcpus + 1))]
+    here, other = (TraceFamily(SPEC.workloads[0], Guest(vcpus=count)) for count in (vcpus, vcpus + 1))
 
-    found = trace_seed(seed, here)
+    found = here.seeds(seed, [replicate, replicate, replicate + 1]) + here.seeds(seed ^ 1, [replicate])
 
-    assert 0 <= found < 2**63
-    assert found == trace_seed(seed, here)
-    assert found not in {trace_seed(seed, other) for other in others} | {trace_seed(seed ^ 1, here)}
+    assert all(0 <= value < 2**63 for value in found)
+    assert found[0] == found[1]
+    assert len({*found, *other.seeds(seed, [replicate])}) == 4
+
+
+@given(entropy=st.integers(0, 2**128 - 1), keys=st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=4)))
+def test_seeds_are_those_of_numpy(entropy: int, keys: list[list[int]]) -> None:
+    """Many seeds at once are what a SeedSequence gives for each of them."""
+    found = spawned_seeds(entropy, np.array(keys, np.uint32).reshape(len(keys), 4))
+
+    expected = [SeedSequence(entropy, spawn_key=key).generate_state(1, "uint64")[0] for key in keys]
+    assert found.tolist() == expected
 
 
 def test_policies_do_not_touch_the_seed() -> None:
@@ -95,12 +105,12 @@ def test_policies_do_not_touch_the_seed() -> None:
 
 def test_the_identity_is_pinned() -> None:
     """The id of a known cell does not change by accident: finished runs would be simulated again."""
-    here = Coordinate(workload=SPEC.workloads[0], guest=Guest(), replicate=0)
+    here = TraceFamily(SPEC.workloads[0], Guest())
 
-    found = cell_ids(here, [b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
+    found = here.cell_ids([b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
 
-    assert found == ["eec07548b927c22bda80b193220d2518"]
-    assert trace_seed(1, here) == 4_826_337_615_628_225_678
+    assert found == ("eec07548b927c22bda80b193220d2518",)
+    assert here.seeds(1, [0]) == [4_826_337_615_628_225_678]
 
 
 def test_grown_grids_keep_what_is_finished() -> None:
