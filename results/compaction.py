@@ -5,17 +5,15 @@ the backend, the workers, the order of the commits or earlier compactions.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from results.columns import SORT_KEYS
 from results.manifest import ManifestEntry, StoreError
-from results.parts import PART_TABLES, Part, write_part_file
+from results.parts import PART_TABLES, Part, encode_part, read_rows
 from results.store import RunStore
 
 ROLL_ROWS: Final = 500_000
@@ -47,7 +45,7 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
 
 def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     """Stage the sorted files of one table; memory holds the rows of one file."""
-    sources = store.manifest.paths(table)
+    sources = store.manifest.files(table)
     if not sources:
         return
     cells = _cells_in_order(store, sources)
@@ -56,45 +54,41 @@ def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     for index, file in enumerate(np.unique(file_of_cell)):
         chosen = cells.filter(pa.array(file_of_cell == file))
         found = [
-            _rows_of_cells(sources[source], chosen.filter(pc.equal(chosen["source"], source)))
+            _rows_of_cells(store, sources[source], chosen.filter(pc.equal(chosen["source"], source)))
             for source in pc.unique(chosen["source"]).to_pylist()
         ]
         yield _stage(store, table, index, pa.concat_tables(found))
 
 
-def _rows_of_cells(source: Path, cells: pa.Table) -> pa.Table:
-    rows = pq.ParquetFile(source).read()
+def _rows_of_cells(store: RunStore, source: str, cells: pa.Table) -> pa.Table:
+    rows = read_rows(store.storage.open(source))
     if rows.num_rows == pc.sum(cells["rows"]).as_py():
         return rows
     return rows.filter(pc.is_in(rows["cell_id"], cells["cell_id"].combine_chunks()))
 
 
-def _cells_in_order(store: RunStore, sources: Sequence[Path]) -> pa.Table:
+def _cells_in_order(store: RunStore, sources: Sequence[str]) -> pa.Table:
     """Return the cells of one table in sort order: keys, rows, and the index of the file that holds them."""
     keys = list(SORT_KEYS["cells"])
     tables = []
     for index, source in enumerate(sources):
-        cells = (
-            pq.ParquetFile(source).read(columns=keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
-        )
+        rows = read_rows(store.storage.open(source), keys)
+        cells = rows.group_by(keys, use_threads=False).aggregate([([], "count_all")])
         place = pa.array([index] * cells.num_rows, pa.int64())
         tables.append(cells.rename_columns([*keys, "rows"]).append_column("source", place))
     ordered = pa.concat_tables(tables).combine_chunks().sort_by([(key, "ascending") for key in keys])
     twice = [entry["values"] for entry in ordered["cell_id"].value_counts().to_pylist() if entry["counts"] > 1]
     if twice:
         raise StoreError(
-            f"{store.path}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
+            f"{store.name}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
         )
     return ordered
 
 
 def _stage(store: RunStore, table: str, index: int, rows: pa.Table) -> Part:
-    draft = store.path / ".tmp" / f"draft-{table}-{index:04d}"
-    part = write_part_file(rows, table, draft, store.footer())
-    # The hash in the name: a later compaction with more cells must not write over a file that still counts.
-    name = f"part-{index:04d}-{part.sha256[:16]}.parquet"
-    draft.replace(store.path / ".tmp" / f"{table}.{name}")
-    return Part(table=table, name=name, rows=part.rows, bytes=part.bytes, sha256=part.sha256)
+    part, content = encode_part(rows, table, f"part-{index:04d}", store.footer())
+    store.stage(part, content)
+    return part
 
 
 def _digest(parts: tuple[Part, ...]) -> str:
@@ -102,5 +96,6 @@ def _digest(parts: tuple[Part, ...]) -> str:
 
 
 def _discard(store: RunStore, parts: tuple[Part, ...]) -> None:
-    for part in parts:
-        (store.path / ".tmp" / f"{part.table}.{part.name}").unlink(missing_ok=True)
+    if store.storage.stages:
+        for part in parts:
+            store.storage.delete(store.manifest.staged(part))

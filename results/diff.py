@@ -34,8 +34,8 @@ class TableDifference:
 class RunDifference:
     """How two runs differ."""
 
-    first: Path
-    second: Path
+    first: str
+    second: str
     tables: tuple[TableDifference, ...]
 
     @property
@@ -66,9 +66,9 @@ def diff_runs(first: str | Path, second: str | Path) -> RunDifference:
         StoreError: a folder holds no run.
     """
     stores = RunStore(first), RunStore(second)
-    there = [t for t in PART_TABLES if t in REQUIRED_TABLES or any(list(store.manifest.parts(t)) for store in stores)]
+    there = [t for t in PART_TABLES if t in REQUIRED_TABLES or any(store.manifest.parts(t) for store in stores)]
     tables = tuple(_diff_table(table, *[store.scan(table) for store in stores]) for table in there)
-    return RunDifference(first=stores[0].path, second=stores[1].path, tables=tables)
+    return RunDifference(first=stores[0].name, second=stores[1].name, tables=tables)
 
 
 def _diff_table(table: str, first: pl.LazyFrame, second: pl.LazyFrame) -> TableDifference:

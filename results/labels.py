@@ -13,6 +13,9 @@ from results.store import RunStore
 LABELS_FILE: Final = "labels.parquet"
 LABELS: Final = ("policy", "workload", "guest", "replicate")
 """The names that a specification gives to a cell, beside its id in that file."""
+LABELS_SCHEMA: Final = pl.Schema(
+    {"cell_id": pl.String, "policy": pl.String, "workload": pl.String, "guest": pl.String, "replicate": pl.Int32}
+)
 
 
 class LabelledRun:
@@ -20,8 +23,8 @@ class LabelledRun:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        path = store.path / LABELS_FILE
-        self._labels = pl.scan_parquet(path) if path.exists() else None
+        there = store.storage.exists(LABELS_FILE)
+        self._labels = store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA) if there else None
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""

@@ -1,17 +1,16 @@
-"""One Parquet file: written whole or not at all, the same bytes from whoever writes it."""
+"""One Parquet file of a run: its bytes, the same from whoever makes them, and how the manifest knows it."""
 
 import hashlib
-import os
-import secrets
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.columns import SORT_KEYS, TABLES
+from results.columns import COUNTER, SORT_KEYS, TABLES
 from results.schema import check_footer, check_table, table_schema
 
 PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
@@ -21,6 +20,8 @@ REQUIRED_TABLES: Final = ("cells", "windows")
 ROW_GROUP_ROWS: Final = 122_880
 """Rows of a row group: the size at which DuckDB's guide on file formats measures the fastest scans."""
 ZSTD_LEVEL: Final = 3
+DIGESTS_LISTED: Final = 1_000
+"""Digests of traces that a footer lists: some 40 kB; of more it holds the number and a hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,89 +34,72 @@ class Part:
     bytes: int
     sha256: str
 
+    @property
+    def path(self) -> str:
+        """Where the part is in its run, once it is committed and in place."""
+        return f"{self.table}/{self.name}"
 
-def write_part_file(rows: pa.Table, table: str, path: Path, metadata: Mapping[str, str]) -> Part:
-    """Sort `rows`, write them to `path` and read the footer again before the file gets its name.
+
+def encode_part(rows: pa.Table, table: str, stem: str, metadata: Mapping[str, str]) -> tuple[Part, pa.Buffer]:
+    """Return the file with `rows`, sorted, and what the manifest is to say about it; nothing is written.
+
+    The file's name is `stem` and a hash of its bytes: another answer under the same stem can't take its place.
 
     Raises:
         SchemaError: `rows` has not the columns of `table`.
-        OSError: the disk is full, or what was written cannot be read.
+    """
+    content = encode_rows(rows, table, metadata)
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"{stem}-{sha256[:16]}.parquet"
+    return Part(table=table, name=name, rows=rows.num_rows, bytes=content.size, sha256=sha256), content
+
+
+def encode_rows(rows: pa.Table, table: str, metadata: Mapping[str, str]) -> pa.Buffer:
+    """Return the bytes of a Parquet file with `rows`, sorted; its footer has `metadata` and the traces' digests.
+
+    Raises:
+        SchemaError: `rows` has not the columns of `table`.
     """
     check_table(table, rows)
     keys = [(key, "ascending") for key in SORT_KEYS[table]]
-    schema = table_schema(table).with_metadata(dict(metadata))
+    schema = table_schema(table).with_metadata({**metadata, **_digests(rows)})
     ordered = rows.replace_schema_metadata(None).sort_by(keys).cast(schema).combine_chunks()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    stream = pa.BufferOutputStream()
+    counters = {column.name for column in COUNTER}
     pq.write_table(
         ordered,
-        temporary,
+        stream,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         row_group_size=ROW_GROUP_ROWS,
         write_page_index=True,
+        sorting_columns=pq.SortingColumn.from_ordering(schema, keys),
+        # Keys repeat; counters don't, and a dictionary of them makes files half as large again (measured on kernbench).
+        use_dictionary=[name for name in schema.names if name not in counters],
     )
-    sync_file(temporary)
-    _check_written(temporary, rows.num_rows)
-    part = Part(
-        table=table,
-        name=path.name,
-        rows=rows.num_rows,
-        bytes=temporary.stat().st_size,
-        sha256=file_sha256(temporary),
-    )
-    temporary.replace(path)
-    sync_directory(path.parent)
-    return part
+    content = stream.getvalue()
+    _check_encoded(content, table, rows.num_rows)
+    return content
 
 
-def _check_written(path: Path, rows: int) -> None:
-    footer = pq.read_metadata(path)
-    check_footer(str(path), footer.metadata)
+def _digests(rows: pa.Table) -> dict[str, str]:
+    if "trace_digest" not in rows.schema.names:
+        return {}
+    digests = pc.unique(rows["trace_digest"]).sort().to_pylist()
+    listed = digests if len(digests) <= DIGESTS_LISTED else None
+    sha256 = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    facts = {"count": len(digests), "sha256": sha256, "digests": listed}
+    return {"trace_digests": json.dumps(facts, sort_keys=True, separators=(",", ":"))}
+
+
+def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
+    footer = pq.read_metadata(pa.BufferReader(content))
+    check_footer(table, footer.metadata)
     if footer.num_rows != rows:
-        raise OSError(f"{path}: {footer.num_rows} rows on disk, {rows} were written. Is the disk full?")
+        raise AssertionError(f"table {table}: {footer.num_rows} rows encoded out of {rows}")
 
 
-def file_sha256(path: Path) -> str:
-    """Return the hash of the file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_text(path: Path, text: str, scratch: Path) -> None:
-    """Replace `path` by `text`, whole."""
-    temporary = scratch / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_directory(path.parent)
-
-
-def write_text_if_absent(path: Path, text: str, scratch: Path) -> bool:
-    """Create `path` with `text`; return False and change nothing if it exists."""
-    temporary = scratch / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    sync_file(temporary)
-    try:
-        # A link fails where a rename would replace: of two drivers, one wins and the other one knows.
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    sync_directory(path.parent)
-    return True
-
-
-def sync_file(path: Path) -> None:
-    """Ask the operating system to put the bytes of `path` on the disk."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Ask the operating system to put the names in `path` on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def read_rows(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of a part, all columns or some."""
+    with source, pq.ParquetFile(source) as file:
+        return file.read(columns=columns)

@@ -15,7 +15,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self._store = RunStore(path)
-        self.path = self._store.path
+        self.name = self._store.name
         self.spec: dict[str, Any] = self._store.spec()
         self.provenance: list[dict[str, Any]] = self._store.provenance()
 
@@ -31,8 +31,8 @@ class Run:
         """Return one row per cell that has failed and has not succeeded since."""
         return self._store.failures()
 
-    def orphans(self) -> list[Path]:
-        """Return the files in the run's folder that no commit knows."""
+    def orphans(self) -> list[str]:
+        """Return the files of the run that no commit knows."""
         return self._store.orphans()
 
     def priced(self, cost_model: CostModel) -> pl.DataFrame:
@@ -45,9 +45,9 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open the run in the folder `path`.
+    """Open the run at `path`, a folder or a URL such as s3://bucket/run.
 
     Raises:
-        StoreError: the folder holds no run.
+        StoreError: there is no run.
     """
     return Run(path)

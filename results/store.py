@@ -1,41 +1,67 @@
-"""One run on disk: workers stage parts, the driver commits them, readers see whole batches or nothing.
+"""One run: workers stage parts, the driver commits them, readers see whole batches or nothing.
 
     spec.json         the resolved specification
     provenance.json   who ran what, when and where: one record per start, newest last
     manifest/*.json   the commits (results/manifest.py)
-    cells/*.parquet, windows/*.parquet   committed parts only: always safe to read with a plain glob
+    latest.json       the files that counted when the run was last taken up, compacted or left
+    cells/*.parquet, windows/*.parquet, …   parts; in a folder only committed ones: always safe to read with a glob
     failures/*.parquet   cells that ended in an error; they are tried again
-    .tmp/             what is being written
+    .tmp/             what is being written, in a folder
 
-docs/how-to/read-results.md says what a crash at each point leaves.
+docs/how-to/read-results.md says what a crash at each point leaves, docs/adr/0009-commits-in-object-stores.md what is
+different in an object store.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from results.cell_ids import CellIds, fixed
 from results.manifest import Manifest, ManifestEntry, StoreError
-from results.parts import PART_TABLES, REQUIRED_TABLES, Part, write_part_file, write_text
-from results.schema import check_footer, footer_metadata, table_schema
+from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
+from results.schema import footer_metadata, table_schema
+from results.storage import STAGING, open_storage
+from results.storage_local import LocalStorage
 
-_FOLDERS: Final = ("manifest", *PART_TABLES, "failures", ".tmp")
+_FOLDERS: Final = ("manifest", *PART_TABLES, "failures")
+SPEC_FILE: Final = "spec.json"
+PROVENANCE_FILE: Final = "provenance.json"
 
 
 class RunStore:
-    """The folder of one run, to write and to read."""
+    """One run, to write and to read. `storage` has its files; give `name`, not a path, to users and other processes."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.manifest = Manifest(self.path)
+    def __init__(self, location: str | Path) -> None:
+        self.storage = open_storage(location)
+        self.name = self.storage.name
+        self.manifest = Manifest(self.storage)
+
+    @property
+    def path(self) -> Path:
+        """Return the folder of a run that is in one.
+
+        Raises:
+            StoreError: the run is in an object store.
+        """
+        if not isinstance(self.storage, LocalStorage):
+            raise StoreError(f"{self.name}: this needs a run in a folder. Copy the run to one first")
+        return self.storage.root
+
+    @property
+    def location(self) -> str:
+        """Return where other processes and machines find the run: an absolute path, or the URL."""
+        return str(self.path.resolve()) if isinstance(self.storage, LocalStorage) else self.name
+
+    def exists(self) -> bool:
+        """Say whether there is a run."""
+        return self.storage.exists(SPEC_FILE)
 
     def create(self, resolved_spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Make the folder or take it up again, and finish the commits that a crash has left half done.
+        """Make the run or take it up again, and finish the commits that a crash has left half done.
 
         `provenance["code_fingerprint"]` goes into the footer of each part; time and host stay in provenance.json, so
         that parts of equal results are equal.
@@ -45,32 +71,39 @@ class RunStore:
         """
         if not isinstance(provenance.get("code_fingerprint"), str):
             raise StoreError(
-                f"{self.path}: provenance has no text 'code_fingerprint'. Give the hash of the code's sources"
+                f"{self.name}: provenance has no text 'code_fingerprint'. Give the hash of the code's sources"
             )
-        for folder in _FOLDERS:
-            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        self.storage.make_folders(_FOLDERS)
         self.manifest.finish()
-        records = [*self.provenance(), dict(provenance)]
-        for name, content in (("provenance.json", records), ("spec.json", resolved_spec)):
-            write_text(self.path / name, json.dumps(content, indent=1, sort_keys=True) + "\n", self.path / ".tmp")
+        self.write_provenance([*self.provenance(), dict(provenance)])
+        self._write_json(SPEC_FILE, resolved_spec)
 
     def spec(self) -> dict[str, Any]:
         """Return the resolved specification.
 
         Raises:
-            StoreError: the folder holds no run.
+            StoreError: there is no run.
         """
-        path = self.path / "spec.json"
-        if not path.exists():
-            raise StoreError(f"{self.path}: no run here (spec.json is missing). See: ls {self.path.parent}")
-        spec: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            spec: dict[str, Any] = json.loads(self.storage.read(SPEC_FILE))
+        except FileNotFoundError:
+            raise StoreError(f"{self.name}: no run here ({SPEC_FILE} is missing). See: sweep run --help") from None
         return spec
 
     def provenance(self) -> list[dict[str, Any]]:
         """Return one record per start of the run, newest last."""
-        path = self.path / "provenance.json"
-        records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        try:
+            records: list[dict[str, Any]] = json.loads(self.storage.read(PROVENANCE_FILE))
+        except FileNotFoundError:
+            return []
         return records
+
+    def write_provenance(self, records: list[dict[str, Any]]) -> None:
+        """Replace the records of the run's starts."""
+        self._write_json(PROVENANCE_FILE, records)
+
+    def _write_json(self, name: str, content: object) -> None:
+        self.storage.put(name, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
     def write_part(self, batch_id: str, tables: Mapping[str, pa.Table]) -> ManifestEntry:
         """Stage the rows of a batch; safe in any process, and twice. Nothing counts before `commit`.
@@ -80,15 +113,18 @@ class RunStore:
         Raises:
             SchemaError: a table has other columns than results/columns.py says.
             StoreError: a table is missing or unknown, or the tables speak of different cells.
+            OSError: the disk is full.
         """
         _check_batch(batch_id, tables)
-        name = f"{ManifestEntry(name=batch_id, parts=()).name}.parquet"
-        parts = tuple(self._stage(table, name, tables[table]) for table in PART_TABLES if table in tables)
-        return ManifestEntry(name=batch_id, parts=parts)
+        stem, footer = ManifestEntry(name=batch_id, parts=()).name, self.footer()
+        encoded = [encode_part(tables[table], table, stem, footer) for table in PART_TABLES if table in tables]
+        for part, content in encoded:
+            self.stage(part, content)
+        return ManifestEntry(name=batch_id, parts=tuple(part for part, _ in encoded))
 
-    def _stage(self, table: str, name: str, rows: pa.Table) -> Part:
-        part = write_part_file(rows, table, self.path / ".tmp" / f"{table}.{name}", self.footer())
-        return replace(part, name=name)
+    def stage(self, part: Part, content: pa.Buffer) -> None:
+        """Write a part to where it waits for its commit."""
+        self.storage.put(self.manifest.staged(part), content)
 
     def footer(self) -> dict[str, str]:
         """Return the metadata that each part of this run carries."""
@@ -101,12 +137,9 @@ class RunStore:
             StoreError: the batch is committed with other contents, or its files were never staged.
         """
         for part in entry.parts:
-            if (
-                not (self.path / ".tmp" / f"{part.table}.{part.name}").exists()
-                and not self.manifest.place(part).exists()
-            ):
+            if not any(self.storage.exists(name) for name in dict.fromkeys((self.manifest.staged(part), part.path))):
                 raise StoreError(
-                    f"{self.path}: batch '{entry.name}' has no {part.table}. Call write_part before commit"
+                    f"{self.name}: batch '{entry.name}' has no {part.table}. Call write_part before commit"
                 )
         self.manifest.add(entry)
         self.manifest.put_in_place(entry)
@@ -114,17 +147,15 @@ class RunStore:
     def record_failures(self, batch_id: str, failures: pa.Table) -> None:
         """Keep why the cells of a batch failed, in place of what was kept for that batch before."""
         name = ManifestEntry(name=batch_id, parts=()).name
-        path = self.path / "failures" / f"{name}.parquet"
-        staged = self.path / ".tmp" / f"failures.{name}.parquet"
-        write_part_file(failures, "failures", staged, self.footer())
-        staged.replace(path)
+        self.storage.put(f"failures/{name}.parquet", encode_rows(failures, "failures", self.footer()))
 
-    def finished_cells(self) -> set[str]:
+    def finished_cells(self) -> CellIds:
         """Return the ids of the cells that need no simulation any more."""
-        paths = self.manifest.paths("cells")
-        return {
-            cell for path in paths for cell in pq.ParquetFile(path).read(columns=["cell_id"])["cell_id"].to_pylist()
-        }
+
+        def ids_of(name: str) -> Any:
+            return fixed(read_rows(self.storage.open(name), ["cell_id"])["cell_id"].to_pylist())
+
+        return CellIds.joined(self.storage.each(ids_of, self.manifest.files("cells")))
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the committed rows of the table of cells."""
@@ -134,38 +165,33 @@ class RunStore:
         """Return the committed rows of the table of windows."""
         return self.scan("windows")
 
-    def failures(self) -> pl.LazyFrame:
-        """Return the cells that have failed and have not succeeded since."""
-        rows = _scan_files("failures", sorted((self.path / "failures").glob("*.parquet")))
-        return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
-
     def scan(self, table: str) -> pl.LazyFrame:
         """Return the committed rows of any table of `PART_TABLES`; one that no batch has is empty."""
         self.spec()
-        return _scan_files(table, self.manifest.paths(table))
+        return self._scan_files(table, self.manifest.files(table))
 
-    def orphans(self) -> list[Path]:
+    def failures(self) -> pl.LazyFrame:
+        """Return the cells that have failed and have not succeeded since."""
+        rows = self._scan_files("failures", [listed.name for listed in self.storage.files_in("failures")])
+        return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
+
+    def _scan_files(self, table: str, names: list[str]) -> pl.LazyFrame:
+        empty = pl.from_arrow(table_schema(table).empty_table())
+        assert isinstance(empty, pl.DataFrame)
+        return self.storage.scan_parquet(names, empty.schema) if names else empty.lazy()
+
+    def orphans(self) -> list[str]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""
         known = {self.manifest.find(part) for entry in self.manifest.live() for part in entry.parts}
-        found = [path for folder in (".tmp", *PART_TABLES) for path in (self.path / folder).glob("*")]
-        return sorted(path for path in found if path not in known)
+        found = [listed.name for folder in (STAGING, *PART_TABLES) for listed in self.storage.files_in(folder)]
+        return sorted(name for name in found if name not in known)
 
-    def remove_orphans(self) -> list[Path]:
+    def remove_orphans(self) -> list[str]:
         """Remove and return the orphans. Only for a driver, while none of its workers is writing."""
+        self.storage.check_lock()
         orphans = self.orphans()
-        for path in orphans:
-            path.unlink(missing_ok=True)
+        self.storage.each(self.storage.delete, orphans)
         return orphans
-
-
-def _scan_files(table: str, paths: list[Path]) -> pl.LazyFrame:
-    for path in paths:
-        check_footer(str(path), pq.read_metadata(path).metadata)
-    if paths:
-        return pl.scan_parquet(paths, glob=False)
-    empty = pl.from_arrow(table_schema(table).empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty.lazy()
 
 
 def _check_batch(batch_id: str, tables: Mapping[str, pa.Table]) -> None:

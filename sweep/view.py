@@ -1,15 +1,16 @@
 """Which cells the present specification of a run asks for, and by which names; results/labels.py reads it."""
 
-from pathlib import Path
+from io import BytesIO
 
 import polars as pl
 
-from results.labels import LABELS, LABELS_FILE
+from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA
+from results.store import RunStore
 from sweep.plan import Plan
 from sweep.spec import guest_label
 
 
-def write_labels(run: Path, plan: Plan) -> None:
+def write_labels(store: RunStore, plan: Plan) -> None:
     """Write which cell goes by which names; the file is replaced whole."""
     rows: dict[str, list[str | int]] = {name: [] for name in ("cell_id", *LABELS)}
     for batch in plan.batches:
@@ -19,6 +20,6 @@ def write_labels(run: Path, plan: Plan) -> None:
             rows["workload"].append(batch.coordinate.workload.label)
             rows["guest"].append(guest_label(batch.coordinate.guest))
             rows["replicate"].append(batch.coordinate.replicate)
-    temporary = run / f".{LABELS_FILE}.tmp"
-    pl.DataFrame(rows, schema_overrides={"replicate": pl.Int32}).write_parquet(temporary)
-    temporary.replace(run / LABELS_FILE)
+    content = BytesIO()
+    pl.DataFrame(rows, schema=LABELS_SCHEMA).write_parquet(content)
+    store.storage.put(LABELS_FILE, content.getvalue())

@@ -19,6 +19,7 @@ from tests.results.synthetic import (
     SPEC,
     bytes_of,
     cell,
+    failed,
     make_run,
     replicate_batches,
     totals_of,
@@ -54,13 +55,13 @@ def test_windows_carry_their_place_in_time(tmp_path: Path) -> None:
 def test_nothing_counts_before_the_commit(tmp_path: Path) -> None:
     """A staged batch is invisible to readers and to globs, is reported as an orphan, and can be removed."""
     store = make_run(tmp_path, [])
-    write_batch(store, "b", [cell("kvm-3.0")])
+    staged = [store.manifest.staged(part) for part in write_batch(store, "b", [cell("kvm-3.0")]).parts]
 
     assert store.finished_cells() == set()
     assert store.scan_cells().collect().height == 0
     assert bytes_of(store) == {}
-    assert [path.name for path in store.orphans()] == ["cells.b.parquet", "windows.b.parquet"]
-    assert len(store.remove_orphans()) == 2
+    assert store.orphans() == store.remove_orphans() == staged
+    assert [name.split("-")[0] for name in staged] == [".tmp/cells.b", ".tmp/windows.b"]
     assert store.orphans() == []
 
 
@@ -98,7 +99,7 @@ def test_a_lone_part_describes_itself(tmp_path: Path) -> None:
     """A footer holds the version, the specification and the fingerprint; fields hold unit, meaning and source."""
     store = make_run(tmp_path, replicate_batches(1))
 
-    schema = pq.read_schema(tmp_path / "cells" / "batch-0.parquet")
+    schema = pq.read_schema(tmp_path / store.manifest.files("cells")[0])
 
     assert schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
     assert schema.metadata[b"code_fingerprint"] == b"f1"
@@ -149,7 +150,7 @@ def test_a_commit_without_its_part_is_refused(tmp_path: Path) -> None:
 def test_broken_tables_are_refused(tmp_path: Path) -> None:
     """Tables with wrong columns, doubled cells or missing windows never get a file."""
     store = make_run(tmp_path, replicate_batches(1))
-    cells, windows = (pq.read_table(tmp_path / table / "batch-0.parquet") for table in ("cells", "windows"))
+    cells, windows = (pq.read_table(tmp_path / store.manifest.files(table)[0]) for table in ("cells", "windows"))
 
     with pytest.raises(SchemaError, match="table cells: missing column 'exits'"):
         store.write_part("b", {"cells": cells.drop_columns("exits"), "windows": windows})
@@ -169,8 +170,8 @@ def test_failures_vanish_with_success(tmp_path: Path) -> None:
     """A failed cell is listed until it succeeds, once, with its latest error."""
     store = make_run(tmp_path, [])
     cells = [cell("kvm-3.0"), cell("kvm-3.3")]
-    store.record_failures("b", failures_table(cells, ValueError("first"), "here"))
-    store.record_failures("b", failures_table(cells, ValueError("second"), "here"))
+    store.record_failures("b", failures_table(cells, failed("first")))
+    store.record_failures("b", failures_table(cells, failed("second")))
 
     before = store.failures().collect()
     store.commit(write_batch(store, "retry", cells[:1]))
@@ -186,9 +187,11 @@ def test_failures_vanish_with_success(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A reader never passes over a committed file that is gone."""
     store = make_run(tmp_path, replicate_batches(2))
-    (tmp_path / "cells" / "batch-1.parquet").unlink()
+    (tmp_path / store.manifest.files("cells")[1]).unlink()
 
-    with pytest.raises(StoreError, match=r"cells/batch-1\.parquet: the manifest lists this file, and it is missing"):
+    with pytest.raises(
+        StoreError, match=r"cells/batch-1-\w{16}\.parquet: the manifest lists this file, and it is mis"
+    ):
         store.scan_cells()
 
 

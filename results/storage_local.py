@@ -1,0 +1,167 @@
+"""A run in a folder of this machine or of a shared file system."""
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from results.storage import STAGING, Listed, StoreError
+
+LOCK_FILE: Final = ".lock"
+T = TypeVar("T")
+
+
+class LocalStorage:
+    """Files below one folder; a name appears by a rename or a link, after its bytes are on the disk."""
+
+    stages = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.name = str(root)
+
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Make the run's folders."""
+        for folder in (*folders, STAGING):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        return (self.root / name).read_bytes()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Return a file to read parts of."""
+        return pa.OSFile(str(self.root / name))
+
+    def files_in(self, folder: str) -> list[Listed]:
+        """Return the files in a folder, by name."""
+        found = []
+        for path in sorted((self.root / folder).glob("*")):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if path.is_file():
+                name = path.relative_to(self.root).as_posix()
+                found.append(Listed(name=name, bytes=status.st_size, modified=status.st_mtime))
+        return found
+
+    def exists(self, name: str) -> bool:
+        """Say whether there is such a file."""
+        return (self.root / name).exists()
+
+    def size(self, name: str) -> int:
+        """Return the bytes that a file has."""
+        return (self.root / name).stat().st_size
+
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a file, whole or not at all."""
+        with self._written(name, content) as temporary:
+            temporary.replace(self.root / name)
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Write a file, whole; return False and change nothing if it is there."""
+        with self._written(name, content) as temporary:
+            try:
+                # A link fails where a rename would replace: of two drivers, one wins and the other one knows.
+                os.link(temporary, self.root / name)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                    raise
+                raise StoreError(
+                    f"{self.root / name}: this file system has no hard links, which a commit needs. Give --out on "
+                    "another one, or in an object store"
+                ) from error
+        return True
+
+    @contextmanager
+    def _written(self, name: str, content: bytes | pa.Buffer) -> Iterator[Path]:
+        """Give a synchronised file with `content`, and leave nothing of it; its names are synchronised at the end."""
+        (self.root / STAGING).mkdir(parents=True, exist_ok=True)
+        path = self.root / name
+        temporary = self.root / STAGING / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(path.parent)
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name."""
+        (self.root / source).replace(self.root / target)
+        sync_directory((self.root / target).parent)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; a missing one is no error."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def append(self, name: str, lines: str) -> None:
+        """Add lines to a log; a log is no result, and a crash may cut its last line."""
+        with (self.root / name).open("a", encoding="utf-8") as stream:
+            stream.write(lines)
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of a log."""
+        path = self.root / name
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+    def each(self, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
+        """Return `act` of every name."""
+        return [act(name) for name in names]
+
+    def scan_parquet(self, names: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+        """Return the rows of files with the columns of `schema`; null where an older version had none."""
+        paths = [self.root / name for name in names]
+        return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
+
+    def locate(self, name: str) -> str:
+        """Return the path of a file."""
+        return str(self.root / name)
+
+    @contextmanager
+    def lock(self, holder: Mapping[str, str], *, breaking: bool = False) -> Iterator[None]:
+        """Hold the run for this process alone; the system lets go when the process ends, so nothing is to break.
+
+        Raises:
+            StoreError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK_FILE).open("a+", encoding="utf-8") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                stream.seek(0)
+                by = stream.read().strip()
+                raise StoreError(
+                    f"{self.root}: another `sweep run` is writing here{f' ({by})' if by else ''}; "
+                    f"wait for it, or give --out{'. It lives: end it rather than its lock' if breaking else ''}"
+                ) from error
+            stream.truncate(0)
+            stream.write(", ".join(f"{key} {value}" for key, value in holder.items()) + "\n")
+            stream.flush()
+            yield
+
+    def check_lock(self) -> None:
+        """Do nothing: the system keeps the lock for as long as this process lives."""
+
+
+def sync_directory(path: Path) -> None:
+    """Ask the operating system to put the names in `path` on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

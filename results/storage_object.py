@@ -1,0 +1,229 @@
+"""A run below a prefix of an object store: Amazon S3 and what speaks its protocol, or Google Cloud Storage.
+
+Credentials, region and endpoint come from the environment (docs/how-to/use-an-object-store.md) and are kept nowhere.
+"""
+
+import io
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import polars as pl
+import pyarrow as pa
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import from_url
+
+from results.storage import Listed, StoreError
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
+
+    from results.storage_lease import Lease
+
+PARALLEL: Final = 32
+"""Requests under way at once: each waits some 10 to 100 ms for the store, and the machine does nothing meanwhile."""
+RETRIES: Final = 5
+RETRY_SECONDS: Final = 60
+"""How long a request is tried again, with growing pauses, when the store says that it is busy."""
+T = TypeVar("T")
+
+
+class ObjectStorage:
+    """Objects below one prefix; each is put whole by one request, and is there for everyone when that returns."""
+
+    stages = False
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        options: Any = {
+            "client_options": {"allow_http": _endpoint_is_plain()},
+            "retry_config": {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+        }
+        with self._told(""):
+            self._store = from_url(url, **options)
+        self._lease: Lease | None = None
+
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Do nothing: a prefix is there with its first object."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+        with self._told(name):
+            return bytes(self._store.get(name).bytes())
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Return a file that fetches the ranges that are read."""
+        return pa.PythonFile(_Ranges(self, name), mode="r")
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        """Return some bytes of an object."""
+        with self._told(name):
+            return bytes(self._store.get_range(name, start=start, length=length))
+
+    def files_in(self, folder: str) -> list[Listed]:
+        """Return the objects in a folder, by name."""
+        with self._told(folder):
+            found = self._store.list_with_delimiter(folder)["objects"]
+        listed = [Listed(name=o["path"], bytes=o["size"], modified=o["last_modified"].timestamp()) for o in found]
+        return sorted(listed, key=lambda one: one.name)
+
+    def exists(self, name: str) -> bool:
+        """Say whether there is such an object."""
+        try:
+            self.size(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        """Return the bytes that an object has."""
+        with self._told(name):
+            return int(self._store.head(name)["size"])
+
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write an object over what was there."""
+        with self._told(name):
+            # One request, whatever the size: an upload in pieces could leave pieces.
+            self._store.put(name, memoryview(content).cast("B"), use_multipart=False)
+
+    def put_if_absent(self, name: str, content: bytes) -> bool:
+        """Write an object; return False and change nothing if it is there."""
+        with self._told(name):
+            try:
+                self._store.put(name, content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def version(self, name: str) -> "tuple[bytes, UpdateVersion, float]":
+        """Return content, version and age in seconds of an object, the age by the store's own clock."""
+        with self._told(name):
+            found = self._store.get(name)
+            content, meta = bytes(found.bytes()), found.meta
+            probe = f"{name}.{secrets.token_hex(4)}"
+            self._store.put(probe, b"", use_multipart=False)
+            now = self._store.head(probe)["last_modified"]
+            self._store.delete(probe)
+        version: UpdateVersion = {"e_tag": meta["e_tag"], "version": meta["version"]}
+        return content, version, (now - meta["last_modified"]).total_seconds()
+
+    def put_over(self, name: str, content: bytes, version: "UpdateVersion") -> bool:
+        """Write an object over the given version of it; return False and change nothing if that is gone."""
+        with self._told(name):
+            try:
+                self._store.put(name, content, mode=version, use_multipart=False)
+            except (PreconditionError, FileNotFoundError):
+                return False
+        return True
+
+    def move(self, source: str, target: str) -> None:
+        """Give an object another name: a copy, then a removal."""
+        with self._told(source):
+            self._store.rename(source, target)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; a missing one is no error."""
+        with self._told(name):
+            try:
+                self._store.delete(name)
+            except FileNotFoundError:
+                return
+
+    def append(self, name: str, lines: str) -> None:
+        """Add lines to a log: an object of their own, named by the time, for objects don't grow."""
+        self.put(f"{name}/{time.time_ns():020d}-{secrets.token_hex(4)}", lines.encode())
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines of a log."""
+        pieces = self.each(self.read, [one.name for one in self.files_in(name)])
+        return [line for piece in pieces for line in piece.decode(errors="replace").splitlines()]
+
+    def each(self, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
+        """Return `act` of every name, several at a time."""
+        if len(names) < 2:
+            return [act(name) for name in names]
+        with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
+            return list(pool.map(act, names))
+
+    def scan_parquet(self, names: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+        """Return the rows of objects as the protocol says; polars reads the same environment."""
+        paths = [self.locate(name) for name in names]
+        return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
+
+    def locate(self, name: str) -> str:
+        """Return the URL of an object."""
+        return f"{self.name}/{name}"
+
+    @contextmanager
+    def lock(self, holder: Mapping[str, str], *, breaking: bool = False) -> Iterator[None]:
+        """Hold the run by a lease; see results/storage_lease.py."""
+        from results.storage_lease import Lease
+
+        lease = Lease(self, holder)
+        with lease.held(breaking=breaking):
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def check_lock(self) -> None:
+        """Raise StoreError if the lease that this process took has gone to another one."""
+        if self._lease is not None and not self._lease.is_ours():
+            raise StoreError(
+                f"{self.name}: another driver has taken over this run while this one gave no sign. What this one "
+                "committed is kept; leave the rest to the other one"
+            )
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Turn what the store refuses into an error that says what to do; a missing object stays what it is."""
+        try:
+            yield
+        except (FileNotFoundError, AlreadyExistsError, PreconditionError):
+            raise
+        except (BaseError, OSError) as error:
+            reason = str(error).partition("\n\nDebug source:")[0].replace("\n", " ")
+            raise StoreError(
+                f"{self.locate(name)}: {type(error).__name__}: {reason[:600]}. Check that the bucket is there, and "
+                "what the environment says about it (docs/how-to/use-an-object-store.md)"
+            ) from None
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file that can seek: what is read is asked for by range."""
+
+    def __init__(self, storage: ObjectStorage, name: str) -> None:
+        self._storage, self._name = storage, name
+        self._size, self._at = storage.size(name), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = max(0, min(len(buffer), self._size - self._at))
+        if length:
+            buffer[:length] = self._storage.read_range(self._name, self._at, length)
+            self._at += length
+        return length
+
+
+def _endpoint_is_plain() -> bool:
+    """Say whether the environment names an endpoint without encryption: whoever names it so means it."""
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
+    return any(os.environ.get(name, "").startswith("http://") for name in names)
