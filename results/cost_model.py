@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.vocabulary import COUNTER_NAMES
+from results.cost_ranges import SHAPES, in_full, range_problems
 
 STATUSES: Final = ("measured", "derived", "assumption")
 BOUNDS: Final = ("low", "value", "high")
@@ -35,6 +36,7 @@ class Quantity:
     high: float
     status: str
     source: str
+    shape: str = "triangular"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,17 @@ class Cost:
     high: float
     status: str
     source: str
+    shape: str = "triangular"
+
+    @property
+    def locked_share(self) -> float:
+        """The part of the cycles with mmu_lock held; it stays when the cycles change."""
+        return self.locked_cycles / self.cycles if self.cycles else 0.0
 
     def at(self, bound: str) -> "Cost":
         """Return this cost at the low or the high end of its range; the locked part scales with it."""
         cycles = {"low": self.low, "value": self.cycles, "high": self.high}[bound]
-        share = self.locked_cycles / self.cycles if self.cycles else 0.0
-        return replace(self, cycles=cycles, locked_cycles=share * cycles)
+        return replace(self, cycles=cycles, locked_cycles=self.locked_share * cycles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,7 @@ def cost_model_from_mapping(mapping: Mapping[str, Any]) -> CostModel:
     Raises:
         CostModelError: with all problems at once.
     """
+    mapping = {key: _in_full(key, entry) for key, entry in mapping.items()}
     problems: list[Problem] = list(_key_problems(mapping, (), _MODEL_KEYS, optional=("unpriced",)))
     texts = [key for key in ("name", "summary") if key in mapping and not isinstance(mapping[key], str)]
     problems += [((key,), f"expected text, found {mapping[key]!r}") for key in texts]
@@ -112,6 +120,13 @@ def cost_model_from_mapping(mapping: Mapping[str, Any]) -> CostModel:
         nested=tuple(Cost(counter=counter, **cost) for counter, cost in mapping["nested"].items()),
         unpriced=dict(mapping.get("unpriced", {})),
     )
+
+
+def _in_full(key: str, entry: Any) -> Any:
+    """Return a section of the mapping with all ranges as low, value and high."""
+    if key in PAGINGS and isinstance(entry, Mapping):
+        return {counter: in_full(cost, "cycles") for counter, cost in entry.items()}
+    return in_full(entry, "value") if key in {"cpu_ghz", "native_time_scale"} else entry
 
 
 def _cost_problems(costs: object, paging: str) -> Iterator[Problem]:
@@ -150,7 +165,13 @@ def _number_problems(entry: object, place: tuple[str, ...], *, keys: tuple[str, 
     if not isinstance(entry, Mapping):
         yield place, f"expected {', '.join(keys)}, found {entry!r}"
         return
-    yield from _key_problems(entry, place, keys)
+    if isinstance(entry.get(value), Mapping):
+        # What is right has been brought into the long form before.
+        yield from (((*place, *inner), text) for inner, text in range_problems(entry, value))
+        return
+    yield from _key_problems(entry, place, (*keys, "shape"), optional=("shape",))
+    if "shape" in entry and entry["shape"] not in SHAPES:
+        yield (*place, "shape"), f"'{entry['shape']}' is not one of {', '.join(SHAPES)}"
     numbers = [key for key in keys if key not in {"status", "source"} and key in entry]
     wrong = [key for key in numbers if isinstance(entry[key], bool) or not isinstance(entry[key], int | float)]
     yield from (((*place, key), f"expected a number, found {entry[key]!r}") for key in wrong)
@@ -162,9 +183,11 @@ def _number_problems(entry: object, place: tuple[str, ...], *, keys: tuple[str, 
         yield (*place, "source"), f"expected where the number is from, found {entry['source']!r}"
 
 
-def _zero_problems(entry: object, place: tuple[str, ...]) -> Iterator[Problem]:
-    if isinstance(entry, Mapping) and entry.get("value") == 0:
-        yield (*place, "value"), "expected a number above 0, found 0"
+def _zero_problems(entry: Any, place: tuple[str, ...]) -> Iterator[Problem]:
+    for key in ("value", "low") if isinstance(entry, Mapping) else ():
+        if entry.get(key) == 0:
+            yield (*place, key), "expected a number above 0, found 0"
+            return
 
 
 def _key_problems(

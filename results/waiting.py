@@ -17,21 +17,40 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
+def queue_ahead(ratio: Floats, customers: int) -> Floats:
+    """Return how many customers an arriving one finds at the lock, on average, for each ratio of think to hold time.
+
+    That is Q(N-1) for N customers, so it is also the waiting per acquisition in units of the hold time.
+    """
+    queue = np.zeros_like(ratio)
+    response, cycle = np.empty_like(ratio), np.empty_like(ratio)
+    for n in range(1, customers):
+        np.add(queue, 1.0, out=response)
+        np.add(ratio, response, out=cycle)
+        np.divide(response, cycle, out=queue)
+        np.multiply(queue, n, out=queue)
+    return queue
+
+
 def response_time(hold: Floats, think: Floats, customers: npt.NDArray[np.int64]) -> Floats:
     """Return the mean time from asking for the lock to releasing it, element by element, in the unit of `hold`.
 
     `hold` and `think` are mean times per acquisition; both zero means that nothing happens, and gives zero.
     """
+    ratio = think_ratio(think, hold)
     queue = np.zeros_like(hold)
-    response = np.array(hold, copy=True)
-    for n in range(1, int(customers.max(initial=0)) + 1):
-        counted = customers >= n
-        response = np.where(counted, hold * (1.0 + queue), response)
-        cycle = think + response
-        with np.errstate(invalid="ignore", divide="ignore"):
-            length = np.where(cycle > 0.0, n * response / cycle, 0.0)
-        queue = np.where(counted, length, queue)
-    return response
+    for count in np.unique(customers):
+        rows = customers == count
+        queue[rows] = queue_ahead(ratio[rows], int(count))
+    return hold * (1.0 + queue)
+
+
+def think_ratio(think: Floats, hold: Floats) -> Floats:
+    """Return think time in units of the hold time; infinite where nothing is held, so that nobody queues."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ratio: Floats = think / hold
+    ratio[hold <= 0.0] = np.inf
+    return ratio
 
 
 def lock_waiting(
