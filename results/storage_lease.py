@@ -68,7 +68,8 @@ class Lease:
             if self._storage.put_if_absent(LEASE_FILE, self._content()):
                 return
             try:
-                content, version, age = self._storage.version(LEASE_FILE)
+                content, version, written = self._storage.version(LEASE_FILE)
+                age = self._storage.now() - written
             except FileNotFoundError:
                 continue
             found = _parsed(content)

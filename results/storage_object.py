@@ -5,6 +5,7 @@ Credentials, region and endpoint come from the environment (docs/how-to/use-an-o
 
 import io
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from results.storage import Listed, StoreError
+from results.storage import STAGING, Listed, StoreError
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -101,16 +102,25 @@ class ObjectStorage:
         return True
 
     def version(self, name: str) -> "tuple[bytes, UpdateVersion, float]":
-        """Return content, version and age in seconds of an object, the age by the store's own clock."""
+        """Return content and version of an object, and when it was written by the store's clock."""
         with self._told(name):
             found = self._store.get(name)
             content, meta = bytes(found.bytes()), found.meta
-            probe = f"{name}.{secrets.token_hex(4)}"
-            self._store.put(probe, b"", use_multipart=False)
-            now = self._store.head(probe)["last_modified"]
-            self._store.delete(probe)
-        version: UpdateVersion = {"e_tag": meta["e_tag"], "version": meta["version"]}
-        return content, version, (now - meta["last_modified"]).total_seconds()
+        version: UpdateVersion = {}
+        if meta["e_tag"] is not None:
+            version["e_tag"] = meta["e_tag"]
+        if meta["version"] is not None:
+            version["version"] = meta["version"]
+        return content, version, meta["last_modified"].timestamp()
+
+    def now(self) -> float:
+        """Return what the store's clock says, by writing something there and looking when that was."""
+        probe = f"{STAGING}/clock.{secrets.token_hex(4)}"
+        self.put(probe, b"")
+        with self._told(probe):
+            written = self._store.head(probe)["last_modified"]
+        self.delete(probe)
+        return written.timestamp()
 
     def put_over(self, name: str, content: bytes, version: "UpdateVersion") -> bool:
         """Write an object over the given version of it; return False and change nothing if that is gone."""
@@ -188,11 +198,18 @@ class ObjectStorage:
         except (FileNotFoundError, AlreadyExistsError, PreconditionError):
             raise
         except (BaseError, OSError) as error:
-            reason = str(error).partition("\n\nDebug source:")[0].replace("\n", " ")
             raise StoreError(
-                f"{self.locate(name)}: {type(error).__name__}: {reason[:600]}. Check that the bucket is there, and "
-                "what the environment says about it (docs/how-to/use-an-object-store.md)"
+                f"{self.locate(name)}: {_reason(error)}. Check that the bucket is there, and what the environment says "
+                "about it (docs/how-to/use-an-object-store.md)"
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong without the answer's body, which may repeat what was sent to identify oneself."""
+    text = str(error)
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    said = re.sub(r"\s+", " ", re.split(r"\n\nDebug source:|:? *<", text)[0])[:500]
+    return f"{code[1]} ({said})" if code else f"{type(error).__name__}: {said}"
 
 
 class _Ranges(io.RawIOBase):
