@@ -1,7 +1,7 @@
 """Summaries as text, Markdown, CSV and JSON. Text fits 120 columns; CSV and JSON hold every digit."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, Final
@@ -38,7 +38,11 @@ def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = N
         return _json(summary, comparison)
     if form not in FORMATS:
         raise ValueError(f"form '{form}' is not one of {', '.join(FORMATS)}")
-    sheets = [*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))]
+    return show_sheets([*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))], form)
+
+
+def show_sheets(sheets: Iterable[Sheet], form: str) -> str:
+    """Return sheets one below the other, as `text` or as `md`."""
     show = _markdown if form == "md" else _text
     return "\n".join(show(sheet) for sheet in sheets)
 
@@ -64,10 +68,10 @@ def _summary_row(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         shortened(row["policy"]) + (" !" if row["fatal"] else ""),
         f"{row['elapsed_s']:.2f}",
-        _signed(row["difference_percent"]),
-        _interval(row["difference_low"], row["difference_high"]),
+        signed(row["difference_percent"]),
+        interval(row["difference_low"], row["difference_high"]),
         *(compact_count(count) for count in counts),
-        _decimal(row["lock_wait_s"]),
+        decimal(row["lock_wait_s"]),
     )
 
 
@@ -75,19 +79,19 @@ def comparison_sheets(comparison: pl.DataFrame) -> Iterator[Sheet]:
     """Yield one sheet per published comparison: predictions per guest, and what was published."""
     for (name, workload, unit), group in comparison.group_by("comparison", "workload", "unit", maintain_order=True):
         first = group.row(0, named=True)
-        signed = unit == "%"
+        is_change = unit == "%"
         rows = [
             (
                 f"{row['guest']} ({row['vcpus']} vCPU, {row['memory_mib']} MiB)",
-                _signed(row["predicted"]) if signed else f"{row['predicted']:.2f}",
-                _interval(row["predicted_low"], row["predicted_high"], signed=signed),
+                signed(row["predicted"]) if is_change else f"{row['predicted']:.2f}",
+                interval(row["predicted_low"], row["predicted_high"], plus=is_change),
                 str(row["replicates"]),
             )
             for row in group.iter_rows(named=True)
         ]
-        published = _signed(first["published"]) if signed else f"{first['published']:.2f}"
+        published = signed(first["published"]) if is_change else f"{first['published']:.2f}"
         rows.append(
-            ("published", published, _interval(first["published_low"], first["published_high"], signed=signed), _NONE)
+            ("published", published, interval(first["published_low"], first["published_high"], plus=is_change), _NONE)
         )
         title = f"{name}, {workload}: predicted beside published\n{first['source']}"
         yield Sheet(title=title, header=("guest", str(unit), "95 % interval", "replicates"), rows=tuple(rows))
@@ -115,19 +119,22 @@ def shortened(name: str, width: int = _NAME_WIDTH) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
-def _signed(value: float | None) -> str:
-    return _NONE if value is None else _decimal(value, "+")
+def signed(value: float | None) -> str:
+    """Return a number with its sign, or a dash for none."""
+    return _NONE if value is None else decimal(value, "+")
 
 
-def _decimal(value: float, sign: str = "") -> str:
+def decimal(value: float, sign: str = "") -> str:
+    """Return a number with two decimals, or with three digits where it is large."""
     return f"{value:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
 
 
-def _interval(low: float | None, high: float | None, *, signed: bool = True) -> str:
+def interval(low: float | None, high: float | None, *, plus: bool = True) -> str:
+    """Return an interval, or a dash where a bound is missing."""
     if low is None or high is None:
         return _NONE
-    sign = "+" if signed else ""
-    return f"[{_decimal(low, sign)}, {_decimal(high, sign)}]"
+    sign = "+" if plus else ""
+    return f"[{decimal(low, sign)}, {decimal(high, sign)}]"
 
 
 def _text(sheet: Sheet) -> str:
