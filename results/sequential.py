@@ -8,14 +8,15 @@ the error spent evenly (Lan and DeMets, "Discrete sequential boundaries for clin
 Bonferroni they hold for Student's t at every sample size and for any dependence between the looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from results.intervals import Floats, t_half_width
+from results.verdicts import MINIMUM_EFFECT, Rule
 
 GROWTH: Final = 1.5
 """Each look has about this many times the replicates of the one before (assumption): few looks, little overshoot."""
@@ -75,3 +76,12 @@ def look_half_widths(samples: Floats, target: Target) -> Floats:
     counts = np.full(samples.shape[0], samples.shape[1], dtype=np.int64)
     error = (1.0 - target.confidence) / len(target.sizes)
     return t_half_width(samples.std(axis=1, ddof=1), counts, error=error)
+
+
+def rule_of(resolved: Mapping[str, Any], *, minimum_effect: float = MINIMUM_EFFECT) -> Rule:
+    """Return how differences of a run are judged: where its replicates were adaptive, each look is paid for."""
+    until = resolved.get("until")
+    if until is None:
+        return Rule(minimum_effect=minimum_effect)
+    looks = len(look_sizes(until["minimum"], until["maximum"]))
+    return Rule(minimum_effect=minimum_effect, confidence=until["confidence"], looks=looks)

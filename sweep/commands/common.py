@@ -88,15 +88,34 @@ def open_store(run: Path) -> "RunStore":
 
 
 def load_cost_model(name: str) -> "CostModel":
-    """Return a cost model by its name or its file."""
+    """Return a cost model by its name or its file; `NAME:low` and `NAME:high` are the ends of its ranges."""
     from results.cost_model import CostModelError, cost_model_from_mapping
     from sweep.spec_costs import cost_problems, read_costs
 
-    root = read_costs(name)
+    model, bound = split_bound(name)
+    root = read_costs(model)
     try:
-        return cost_model_from_mapping(root.value)
+        return cost_model_from_mapping(root.value).at(bound)
     except CostModelError as error:
         raise cost_problems(root, error.problems) from error
+
+
+def split_bound(name: str) -> tuple[str, str]:
+    """Return the name of a cost model and the end of its ranges that `name` asks for: low, value or high.
+
+    Raises:
+        SweepError: there is no such end.
+    """
+    from results.cost_model import BOUNDS
+
+    model, colon, bound = name.rpartition(":")
+    if not colon:
+        return name, "value"
+    if bound not in BOUNDS:
+        raise SweepError(
+            f"--costs {name}: '{bound}' is no end of a range; allowed after the colon: {', '.join(BOUNDS)}"
+        )
+    return model, bound
 
 
 def kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,184 @@
+"""What uncertain costs do to conclusions: an interval of each difference, how often its verdict stays, who decides.
+
+Replicates and costs are two sources of doubt and stay apart: an interval over replicates says what other draws of
+processes would change at these prices, an interval over costs says what other prices would change for these draws.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from results.intervals import Floats
+from results.repricing import Repricer
+from results.sampling import Parameter, draw, one_at_a_time, point
+from results.summary import GROUP, pair_with
+from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge
+
+_BLOCK_SAMPLES: Final = 128
+_COMPARISON: Final = ("workload", "guest", "policy")
+_SHARES: Final = {
+    "share_better": Verdict.BETTER,
+    "share_worse": Verdict.WORSE,
+    "share_same": Verdict.SAME,
+    "share_open": Verdict.OPEN,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Which cells are compared: rows of the repriced cells, sorted by comparison, and where each comparison starts."""
+
+    comparisons: pl.DataFrame
+    ours: npt.NDArray[np.int64]
+    theirs: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """The two tables of `sweep price`: one row per comparison, and one per comparison and uncertain number."""
+
+    conclusions: pl.DataFrame
+    tornado: pl.DataFrame
+
+
+def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ()) -> Pairs:
+    """Return the pairs of cells of each policy with the baseline; policies in the given order, others by name.
+
+    Raises:
+        ComparisonError: no cell has the baseline, or a pair of cells met different traces.
+    """
+    known = [*policies, *sorted(set(cells["policy"]) - set(policies))]
+    rank = {policy: place for place, policy in enumerate(known)}
+    # pair_with brings two columns of times side by side; here the row numbers stand for the times.
+    rows = pair_with(cells.with_row_index("elapsed_ns"), baseline).filter(pl.col("policy") != baseline)
+    rows = rows.sort("workload", "vcpus", "memory_mib", "guest", pl.col("policy").replace_strict(rank), "replicate")
+    sizes = rows.group_by(*GROUP, "policy", maintain_order=True).agg(replicates=pl.len().cast(pl.Int64))
+    counts = sizes["replicates"].to_numpy()
+    return Pairs(
+        comparisons=sizes,
+        ours=rows["elapsed_ns"].to_numpy().astype(np.int64),
+        theirs=rows["elapsed_ns_baseline"].to_numpy().astype(np.int64),
+        first=np.cumsum(counts) - counts,
+        counts=counts,
+    )
+
+
+def doubt(
+    repricer: Repricer,
+    numbers: tuple[Parameter, ...],
+    pairs: Pairs,
+    *,
+    rule: Rule,
+    samples: int = 0,
+    seed: int = 0,
+) -> Doubt:
+    """Return what is concluded at the model's own numbers, and what becomes of it within their ranges.
+
+    With `samples` all numbers vary at once, drawn with `seed`; each alone goes to both its ends in any case.
+    """
+    mean, judged = _judged(repricer, pairs, point(numbers), rule)
+    conclusions = pairs.comparisons.with_columns(
+        difference_percent=mean[0],
+        difference_low=_finite(mean[0] - judged.half_width[0]),
+        difference_high=_finite(mean[0] + judged.half_width[0]),
+        p_holm=judged.p_holm[0],
+        verdict=_words(judged.code[0]),
+    )
+    uncertain, ends = one_at_a_time(numbers)
+    tornado = _tornado(conclusions, uncertain, *_outcomes(repricer, pairs, ends, rule), verdict=judged.code[0])
+    conclusions = conclusions.join(_decisive(tornado), on=_COMPARISON, how="left", maintain_order="left")
+    if samples:
+        drawn = draw(numbers, count=samples, seed=seed)
+        conclusions = _with_samples(conclusions, *_outcomes(repricer, pairs, drawn, rule), verdict=judged.code[0])
+    return Doubt(conclusions=conclusions, tornado=tornado)
+
+
+def _judged(repricer: Repricer, pairs: Pairs, samples: Floats, rule: Rule) -> tuple[Floats, Judgement]:
+    """Return the mean differences in %, samples by comparisons, and what is said of them."""
+    elapsed = repricer.elapsed_ns(samples)
+    differences = 100.0 * (elapsed[pairs.ours] / elapsed[pairs.theirs] - 1.0)
+    counts = pairs.counts[:, None]
+    mean = np.add.reduceat(differences, pairs.first, axis=0) / counts
+    centred = np.square(differences - np.repeat(mean, pairs.counts, axis=0))
+    deviation = np.sqrt(np.add.reduceat(centred, pairs.first, axis=0) / np.maximum(counts - 1, 1))
+    return mean.T, judge(mean.T, deviation.T, np.broadcast_to(pairs.counts, mean.T.shape), rule)
+
+
+def _outcomes(repricer: Repricer, pairs: Pairs, samples: Floats, rule: Rule) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Return mean differences and codes of verdicts, samples by comparisons; blocks of samples bound the memory."""
+    means = np.empty((samples.shape[0], pairs.counts.size))
+    codes = np.empty(means.shape, dtype=np.uint8)
+    for start in range(0, samples.shape[0], _BLOCK_SAMPLES):
+        block = slice(start, start + _BLOCK_SAMPLES)
+        means[block], judged = _judged(repricer, pairs, samples[block], rule)
+        codes[block] = judged.code
+    return means, codes
+
+
+def _with_samples(
+    conclusions: pl.DataFrame, means: Floats, codes: npt.NDArray[np.uint8], *, verdict: npt.NDArray[np.uint8]
+) -> pl.DataFrame:
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    shares = {name: np.mean(codes == VERDICTS.index(kind), axis=0) for name, kind in _SHARES.items()}
+    return conclusions.with_columns(
+        cost_low=low,
+        cost_high=high,
+        verdict_stays=np.mean(codes == verdict, axis=0),
+        **{name: pl.Series(share) for name, share in shares.items()},
+    )
+
+
+def _tornado(
+    conclusions: pl.DataFrame,
+    numbers: Sequence[Parameter],
+    means: Floats,
+    codes: npt.NDArray[np.uint8],
+    *,
+    verdict: npt.NDArray[np.uint8],
+) -> pl.DataFrame:
+    """Return a row per number and comparison: the difference and the verdict at either end of the range."""
+    keys = conclusions.select(*_COMPARISON, "difference_percent", "verdict")
+    parts = [
+        keys.select(
+            pl.lit(number.name).alias("cost"),
+            pl.lit(number.low, dtype=pl.Float64).alias("low"),
+            pl.lit(number.value, dtype=pl.Float64).alias("value"),
+            pl.lit(number.high, dtype=pl.Float64).alias("high"),
+            pl.all(),
+            pl.Series("difference_at_low", means[2 * place]),
+            pl.Series("difference_at_high", means[2 * place + 1]),
+            _words(codes[2 * place]).alias("verdict_at_low"),
+            _words(codes[2 * place + 1]).alias("verdict_at_high"),
+            pl.Series("change", np.abs(means[2 * place + 1] - means[2 * place])),
+            pl.Series("decides", (codes[2 * place] != verdict) | (codes[2 * place + 1] != verdict)),
+        )
+        for place, number in enumerate(numbers)
+    ]
+    return pl.concat(parts) if parts else keys.clear()
+
+
+def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
+    """Return for each comparison the number that moves its difference most, and those that change its verdict."""
+    if tornado.is_empty():
+        empty = {"moved_most_by": pl.String, "moved_percent": pl.Float64, "decided_by": pl.String}
+        return pl.DataFrame(schema={**dict.fromkeys(_COMPARISON, pl.String), **empty})
+    ranked = tornado.sort("change", descending=True, maintain_order=True)
+    return ranked.group_by(_COMPARISON, maintain_order=True).agg(
+        moved_most_by=pl.col("cost").first(),
+        moved_percent=pl.col("change").first(),
+        decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
+    )
+
+
+def _words(codes: npt.NDArray[np.uint8]) -> pl.Series:
+    return pl.Series("verdict", [str(VERDICTS[code]) for code in codes], dtype=pl.String)
+
+
+def _finite(values: Floats) -> pl.Series:
+    return pl.select(pl.when(pl.Series(values).is_finite()).then(pl.Series(values))).to_series()

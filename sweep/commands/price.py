@@ -1,0 +1,95 @@
+"""`sweep price`: a run under other prices, uncertain ones included, without a new simulation."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.commands.common import (
+    BaselineOption,
+    CostsOption,
+    RunArgument,
+    load_cost_model,
+    open_store,
+    results_errors,
+    split_bound,
+)
+from sweep.exit_codes import SweepError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from results.uncertainty import Doubt
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def price(
+    run: RunArgument,
+    costs: CostsOption = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=0, max=1_000_000, help="Draw N price lists from the ranges.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn price lists.")] = 0,
+    baseline: BaselineOption = None,
+    min_effect: Annotated[
+        float | None, typer.Option("--min-effect", metavar="PERCENT", min=0.0, help="Smallest difference that counts.")
+    ] = None,
+    tornado: Annotated[
+        bool, typer.Option("--tornado", help="Only the table of costs: what each one moves and decides.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all rows of both tables.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: the conclusions, or the rows of --tornado.")
+    ] = False,
+    as_md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+) -> None:
+    """Price a run anew: which conclusions hold within the ranges of the costs, and which cost decides.
+
+    --costs takes a name or a file, and one end of its ranges as in nehalem-2011:low.
+    """
+    forms = [form for form, wanted in (("json", as_json), ("csv", as_csv), ("md", as_md)) if wanted]
+    if len(forms) > 1:
+        raise SweepError("--json, --csv and --md exclude each other; give one of them")
+    from results.labels import LabelledRun
+    from results.repricing import Repricer
+    from results.sampling import parameters
+    from results.sequential import rule_of
+    from results.uncertainty import doubt, find_pairs
+    from results.verdicts import MINIMUM_EFFECT
+
+    store = open_store(run)
+    resolved = store.spec()
+    name = costs or resolved["costs"]
+    model = load_cost_model(name)
+    if sample and split_bound(name)[1] != "value":
+        raise SweepError(
+            f"--costs {name} is one end of the ranges, --sample draws from all of them; give one of the two"
+        )
+    rule = rule_of(resolved, minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect)
+    reference = baseline or resolved["baseline"]
+    with results_errors():
+        repricer = Repricer(LabelledRun(store).scan_windows(), model)
+        if repricer.cells.is_empty():
+            raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
+        order = [policy["name"] for policy in resolved["policies"]]
+        pairs = find_pairs(repricer.cells, reference, order)
+        found = doubt(repricer, parameters(model), pairs, rule=rule, samples=sample, seed=seed)
+    text = _render(found, forms[0] if forms else "text", baseline=reference, only_tornado=tornado)
+    typer.echo(text, nl=not text.endswith("\n"))
+
+
+def _render(found: "Doubt", form: str, *, baseline: str, only_tornado: bool) -> str:
+    from results.render import show_sheets
+    from results.uncertainty_table import conclusion_sheets, tornado_sheet
+
+    tables: dict[str, pl.DataFrame] = {"tornado": found.tornado}
+    if not only_tornado:
+        tables = {"conclusions": found.conclusions, **tables}
+    if form == "json":
+        return json.dumps({name: table.to_dicts() for name, table in tables.items()}, indent=1, ensure_ascii=False)
+    if form == "csv":
+        return next(iter(tables.values())).write_csv()
+    sheets = [] if only_tornado else list(conclusion_sheets(found.conclusions, baseline))
+    return show_sheets([*sheets, tornado_sheet(found.tornado)], form)
