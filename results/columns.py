@@ -8,13 +8,18 @@ from engine.vocabulary import COUNTERS
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one column of a result table means. `type` is the name of an Arrow type."""
+    """What one column of a result table means. `type` is the name of an Arrow type.
+
+    A column that an existing table gets names in `since` the schema version that brought it: rows of older runs have
+    null there. So does a counter, in `_COUNTER_SINCE`. docs/reference/schema-history.md says how to add one.
+    """
 
     name: str
     type: str
     unit: str
     description: str
     source: str
+    since: int | None = None
 
 
 _SPEC: Final = "the resolved specification of the sweep"
@@ -46,15 +51,31 @@ WINDOW: Final[tuple[Column, ...]] = (
     Column("length_ns", "int64", "ns", "native guest time in the window; the last one is shorter", _TRACE),
 )
 
+_COUNTER_SINCE: Final[dict[str, int]] = {}
+"""Counter -> the schema version that brought it, for all that version 1 lacks."""
+
 COUNTER: Final[tuple[Column, ...]] = tuple(
-    Column(info.name, "int64", info.unit, info.description, info.source) for info in COUNTERS
+    Column(info.name, "int64", info.unit, info.description, info.source, _COUNTER_SINCE.get(info.name))
+    for info in COUNTERS
 )
 
 FAILURE: Final[tuple[Column, ...]] = (
     *IDENTITY[: [column.name for column in IDENTITY].index("trace_digest")],
+    Column("attempt", "int32", "1", "how often the batch had been tried, this time included", "the driver", 2),
+    Column(
+        "fingerprint",
+        "string",
+        "1",
+        "hash of the cause: type, message without numbers, innermost frames",
+        "the worker",
+        2,
+    ),
     Column("error", "string", "1", "type of the error that ended the batch", "the worker"),
     Column("message", "string", "1", "text of the error", "the worker"),
     Column("traceback", "string", "1", "where the error was raised", "the worker"),
+    Column("host", "string", "1", "machine on which the batch failed", "the worker", 2),
+    Column("stderr", "string", "1", "last lines that the worker wrote to its stderr meanwhile", "the worker", 2),
+    Column("command", "string", "1", "command that runs the batch in a terminal, without writing", "the driver", 2),
 )
 
 TABLES: Final[dict[str, tuple[Column, ...]]] = {

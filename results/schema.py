@@ -8,10 +8,12 @@ import pyarrow as pa
 
 from results.columns import TABLES
 
-SCHEMA_VERSION: Final = 1
-"""Version of the tables.
+SCHEMA_VERSION: Final = 2
+"""Version of the tables that this program writes; it reads this one and all before.
 
-History: 1 = cells, windows and failures with one int64 column per counter.
+History (docs/reference/schema-history.md; a run of each version is in tests/data/runs):
+1 = cells, windows and failures with one int64 column per counter.
+2 = failures say attempt, fingerprint, host, stderr and command; a table of activities.
 """
 
 _TYPES: Final = {
@@ -33,7 +35,8 @@ def table_schema(table: str) -> pa.Schema:
         pa.field(
             column.name,
             _TYPES[column.type],
-            nullable=False,
+            # Rows of older versions have no value there, and keep that when they are compacted or merged.
+            nullable=column.since is not None,
             metadata={"unit": column.unit, "description": column.description, "source": column.source},
         )
         for column in TABLES[table]
@@ -66,11 +69,26 @@ def check_table(table: str, rows: pa.Table) -> None:
     raise SchemaError(f"table {table}: {what}. Build rows with results.rows; columns: docs/reference/columns.md")
 
 
+def upgraded(table: str, rows: pa.Table) -> pa.Table:
+    """Return rows of any version that this program reads with the columns of the present one; new ones are null."""
+    schema = table_schema(table)
+    columns = [
+        rows[field.name] if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type) for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def check_version(place: str, found: object) -> None:
+    """Raise SchemaError unless `found`, the schema version of the file `place`, is one that this program reads."""
+    readable = str(found).isdecimal() and 1 <= int(str(found)) <= SCHEMA_VERSION
+    if readable:
+        return
+    what = f"{place}: schema version {found}, but this program reads versions 1 to {SCHEMA_VERSION}. "
+    if str(found).isdecimal():
+        raise SchemaError(what + "A newer program wrote it: use that one, or update this one")
+    raise SchemaError(what + "It is not a file of a run, or it is damaged: see `sweep fsck`")
+
+
 def check_footer(path: str, metadata: Mapping[bytes, bytes] | None) -> None:
     """Raise SchemaError unless the footer of `path` says that this version of the code can read it."""
-    found = (metadata or {}).get(b"schema_version", b"none").decode()
-    if found != str(SCHEMA_VERSION):
-        raise SchemaError(
-            f"{path}: schema version {found}, but this program reads version {SCHEMA_VERSION}. "
-            "Read it with the version that wrote it, or run the sweep again into another folder",
-        )
+    check_version(path, (metadata or {}).get(b"schema_version", b"none").decode())
