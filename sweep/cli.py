@@ -15,6 +15,7 @@ VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("run", "Run a sweep, or go on with one that was stopped."),
     ("plan", "Show cells, batches and cost of a sweep; start nothing."),
     ("summarize", "Print per guest and workload how the policies compare."),
+    ("price", "Price a run anew: what holds within the ranges of the costs, and which cost decides."),
     ("diff", "Say whether two runs have the same results."),
     ("catalog", "List everything that a sweep can name."),
     ("validate", "Compare the engine with recordings of a real KVM."),
