@@ -1,0 +1,1 @@
+"""Charts of runs: heat maps, curves, breakdowns, timelines; for the report, for papers and for terminals."""

@@ -1,0 +1,127 @@
+"""Where the time goes: native time, each group of costs, waiting for the lock; it adds up to the elapsed time."""
+
+from types import MappingProxyType
+from typing import Final
+
+import altair as alt
+import polars as pl
+
+from results.charts.frames import RunFrames, in_order, labels_of, rounded
+from results.charts.theme import Layout
+from results.cost_model import CostModel
+from results.pricing import concurrency, cycles_expression, price_windows
+
+NATIVE: Final = "native"
+WAITING: Final = "waiting for mmu_lock"
+_OTHER: Final = "other costs"
+PARTS: Final = MappingProxyType(
+    {
+        "exits and faults": ("exits", "pf_fixed", "pf_emulate", "pf_spurious", "pf_guest"),
+        "walks of guest tables": ("page_walks", "guest_touches", "guest_run_ns"),
+        "emulation": ("insn_emulation", "rep_iterations"),
+        "trapped stores": ("mmu_pte_write", "hash_steps", "sptes_prefetched", "lock_acquisitions"),
+        "shadow pages made and zapped": ("mmu_cache_miss", "mmu_shadow_zapped", "sptes_zapped"),
+        "unsync and sync": ("unsync_events", "sync_events", "sync_transient", "sync_sptes"),
+        "CR3, INVLPG, flushes": ("cr3_loads", "invlpg", "tlb_flush", "remote_tlb_flush", "flush_ipis"),
+    }
+)
+"""Group of costs -> the counters whose prices it sums up; counters that a cost model adds come under other costs."""
+_KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
+
+
+def part_names(model: CostModel) -> list[str]:
+    """Return the parts of the elapsed time in the order in which they are stacked."""
+    other = [_OTHER] if _unknown(model) else []
+    return [NATIVE, *PARTS, *other, WAITING]
+
+
+def breakdown(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per workload, guest, policy and part of the time, in s: means over replicates."""
+    model = frames.model
+    windows = frames.windows_of(groups)
+    priced = price_windows(windows, model).select("cell_id", "window", "native_ns", "busy_ns", "lock_wait_ns")
+    shares = {part: _cycles(model, counters) / model.cpu_ghz.value for part, counters in PARTS.items()}
+    if unknown := _unknown(model):
+        shares[_OTHER] = _cycles(model, unknown) / model.cpu_ghz.value
+    busy = concurrency(busy=pl.col("busy_ns"), span=pl.col("native_ns"))
+    seconds = {
+        NATIVE: pl.col("native_ns") / 1e9,
+        **{part: share / busy / 1e9 for part, share in shares.items()},
+        WAITING: pl.col("lock_wait_ns") / busy / 1e9,
+    }
+    rows = windows.join(priced, on=["cell_id", "window"], how="inner")
+    cells = rows.group_by(_KEYS).agg(**{part: expression.sum() for part, expression in seconds.items()})
+    means = cells.group_by(_KEYS[:-1]).agg(pl.col(list(seconds)).mean()).collect(engine="streaming")
+    long = means.unpivot(on=list(seconds), index=_KEYS[:-1], variable_name="part", value_name="seconds")
+    places = frames.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size", "elapsed_s")
+    stacked = {part: index for index, part in enumerate(seconds)}
+    joined = long.join(places, on=["workload", "guest", "policy"], how="inner")
+    return (
+        joined.with_columns(stack=pl.col("part").replace_strict(stacked, return_dtype=pl.Int64))
+        .with_columns(over_native=100.0 * pl.col("seconds") / _native().over("workload", "guest", "policy"))
+        .sort("workload", "vcpus", "guest", "rank", "stack")
+    )
+
+
+def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.FacetChart:
+    """Return stacked bars per policy, one panel per guest: all of the elapsed time, or what is on top of native."""
+    rows = rows.with_columns(place=pl.format("{}, {}", "panel", "size"))
+    parts = in_order(rows.sort("stack", maintain_order=True), "part")
+    places = in_order(rows, "place")
+    drawn = rows.filter(pl.col("part") != NATIVE) if zoomed else rows
+    shown = rounded(drawn, "label", "policy", "place", "part", "stack", "seconds", "over_native")
+    columns = layout.columns(min(2, len(places)))
+    label = layout.text_px(24)
+    width = (layout.width - label - 24 * columns) // columns
+    value = "over_native" if zoomed else "seconds"
+    title = "time on top of native, % of native" if zoomed else "elapsed time, s"
+    color = alt.Color(
+        "part:N",
+        title=None,
+        # The palest colour comes first in this range: it is native time's.
+        scale=alt.Scale(domain=parts, range="ordinal"),
+        legend=alt.Legend(
+            orient="top",
+            columns=1 if layout.narrow else 3,
+            symbolType="square",
+            labelLimit=240,
+            symbolStrokeWidth=0.6,
+            values=parts[1:] if zoomed else parts,
+        ),
+    )
+    bars = (
+        alt.Chart(shown)
+        .mark_bar(style="edge", height={"band": 0.78})
+        .encode(
+            y=alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label)),
+            x=alt.X(f"sum({value}):Q", title=title),
+            color=color,
+            order="stack:Q",
+            tooltip=[
+                "policy:N",
+                "part:N",
+                alt.Tooltip("seconds:Q", title="s", format=".2f"),
+                alt.Tooltip("over_native:Q", title="% of native", format=".1f"),
+            ],
+        )
+        .properties(width=width, height={"step": round(layout.font_px * 1.75)})
+    )
+    facet = alt.Facet("place:N", title=None, sort=places)
+    return bars.facet(facet=facet, columns=columns).resolve_scale(x="shared" if zoomed else "independent")
+
+
+def _native() -> pl.Expr:
+    return pl.col("seconds").filter(pl.col("part") == NATIVE).first()
+
+
+def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
+    shadow, nested = (
+        cycles_expression([cost for cost in costs if cost.counter in counters]) for costs in (model.shadow, model.nested)
+    )
+    return pl.when(pl.col("paging") == "nested").then(nested).otherwise(shadow)
+
+
+def _unknown(model: CostModel) -> tuple[str, ...]:
+    known = {counter for counters in PARTS.values() for counter in counters}
+    priced = dict.fromkeys(cost.counter for cost in (*model.shadow, *model.nested))
+    return tuple(counter for counter in priced if counter not in known)

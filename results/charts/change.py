@@ -1,0 +1,165 @@
+"""Changes of elapsed time with their intervals: the whole answer as dots and bars, and as a map of numbers."""
+
+import math
+from typing import Any, Final
+
+import altair as alt
+import polars as pl
+
+from results.charts.frames import BASELINE, in_order, labels_of, rounded
+from results.charts.theme import Layout
+
+TICKS_PERCENT: Final = (-80, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+LINEAR_PERCENT: Final = 3
+"""Up to about this change scales are linear, beyond it logarithmic: bounds are far away, the changes in question near."""
+ROW_EM: Final = 1.75
+"""Height of a row in letters."""
+CELL_TEXT_EM: Final = 3.0
+"""Width in letters under which a number does not fit into a cell of the map."""
+DEEP: Final = 0.66
+"""Shade of the middle colours of the range, at which dark and light letters change places."""
+LABEL_CHARACTERS: Final = 24
+TOOLTIP: Final = (
+    alt.Tooltip("policy:N"),
+    alt.Tooltip("guest:N"),
+    alt.Tooltip("difference_percent:Q", title="change, %", format="+.2f"),
+    alt.Tooltip("difference_low:Q", title="from", format="+.2f"),
+    alt.Tooltip("difference_high:Q", title="to", format="+.2f"),
+    alt.Tooltip("elapsed_s:Q", title="elapsed, s", format=".2f"),
+)
+
+TOOLTIP_COLUMNS: Final = (
+    "policy",
+    "guest",
+    "difference_percent",
+    "difference_low",
+    "difference_high",
+    "elapsed_s",
+)
+
+
+def symlog_scale(**options: Any) -> alt.Scale:
+    """Return the scale of changes."""
+    return alt.Scale(type="symlog", constant=LINEAR_PERCENT, padding=8, **options)
+
+
+def change_axis(rows: pl.DataFrame, **options: Any) -> alt.Axis:
+    """Return the axis of changes with ticks where `rows` has values."""
+    bounds = [rows[name].drop_nulls() for name in ("difference_percent", "difference_low", "difference_high")]
+    values = pl.concat(bounds)
+    low, high = (values.min() or 0.0, values.max() or 0.0) if values.len() else (0.0, 0.0)
+    ticks = [tick for tick in TICKS_PERCENT if tick == 0 or low * 1.05 <= tick <= high * 1.05]
+    plain = "datum.value === 0 ? '0' : format(datum.value, '+d')"
+    return alt.Axis(values=ticks, labelExpr=plain, labelOverlap="greedy", **options)
+
+
+def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetChart:
+    """Return one panel per number of vCPUs: a dot and its 95 % interval per policy and size of guest."""
+    rows = summary.filter(pl.col("role") != BASELINE)
+    sizes = in_order(rows.sort("memory_mib", maintain_order=True), "size")
+    panels = in_order(rows, "panel")
+    columns = layout.columns(min(2, len(panels)))
+    label = layout.text_px(LABEL_CHARACTERS)
+    width = (layout.width - label - 20 * columns) // columns
+    # As many rows as policies, each as high as its dots beside each other need.
+    height = round(layout.font_px * max(ROW_EM, 0.62 * len(sizes)) * rows["label"].n_unique())
+    y = alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label))
+    shift = alt.YOffset("size:N", sort=sizes)
+    key = {"title": "guest memory", "scale": alt.Scale(domain=sizes), "legend": series_legend(layout, sizes)}
+    color, shape = alt.Color("size:N", **key), alt.Shape("size:N", **key)
+    title = f"change of elapsed time against {baseline}, %"
+    base = alt.Chart(rounded(rows, "label", "panel", "size", *TOOLTIP_COLUMNS))
+    x = alt.X("difference_percent:Q", title=title, scale=symlog_scale(), axis=change_axis(rows))
+    dots = base.mark_point(filled=True, size=34, opacity=1).encode(
+        x=x, y=y, yOffset=shift, color=color, shape=shape, tooltip=list(TOOLTIP)
+    )
+    bars = base.mark_rule(strokeWidth=1.4).encode(
+        x=alt.X("difference_low:Q"),
+        x2="difference_high:Q",
+        y=y,
+        yOffset=shift,
+        stroke=alt.Stroke("size:N", **key),
+    )
+    zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(x=alt.datum(0.0))
+    panel = alt.layer(zero, bars, dots).properties(width=width, height=height)
+    return panel.facet(facet=alt.Facet("panel:N", title=None, sort=panels), columns=columns)
+
+
+def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetChart:
+    """Return policies × guests: the change in each cell as a number and a colour, faint where it is not certain."""
+    top = _deepest(summary)
+    change = pl.col("difference_percent")
+    rows = summary.with_columns(
+        shade=change.sign() * (change.abs() / LINEAR_PERCENT).log1p() / math.log1p(top / LINEAR_PERCENT),
+        text=pl.struct("difference_percent", "sure").map_elements(_cell_text, return_dtype=pl.String),
+    )
+    panels, sizes = in_order(rows, "panel"), in_order(rows.sort("memory_mib", maintain_order=True), "size")
+    columns = layout.columns(len(panels))
+    label = layout.text_px(LABEL_CHARACTERS)
+    cell = max((layout.width - label - 14 * columns) // (columns * len(sizes)), 3)
+    row = round(layout.font_px * ROW_EM)
+    y = alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label, ticks=False, domain=False))
+    vertical = -90 if cell < layout.text_px(max(len(size) for size in sizes)) else 0
+    x = alt.X("size:N", sort=sizes, title=None, axis=alt.Axis(labelAngle=vertical, ticks=False, domain=False))
+    title = f"change against {baseline}, %" if layout.narrow else f"change of elapsed time against {baseline}, %"
+    room = layout.width - label - 20
+    legend = alt.Legend(
+        title=title,
+        orient="bottom",
+        gradientLength=min(420, room),
+        gradientThickness=10,
+        titleLimit=room,
+        values=[_shade(tick, top) for tick in TICKS_PERCENT if abs(tick) <= top and abs(tick) not in {2, 80}],
+        labelExpr=_shade_label(top),
+        labelOverlap="greedy",
+    )
+    color = alt.Color("shade:Q", scale=alt.Scale(domain=[-1, -DEEP, 0, DEEP, 1], range="diverging", interpolate="rgb"), legend=legend)
+    shown = rounded(rows, "label", "panel", "size", "sure", "shade", "text", *TOOLTIP_COLUMNS)
+    base = alt.Chart(shown).encode(x=x, y=y, tooltip=list(TOOLTIP))
+    cells = base.mark_rect(style="seam").encode(color=color)
+    layers: list[alt.Chart] = [cells]
+    if cell >= CELL_TEXT_EM * layout.font_px * 0.56 * 2:
+        deep = f"abs(datum.shade) > {DEEP}"
+        for style, test in (("number", f"!({deep})"), ("strong", deep)):
+            for weight, sure in (("bold", "datum.sure === true"), ("normal", "datum.sure !== true")):
+                words = base.mark_text(style=style, fontWeight=weight).encode(text="text:N")
+                layers.append(words.transform_filter(f"{test} && {sure}"))
+    panel = alt.layer(*layers).properties(width=cell * len(sizes), height=row * rows["label"].n_unique())
+    facet = alt.Facet("panel:N", title=None, sort=panels)
+    return panel.facet(facet=facet, columns=columns, spacing=14)
+
+
+def series_legend(layout: Layout, series: list[Any]) -> alt.Legend | None:
+    """Return the legend of what colour and shape say, or none for a single series.
+
+    All channels need the same explicit domain and this legend, or Vega-Lite draws one for each, or none.
+    """
+    if len(series) < 2:
+        return None
+    return alt.Legend(orient="top", titleOrient="top" if layout.narrow else "left")
+
+
+def _deepest(summary: pl.DataFrame) -> float:
+    found = summary["difference_percent"].abs().max()
+    return max(float(found) if isinstance(found, int | float) else 0.0, 1.0)
+
+
+def _shade(change: float, top: float) -> float:
+    return math.copysign(math.log1p(abs(change) / LINEAR_PERCENT) / math.log1p(top / LINEAR_PERCENT), change)
+
+
+def _shade_label(top: float) -> str:
+    """Return the Vega expression that turns a shade back into the change that it stands for."""
+    change = f"{LINEAR_PERCENT} * (pow({1 + top / LINEAR_PERCENT}, abs(datum.value)) - 1)"
+    return f"datum.value === 0 ? '0' : format((datum.value < 0 ? -1 : 1) * {change}, '+.0f')"
+
+
+def _cell_text(row: dict[str, Any]) -> str:
+    change = row["difference_percent"]
+    if change is None:
+        return "–"
+    if change == 0:
+        return "0"
+    text = f"{change:+.1f}" if abs(change) < 99.95 else f"{change:+.0f}"
+    text = {"+0.0": "0.0", "-0.0": "0.0"}.get(text, text.replace("-", "−"))
+    return f"~{text}" if row["sure"] is False else text

@@ -1,0 +1,177 @@
+"""What charts read: the summary of a run with places, roles and ranks, and the windows of a few groups priced."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import polars as pl
+
+from results.cost_model import CostModel
+from results.summary import GROUP, Tables, price_run, seed_comparison, summarize
+
+BASELINE: Final = "baseline"
+BOUND: Final = "bound"
+POLICY: Final = "policy"
+PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+"""What results.summary.seed_comparison asks for."""
+DIGITS: Final = 6
+"""Significant digits of the numbers in a chart; a screen shows three."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFrames:
+    """One run under one cost model, against one baseline."""
+
+    tables: Tables
+    spec: Mapping[str, Any]
+    model: CostModel
+    baseline: str
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Policies as the specification has them."""
+        return tuple(policy["name"] for policy in self.spec["policies"])
+
+    @cached_property
+    def knobs(self) -> dict[str, dict[str, Any]]:
+        """Policy -> its knobs, as far as the specification says them."""
+        return {policy["name"]: policy.get("knobs", {}) for policy in self.spec["policies"]}
+
+    def role(self, policy: str) -> str:
+        """Return what a policy is here: the baseline, a bound that nobody can install, or a policy."""
+        if policy == self.baseline:
+            return BASELINE
+        knobs = self.knobs.get(policy, {})
+        return BOUND if knobs.get("oracle") or knobs.get("shadow") is False else POLICY
+
+    @cached_property
+    def summary(self) -> pl.DataFrame:
+        """One row per workload, guest and policy: `results.summarize`, and how charts call and order them."""
+        return self.decorated(summarize(self.tables, self.model, self.baseline, policies=self.order))
+
+    def against(self, policy: str) -> pl.DataFrame:
+        """Return the summary with the differences to another policy."""
+        return summarize(self.tables, self.model, policy, policies=self.order)
+
+    def decorated(self, summary: pl.DataFrame) -> pl.DataFrame:
+        """Return a summary with the columns `panel`, `size`, `label`, `role`, `rank` and `sure`, best policies first."""
+        ranks = self.ranking(summary)
+        found = ranks["policy"].to_list()
+        roles = {policy: self.role(policy) for policy in found}
+        labels = {p: p if role == POLICY else f"{p} ({role})" for p, role in roles.items()}
+        low, high = pl.col("difference_low"), pl.col("difference_high")
+        sure = (
+            pl.col("verdict").is_in(["better", "worse"])
+            if "verdict" in summary.columns
+            else pl.when(low.is_not_null()).then((low > 0) | (high < 0))
+        )
+        return (
+            summary.join(_sizes(summary), on=["guest", "vcpus", "memory_mib"], how="left", maintain_order="left")
+            .with_columns(
+                panel=pl.format("{} vCPU", "vcpus"),
+                label=pl.col("policy").replace_strict(labels, return_dtype=pl.String),
+                role=pl.col("policy").replace_strict(roles, return_dtype=pl.String),
+                rank=pl.col("policy").replace_strict({p: i for i, p in enumerate(found)}, return_dtype=pl.Int64),
+                sure=sure,
+            )
+            .sort("workload", "vcpus", "memory_mib", "guest", "rank", maintain_order=True)
+        )
+
+    def ranking(self, summary: pl.DataFrame) -> pl.DataFrame:
+        """Return each policy's mean change, geometric over workloads and guests, in %, best first."""
+        factor = pl.max_horizontal(1.0 + pl.col("difference_percent") / 100.0, 1e-9)
+        return (
+            summary.filter(pl.col("difference_percent").is_not_null())
+            .group_by("policy", maintain_order=True)
+            .agg(
+                mean=100.0 * (factor.log().mean().exp() - 1.0),
+                low=pl.col("difference_percent").min(),
+                high=pl.col("difference_percent").max(),
+                groups=pl.len(),
+            )
+            .sort("mean", maintain_order=True)
+        )
+
+    def windows_of(self, groups: pl.DataFrame) -> pl.LazyFrame:
+        """Return the windows of some workloads and guests only; what is not asked for is not read."""
+        return only(self.tables.scan_windows(), groups)
+
+    def published(self) -> pl.DataFrame | None:
+        """Return predictions beside what was published about kernbench, if the run has what they are about."""
+        labels = [case["label"] for case in self.spec["workloads"] if case["name"] == "kernbench"]
+        cells = price_run(_Published(self.tables, labels), self.model)
+        comparison = None if cells.is_empty() else seed_comparison(cells)
+        return None if comparison is None or comparison.is_empty() else comparison
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """The tables of a run, only of workloads that are kernbench and of policies of which figures were published."""
+
+    tables: Tables
+    labels: Sequence[str]
+
+    def _of(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.filter(pl.col("workload").is_in(self.labels), pl.col("policy").is_in(PUBLISHED_POLICIES))
+
+    def scan_cells(self) -> pl.LazyFrame:
+        return self._of(self.tables.scan_cells())
+
+    def scan_windows(self) -> pl.LazyFrame:
+        return self._of(self.tables.scan_windows())
+
+
+def only(rows: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
+    """Return the rows of some workloads and guests; what is not asked for is not read."""
+    wanted = groups.select("workload", "guest").unique(maintain_order=True)
+    likely = [pl.col(name).is_in(wanted[name].unique(maintain_order=True).implode()) for name in wanted.columns]
+    return rows.filter(*likely).join(wanted.lazy(), on=wanted.columns, how="semi")
+
+
+def labels_of(rows: pl.DataFrame) -> list[str]:
+    """Return the labels of the policies in `rows`, best first."""
+    return rows.select("label", "rank").unique().sort("rank", "label")["label"].to_list()
+
+
+def in_order(rows: pl.DataFrame, column: str) -> list[Any]:
+    """Return the values of a column in the order in which they come."""
+    return rows[column].unique(maintain_order=True).to_list()
+
+
+def show_guests(summary: pl.DataFrame, count: int = 2) -> pl.DataFrame:
+    """Return one row per workload and guest for the guests that stand for all: the middle size, fewest and most vCPUs."""
+    guests = summary.select(*GROUP, "panel", "size").unique(maintain_order=True)
+    sizes = guests["memory_mib"].unique().sort().to_list()
+    middle = sizes[(len(sizes) - 1) // 2]
+    sized = guests.filter(pl.col("memory_mib") == middle)
+    numbers = sized["vcpus"].unique().sort().to_list()
+    chosen = [numbers[round(i * (len(numbers) - 1) / max(count - 1, 1))] for i in range(count)] if count > 1 else []
+    picked = sized.filter(pl.col("vcpus").is_in(chosen or [numbers[-1]]))
+    return picked.unique(["workload", "vcpus"], keep="first", maintain_order=True)
+
+
+def rounded(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Return some columns with as many digits as a chart needs: what a chart does not show is not carried along."""
+    return rows.select(*columns).with_columns(pl.selectors.float().round_sig_figs(DIGITS))
+
+
+def _sizes(summary: pl.DataFrame) -> pl.DataFrame:
+    """Return how guests of one number of vCPUs are called beside each other: by memory, if that tells them apart."""
+    guests = summary.select("guest", "vcpus", "memory_mib").unique()
+    memory = (
+        pl.when(pl.col("memory_mib") % 1024 == 0)
+        .then(pl.format("{} GiB", pl.col("memory_mib") // 1024))
+        .otherwise(pl.format("{} MiB", "memory_mib"))
+    )
+    alone = pl.len().over("vcpus", "memory_mib") == 1
+    rest = pl.col("guest").str.strip_prefix(pl.format("{}cpu-", "vcpus"))
+    return guests.with_columns(size=pl.when(alone.all()).then(memory).otherwise(rest))
+
+
+def names(policies: Sequence[str], most: int = 4) -> str:
+    """Return names as a phrase: a, b and c."""
+    shown = list(policies[:most])
+    if len(policies) > most:
+        shown.append(f"{len(policies) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,99 @@
+"""What a policy costs in time, exits and memory at once."""
+
+from typing import Final
+
+import altair as alt
+import polars as pl
+
+from results.charts.frames import BOUND, RunFrames, in_order, names, only, rounded
+from results.charts.theme import Layout
+
+
+_GOALS: Final = ("elapsed_s", "exits", "pages_peak")
+FRONT: Final = "none is better in all three"
+BEATEN: Final = "another one is at least as good in all three"
+NEAR: Final = 0.06
+"""Points nearer than this share of both axes carry one label: letters on letters say nothing."""
+
+
+def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return mean elapsed time, exits and peak of shadow pages per policy, and how it stands: on the front or beaten.
+
+    Bounds are left out: nobody can install them.
+    """
+    peaks = (
+        only(frames.tables.scan_cells(), groups)
+        .group_by("workload", "guest", "policy")
+        .agg(pages_peak=pl.col("pages_peak").mean())
+        .collect(engine="streaming")
+    )
+    rows = frames.summary.filter(pl.col("role") != BOUND).join(peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left")
+    return rows.with_columns(
+        standing=pl.struct("workload", "guest", *_GOALS).map_batches(_standing, return_dtype=pl.String),
+    )
+
+
+def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
+    """Return one panel per guest: exits against elapsed time, the size of a point is its memory."""
+    rows = rows.with_columns(place=pl.format("{}, {}", "panel", "size"), millions=pl.col("exits") / 1e6)
+    rows = pl.concat([_named(panel) for _, panel in rows.group_by("place", maintain_order=True)])
+    places = in_order(rows, "place")
+    columns = layout.columns(min(2, len(places)))
+    width = (layout.width - 64 * columns) // columns
+    base = alt.Chart(rounded(rows, "policy", "place", "standing", "names", "align", "millions", *_GOALS)).encode(
+        x=alt.X("millions:Q", title="exits, millions", scale=alt.Scale(zero=False, padding=14)),
+        y=alt.Y("elapsed_s:Q", title="elapsed time, s", scale=alt.Scale(zero=False, padding=14)),
+        tooltip=[
+            "policy:N",
+            alt.Tooltip("elapsed_s:Q", title="elapsed, s", format=".2f"),
+            alt.Tooltip("exits:Q", format=",.0f"),
+            alt.Tooltip("pages_peak:Q", title="shadow pages at most", format=",.0f"),
+        ],
+    )
+    vertical = {"orient": "top", "direction": "vertical", "labelLimit": layout.width}
+    key = {"title": None, "scale": alt.Scale(domain=[FRONT, BEATEN]), "legend": alt.Legend(**vertical)}
+    sizes = alt.Legend(orient="top", titleOrient="top" if layout.narrow else "left", tickCount=3)
+    points = base.mark_point(opacity=0.9, strokeWidth=1.8).encode(
+        shape=alt.Shape("standing:N", **key),
+        color=alt.Color("standing:N", **key),
+        size=alt.Size("pages_peak:Q", title="shadow pages at most", legend=sizes, scale=alt.Scale(range=[20, 300])),
+    )
+    words = base.mark_text(style="ink", align=alt.expr("datum.align"), dx=alt.expr("datum.align == 'left' ? 11 : -11"))
+    words = words.encode(text="names:N").transform_filter("isValid(datum.names)")
+    panel = alt.layer(points, words).properties(width=width, height=round(width * 0.7))
+    facet = alt.Facet("place:N", title=None, sort=places)
+    return panel.facet(facet=facet, columns=columns, spacing=24).resolve_scale(y="independent")
+
+
+def _named(panel: pl.DataFrame) -> pl.DataFrame:
+    """Return the points of a panel with `names`: those of each cluster stand at its best point, on the freer side."""
+    x, y = (_share(panel[name]) for name in ("millions", "elapsed_s"))
+    clusters: list[list[int]] = []
+    for row in range(panel.height):
+        near = (c for c in clusters if abs(x[c[0]] - x[row]) < NEAR and abs(y[c[0]] - y[row]) < NEAR)
+        cluster = next(near, None)
+        if cluster is None:
+            clusters.append([row])
+        else:
+            cluster.append(row)
+    policies = panel["policy"].to_list()
+    words: list[str | None] = [None] * panel.height
+    for cluster in clusters:
+        words[cluster[0]] = names([policies[row] for row in cluster], most=3)
+    side = ["left" if share < 0.5 else "right" for share in x]
+    return panel.with_columns(names=pl.Series(words, dtype=pl.String), align=pl.Series(side, dtype=pl.String))
+
+
+def _share(values: pl.Series) -> list[float]:
+    low, span = values.min(), (values.max() - values.min()) or 1.0  # type: ignore[operator]
+    return ((values - low) / span).to_list()
+
+
+def _standing(columns: pl.Series) -> pl.Series:
+    rows = columns.struct.unnest().with_row_index("_row")
+    pairs = rows.join(rows, on=["workload", "guest"], suffix="_other")
+    no_worse = pl.all_horizontal(*(pl.col(f"{goal}_other") <= pl.col(goal) for goal in _GOALS))
+    better = pl.any_horizontal(*(pl.col(f"{goal}_other") < pl.col(goal) for goal in _GOALS))
+    beaten = pairs.filter(no_worse & better)["_row"].unique()
+    is_beaten = pl.col("_row").is_in(beaten.implode())
+    return rows.select(standing=pl.when(is_beaten).then(pl.lit(BEATEN)).otherwise(pl.lit(FRONT)))["standing"]

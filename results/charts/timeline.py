@@ -1,0 +1,87 @@
+"""The windows of a run over native guest time: when shadow paging hurts."""
+
+from typing import Final
+
+import altair as alt
+import polars as pl
+
+from results.charts.frames import RunFrames, labels_of, rounded
+from results.charts.theme import Layout
+from results.pricing import price_windows
+
+BINS: Final = 240
+"""Points of a timeline; more than a line of a page has room for are averaged."""
+
+CLIPPED_SHARE: Final = 0.1
+"""Share of the dearest policy's stretches that may be cut off at the top, so that the rest can be read."""
+
+
+def timeline(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
+    """Return per workload, guest, policy and stretch of native time how much longer it took, in %.
+
+    Replicates are averaged window by window; neighbouring windows are put together until there are at most `BINS`.
+    """
+    windows = frames.windows_of(groups)
+    lengths = windows.group_by("workload", "guest").agg(_count=pl.col("window").max() + 1)
+    priced = price_windows(windows, frames.model)
+    binned = (
+        priced.join(lengths, on=["workload", "guest"])
+        .with_columns(_width=(pl.col("_count") + BINS - 1) // BINS)
+        .with_columns(bin=pl.col("window") // pl.col("_width"), start_s=pl.col("window") // pl.col("_width"))
+        .group_by("workload", "guest", "vcpus", "policy", "bin")
+        .agg(
+            native_s=pl.col("native_ns").sum() / 1e9,
+            elapsed_s=pl.col("elapsed_ns").sum() / 1e9,
+            _seconds=(pl.col("_width") * pl.col("window_ns")).first() / 1e9,
+        )
+        .with_columns(
+            start_s=pl.col("bin") * pl.col("_seconds"),
+            over_native=100.0 * (pl.col("elapsed_s") / pl.col("native_s") - 1.0),
+        )
+        .collect(engine="streaming")
+    )
+    places = frames.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size")
+    joined = binned.join(places, on=["workload", "guest", "policy"], how="inner")
+    return joined.drop("_seconds").sort("workload", "vcpus", "guest", "rank", "bin")
+
+
+def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
+    """Return one strip per policy: time on top of native over native guest time; peaks that are cut off are written."""
+    labels = labels_of(rows)
+    label = layout.text_px(24)
+    height = round(layout.font_px * 2.4)
+    shown = rounded(rows, "label", "policy", "start_s", "over_native")
+    usual = shown.group_by("label").agg(pl.col("over_native").quantile(1.0 - CLIPPED_SHARE))["over_native"].max()
+    top = max(float(usual) if isinstance(usual, int | float) else 0.0, 1.0) * 1.15
+    area = (
+        alt.Chart()
+        .mark_area(interpolate="step-after", clip=True)
+        .encode(
+            x=alt.X("start_s:Q", title="native guest time, s", axis=alt.Axis(grid=False)),
+            y=alt.Y(
+                "over_native:Q",
+                title=None,
+                scale=alt.Scale(domain=[0, top], nice=False),
+                axis=alt.Axis(tickCount=2, labelExpr="datum.value + ' %'", labelFontSize=layout.font_px * 0.75),
+            ),
+            tooltip=[
+                "policy:N",
+                alt.Tooltip("start_s:Q", title="from, s", format=".1f"),
+                alt.Tooltip("over_native:Q", title="on top of native, %", format=".1f"),
+            ],
+        )
+    )
+    # One word per strip, at its highest peak, if that is cut off.
+    rank = pl.col("over_native").rank("ordinal", descending=True).over("label")
+    peak = pl.format("↑ {} %", pl.col("over_native").round(0).cast(pl.Int64))
+    shown = shown.with_columns(peak=pl.when((rank == 1) & (pl.col("over_native") > top)).then(peak))
+    words = [
+        alt.Chart()
+        .mark_text(style=style, align="left", baseline="top", dx=4, dy=2, fontSize=layout.font_px * 0.8)
+        .encode(x="start_s:Q", y=alt.value(0), text="peak:N")
+        .transform_filter("isValid(datum.peak)")
+        for style in ("halo", "ink")
+    ]
+    panel = alt.layer(area, *words).properties(width=layout.width - label - 60, height=height)
+    header = alt.Header(labelAngle=0, labelAlign="left", labelFontWeight="normal", labelLimit=label, labelPadding=4)
+    return panel.facet(data=shown, row=alt.Row("label:N", sort=labels, title=None, header=header), spacing=4)
