@@ -1,10 +1,11 @@
 """A sweep as its YAML says it, with every default filled in: the value that planning starts from."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.policies.contract import Knobs, Policy, check_knob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,22 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """When the replicates of a workload on a guest are enough; docs/explanation/statistics.md has the rule."""
+
+    half_width: float
+    """Half the width of the interval of each difference, in % of the baseline."""
+    minimum: int
+    maximum: int
+    metric: str
+    """`elapsed`, or a counter."""
+    baseline: str
+    policies: tuple[str, ...]
+    """Policies whose differences count; all if empty."""
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSpec:
     """Everything that a sweep's YAML can say."""
 
@@ -32,12 +49,14 @@ class SweepSpec:
     policies: tuple[Policy, ...]
     guests: tuple[Guest, ...]
     replicates: int
+    """Replicates of each workload on each guest; at most so many if there is `until`."""
     seed: int
     window_ns: int
     baseline: str
     costs: str
     include: tuple[Filter, ...] = ()
     exclude: tuple[Filter, ...] = ()
+    until: Until | None = None
 
     def resolved(self) -> dict[str, Any]:
         """Return the specification as plain values, nothing left to a default."""
@@ -53,7 +72,36 @@ class SweepSpec:
             "costs": self.costs,
             "include": [{key: list(values) for key, values in rule.conditions} for rule in self.include],
             "exclude": [{key: list(values) for key, values in rule.conditions} for rule in self.exclude],
+            "until": None if self.until is None else asdict(self.until) | {"policies": list(self.until.policies)},
         }
+
+
+def spec_from_resolved(resolved: Mapping[str, Any]) -> SweepSpec:
+    """Return the sweep whose `resolved()` this is, as a run keeps it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none, or one of another version of the program.
+    """
+    for policy in resolved["policies"]:
+        for knob, value in policy["knobs"].items():
+            check_knob(knob, value)
+    return SweepSpec(
+        **{key: resolved[key] for key in ("name", "replicates", "seed", "window_ns", "baseline", "costs")},
+        workloads=tuple(WorkloadCase(**case) for case in resolved["workloads"]),
+        policies=tuple(Policy(**{**policy, "knobs": Knobs(**policy["knobs"])}) for policy in resolved["policies"]),
+        guests=tuple(Guest(**guest) for guest in resolved["guests"]),
+        include=_filters(resolved["include"]),
+        exclude=_filters(resolved["exclude"]),
+        until=_until(resolved.get("until")),
+    )
+
+
+def _until(rule: dict[str, Any] | None) -> Until | None:
+    return None if rule is None else Until(**{**rule, "policies": tuple(rule["policies"])})
+
+
+def _filters(rules: list[dict[str, list[Any]]]) -> tuple[Filter, ...]:
+    return tuple(Filter(conditions=tuple((key, tuple(values)) for key, values in rule.items())) for rule in rules)
 
 
 def guest_label(guest: Guest) -> str:

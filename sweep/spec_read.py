@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.workloads.contract import Workload
-from sweep.spec import SweepSpec
+from sweep.spec import SweepSpec, Until
 from sweep.spec_axes import SECTIONS, ZipGroup, read_zip
 from sweep.spec_costs import check_costs
 from sweep.spec_filters import read_filters
@@ -16,9 +16,10 @@ from sweep.spec_override import apply_overrides
 from sweep.spec_problems import Place, Problem, Source, SpecError, suggest
 from sweep.spec_rules import Rule, check_value, show
 from sweep.spec_sections import SectionReader
+from sweep.spec_until import REPLICATES_MAX, UntilReader
 
 _KEYS: Final = (
-    "name", "workloads", "policies", "guests", "replicates", "seed", "window", "baseline", "costs",
+    "name", "workloads", "policies", "guests", "replicates", "until", "seed", "window", "baseline", "costs",
     "zip", "include", "exclude",
 )  # fmt: skip
 _WINDOW: Final = re.compile(r"(\d+(?:\.\d+)?) *(ns|us|ms|s)")
@@ -78,17 +79,21 @@ class _Reader:
         policies = sections.policies(self._spot("policies"))
         guests = sections.guests(self._spot("guests"))
         whole = len(self.problems) == before
-        replicates = self._number("replicates", default=1, low=1, high=10_000)
+        names = [policy.name for policy in policies]
+        baseline = self._baseline(names, whole=whole)
+        replicates = self._number("replicates", default=1, low=1, high=REPLICATES_MAX)
+        until = self._until(names if whole else [], baseline)
         spec = SweepSpec(
             name=self._name(stem),
             workloads=workloads,
             policies=policies,
             guests=guests,
-            replicates=replicates,
+            replicates=replicates if until is None else until.maximum,
             seed=self._number("seed", default=0, low=0, high=2**63 - 1),
             window_ns=self._window(),
-            baseline=self._baseline([policy.name for policy in policies], whole=whole),
+            baseline=baseline,
             costs=check_costs(self._spot("costs"), folder=self.folder, problems=self.problems),
+            until=until,
         )
         include = read_filters(self._spot("include"), spec, what="include", whole=whole, problems=self.problems)
         exclude = read_filters(self._spot("exclude"), spec, what="exclude", whole=whole, problems=self.problems)
@@ -148,6 +153,15 @@ class _Reader:
             text = f"baseline: {show(spot.value)} is no policy of this sweep"
             self.problems.append(Problem(place=spot.place, message=text, notes=suggest(str(spot.value), names)))
         return str(spot.value)
+
+    def _until(self, policies: list[str], baseline: str) -> Until | None:
+        spot = self._spot("until")
+        if spot is None:
+            return None
+        if "replicates" in self.root.entries:
+            text = "replicates: `until` says how many there are; give `min` and `max` there"
+            self.problems.append(Problem(place=self.root.entries["replicates"].key, message=text))
+        return UntilReader(spot, policies=policies, baseline=baseline, problems=self.problems).read()
 
     def _check_zips(self, zips: Sequence[ZipGroup]) -> None:
         for group in zips:
