@@ -1,0 +1,260 @@
+"""A RayJob for KubeRay with all that it needs, as text that a person can read, change and keep."""
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from sweep.cluster.options import ClusterSize
+from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+from sweep.exit_codes import SweepError
+
+_SPEC_FOLDER: Final = "/etc/sweep"
+_CONFIG_MAP_BYTES_MAX: Final = 1 << 20
+"""What Kubernetes stores in one ConfigMap."""
+_START_SECONDS: Final = 900
+"""What pulling images and starting pods may take beyond the time of the sweep (assumption)."""
+_HEAD_CPUS: Final = 2
+_HEAD_MEMORY: Final = "8Gi"
+"""The head holds the cluster's tables and the driver; Ray's guide asks for 8 GiB on a production head."""
+_USER: Final = 1000
+"""The user of deploy/Containerfile; its kernel cache belongs to that user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeRayOptions:
+    """What a RayJob needs to know beside the sweep."""
+
+    image: str
+    size: ClusterSize
+    ttl_seconds: int
+    ray_version: str
+    claim: str | None
+    """PersistentVolumeClaim that all pods mount at the folder of the run; None for object stores."""
+    secret: str | None
+    """Secret whose entries become environment variables: the credentials of an object store."""
+
+
+def rayjob_manifest(request: JobRequest, options: KubeRayOptions) -> str:
+    """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text."""
+    if len(request.spec_text.encode()) > _CONFIG_MAP_BYTES_MAX:
+        raise SweepError(f"{request.spec_name}: more than 1 MiB does not fit a ConfigMap; put it into the image")
+    _check_run(request.run, options)
+    return "\n".join(
+        [
+            *_header(request, options),
+            *_config_map(request),
+            "---",
+            *_job(request, options),
+            *_submitter(request, options),
+            "  rayClusterSpec:",
+            f"    rayVersion: {_text(options.ray_version)}",
+            *_head(request, options),
+            *_workers(request, options),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def _check_run(run: str, options: KubeRayOptions) -> None:
+    if "://" in run or options.claim is not None:
+        return
+    raise SweepError(
+        f"--out {run}: pods share no file system\n"
+        "  give --claim NAME, a PersistentVolumeClaim (ReadWriteMany) that is mounted at the parent of that folder,\n"
+        "  or an object store, as in --out s3://bucket/run with --secret NAME"
+    )
+
+
+def _header(request: JobRequest, options: KubeRayOptions) -> list[str]:
+    name = request.name
+    return [
+        f"# {request.spec.name} on KubeRay. Written by `sweep submit --kuberay`; change it as you like.",
+        "#",
+        "# Once per namespace, the token without which nobody talks to the cluster:",
+        f'#   kubectl create secret generic {name}-token --from-literal=auth_token="$(openssl rand -hex 32)"',
+        f"# Start:              kubectl apply -f {name}.yaml",
+        f"# Watch:              kubectl get rayjob {name} -w",
+        f"#                     sweep status {request.run}",
+        f"# Go on, once ended:  kubectl replace --force -f {name}.yaml   (finished cells are not repeated)",
+        f"# Stop:               kubectl delete -f {name}.yaml            (what is finished stays)",
+        "#",
+        f"# {DRAIN_SECONDS} s before its {options.size.seconds} s are up the driver is asked to stop, and commits the rest.",
+        "# If the head is lost, the job ends and the same command goes on: the run is the state, not the cluster.",
+        "# To outlive the head instead, give Ray a Redis (gcsFaultToleranceOptions, KubeRay 1.3); a sweep needs none.",
+    ]  # fmt: skip
+
+
+def _config_map(request: JobRequest) -> list[str]:
+    return [
+        "apiVersion: v1",
+        "kind: ConfigMap",
+        "metadata:",
+        f"  name: {request.name}-spec",
+        "data:",
+        # The number: a first line that begins with a blank would else set the indentation of all.
+        f"  {_text(request.spec_name)}: |2",
+        *(f"    {line}".rstrip() for line in request.spec_text.rstrip("\n").split("\n")),
+    ]
+
+
+def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
+    stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
+    command = request.command(f"{_SPEC_FOLDER}/{request.spec_name}")
+    return [
+        "apiVersion: ray.io/v1",
+        "kind: RayJob",
+        "metadata:",
+        f"  name: {request.name}",
+        "  labels:",
+        "    app.kubernetes.io/name: shadowsweep",
+        "spec:",
+        "  # The driver; `exec` so that a signal reaches it.",
+        f"  entrypoint: {_text(f'exec {stop} {command}')}",
+        "  metadata:",
+        *(f"    {key}: {_text(value)}" for key, value in request.metadata().items()),
+        "  runtimeEnvYAML: |",
+        "    env_vars:",
+        f'      RAY_JOB_STOP_WAIT_TIME_S: "{DRAIN_SECONDS}"',
+        '      PYTHONUNBUFFERED: "1"',
+        "  submissionMode: K8sJobMode",
+        "  # The cluster goes as soon as the job has ended, its description a while later.",
+        "  shutdownAfterJobFinishes: true",
+        f"  ttlSecondsAfterFinished: {options.ttl_seconds}",
+        "  # A backstop: the time of the sweep, and what pulling images and starting pods may take.",
+        f"  activeDeadlineSeconds: {options.size.seconds + _START_SECONDS}",
+        "  # A second attempt would find why the first one failed again; the manifest of the run is how to continue.",
+        "  backoffLimit: 0",
+    ]
+
+
+def _submitter(request: JobRequest, options: KubeRayOptions) -> list[str]:
+    return [
+        "  # The pod that hands the job over and waits for it; it needs the token as well.",
+        "  submitterPodTemplate:",
+        "    spec:",
+        "      restartPolicy: Never",
+        *_indent(_pod_security(), 6),
+        "      containers:",
+        "        - name: submitter",
+        f"          image: {_text(options.image)}",
+        *_indent(_token(request), 10),
+        *_indent(_container_security(), 10),
+        *_indent(_resources("500m", "1Gi"), 10),
+    ]
+
+
+def _head(request: JobRequest, options: KubeRayOptions) -> list[str]:
+    return [
+        "    headGroupSpec:",
+        "      rayStartParams:",
+        "        # No batch runs beside the driver and the tables of the cluster.",
+        '        num-cpus: "0"',
+        '        dashboard-host: "0.0.0.0"',
+        "      template:",
+        "        spec:",
+        *_indent(_pod(request, options, name="ray-head", cpu=str(_HEAD_CPUS), memory=_HEAD_MEMORY), 10),
+    ]
+
+
+def _workers(request: JobRequest, options: KubeRayOptions) -> list[str]:
+    return [
+        "    workerGroupSpecs:",
+        "      - groupName: workers",
+        f"        replicas: {options.size.workers}",
+        f"        minReplicas: {options.size.workers}",
+        f"        maxReplicas: {options.size.workers}",
+        "        rayStartParams:",
+        f'          num-cpus: "{options.size.cpus}"',
+        "        template:",
+        "          spec:",
+        *_indent(
+            _pod(
+                request, options, name="ray-worker", cpu=str(options.size.cpus), memory=f"{options.size.memory_mib}Mi"
+            ),
+            12,
+        ),
+    ]
+
+
+def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, memory: str) -> list[str]:
+    mounts, volumes = _volumes(request, options)
+    credentials = [] if options.secret is None else ["envFrom:", "  - secretRef:", f"      name: {options.secret}"]
+    ports = [
+        "ports:",
+        "  - {name: gcs-server, containerPort: 6379}",
+        "  - {name: dashboard, containerPort: 8265}",
+        "  - {name: client, containerPort: 10001}",
+    ]
+    return [
+        f"# Long enough for a node that is drained to let the driver commit: {DRAIN_SECONDS} s and a little more.",
+        f"terminationGracePeriodSeconds: {DRAIN_SECONDS + 30}",
+        *_pod_security(),
+        "containers:",
+        f"  - name: {name}",
+        f"    image: {_text(options.image)}",
+        *_indent(ports if name == "ray-head" else [], 4),
+        *_indent(_token(request), 4),
+        *_indent(credentials, 4),
+        *_indent(_container_security(), 4),
+        *_indent(_resources(cpu, memory), 4),
+        "    volumeMounts:",
+        *_indent(mounts, 6),
+        "volumes:",
+        *_indent(volumes, 2),
+    ]
+
+
+def _volumes(request: JobRequest, options: KubeRayOptions) -> tuple[list[str], list[str]]:
+    mounts = [
+        f"- {{name: spec, mountPath: {_SPEC_FOLDER}, readOnly: true}}",
+        "- {name: shm, mountPath: /dev/shm}",
+    ]
+    volumes = [
+        f"- {{name: spec, configMap: {{name: {request.name}-spec}}}}",
+        "# Ray's object store; a container has 64 MiB of it by itself. Counts as memory of the pod.",
+        "- {name: shm, emptyDir: {medium: Memory, sizeLimit: 2Gi}}",
+    ]
+    if options.claim is not None:
+        folder = str(PurePosixPath(request.run).parent)
+        mounts.append(f"- {{name: runs, mountPath: {_text(folder)}}}")
+        volumes.append(f"- {{name: runs, persistentVolumeClaim: {{claimName: {options.claim}}}}}")
+    return mounts, volumes
+
+
+def _token(request: JobRequest) -> list[str]:
+    return [
+        "env:",
+        "  - {name: RAY_AUTH_MODE, value: token}",
+        "  - name: RAY_AUTH_TOKEN",
+        "    valueFrom:",
+        f"      secretKeyRef: {{name: {request.name}-token, key: auth_token}}",
+        '  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}',
+    ]
+
+
+def _pod_security() -> list[str]:
+    return [
+        "securityContext:",
+        "  runAsNonRoot: true",
+        f"  runAsUser: {_USER}",
+        f"  fsGroup: {_USER}",
+        "  seccompProfile: {type: RuntimeDefault}",
+    ]
+
+
+def _container_security() -> list[str]:
+    return ["securityContext:", "  allowPrivilegeEscalation: false", "  capabilities: {drop: [ALL]}"]
+
+
+def _resources(cpu: str, memory: str) -> list[str]:
+    sizes = f"{{cpu: {_text(cpu)}, memory: {_text(memory)}}}"
+    return ["resources:", f"  requests: {sizes}", f"  limits: {sizes}"]
+
+
+def _indent(lines: list[str], blanks: int) -> list[str]:
+    return [f"{' ' * blanks}{line}" for line in lines]
+
+
+def _text(value: Any) -> str:
+    """Return a value as a quoted YAML scalar: every JSON string is one."""
+    return json.dumps(str(value))

@@ -1,0 +1,138 @@
+"""An sbatch script that starts a Ray cluster of its own, runs a sweep on it, and leaves before its time is up."""
+
+import shlex
+from dataclasses import dataclass
+
+from sweep.cluster.options import ClusterSize
+from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmOptions:
+    """What a Slurm job needs to know beside the sweep."""
+
+    size: ClusterSize
+    partition: str | None
+
+
+def sbatch_script(request: JobRequest, options: SlurmOptions, *, spec_path: str, file: str) -> str:
+    """Return the script; `spec_path` is the specification as the nodes see it, `file` the script's own name."""
+    words = {
+        "@directives@": "\n".join(f"#SBATCH --{text}" for text in _directives(request, options)),
+        "@sweep@": request.spec.name,
+        "@python@": shlex.quote(request.python),
+        "@run@": shlex.quote(request.run),
+        "@file@": shlex.quote(file),
+        "@command@": request.command(spec_path),
+        "@drain@": str(DRAIN_SECONDS),
+        "@minutes@": str(DRAIN_SECONDS // 60),
+    }
+    script = _SCRIPT
+    for word, text in words.items():
+        script = script.replace(word, text)
+    return script
+
+
+def _directives(request: JobRequest, options: SlurmOptions) -> list[str]:
+    size = options.size
+    minutes, seconds = divmod(size.seconds, 60)
+    return [
+        f"job-name={request.name}",
+        f"nodes={size.workers}",
+        "ntasks-per-node=1",
+        f"cpus-per-task={size.cpus}",
+        f"mem={size.memory_mib}M",
+        f"time={minutes // 60}:{minutes % 60:02}:{seconds:02}",
+        *([] if options.partition is None else [f"partition={options.partition}"]),
+        f"output={request.name}-%j.log",
+        f"signal=B:TERM@{DRAIN_SECONDS}",
+    ]
+
+
+_SCRIPT = r"""#!/usr/bin/env bash
+# @sweep@ on Slurm. Written by `sweep submit --slurm`; change it as you like.
+#
+# Start, and go on with, once it has ended:  sbatch @file@
+# Watch from anywhere:                       sweep status @run@
+# Stop (what is finished stays):             scancel --batch --signal=TERM JOBID
+#
+# --signal: Slurm sends SIGTERM to this script @minutes@ minutes before the time is up; the driver then commits what it
+# has.
+@directives@
+set -euo pipefail
+
+python=@python@
+run=@run@
+
+# Ports, a temporary folder and a token per job: jobs that share a node do not meet. Below Linux' ephemeral ports.
+port=$((20000 + SLURM_JOB_ID % 6000 * 2))
+temp="/tmp/sweep-$SLURM_JOB_ID"
+token="$HOME/.sweep-token-$SLURM_JOB_ID" # Home is on all nodes; nobody else may read it.
+(umask 077 && "$python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token")
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=0
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${nodes[0]}
+export python temp first
+
+# shellcheck disable=SC2329 # Called on the nodes.
+# Run one Ray node in the foreground and leave nothing of it behind. A lost head ends the job, and sbatch goes on from
+# the run's folder; a Redis for the head's tables (GCS fault tolerance) would only save the minutes of a restart.
+ray_node() {
+  # Beside the head runs a worker in the same folder, which must not take it away.
+  if [ "$1" = --head ] || [ "$SLURMD_NODENAME" != "$first" ]; then
+    trap 'rm -rf "$temp"' EXIT
+  fi
+  trap 'kill "$ray" 2>/dev/null; wait "$ray"; exit 0' TERM
+  "$python" -m ray.scripts.scripts start --block --disable-usage-stats \
+    --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 "$@" &
+  ray=$!
+  wait "$ray"
+}
+export -f ray_node
+
+# Start a Ray node on each of $1 nodes out of the list $2; the rest are arguments of `ray start`.
+start_nodes() {
+  local count=$1 list=$2
+  shift 2
+  # shellcheck disable=SC2016 # "$@" is for the shell on the node.
+  srun --overlap --nodes="$count" --ntasks="$count" --ntasks-per-node=1 --nodelist="$list" \
+    bash -c 'ray_node "$@"' ray_node "$@" &
+  steps+=("$!")
+}
+
+steps=()
+# shellcheck disable=SC2329 # Called at the exit.
+finish() {
+  for step in "${steps[@]}"; do kill "$step" 2>/dev/null || true; done
+  wait || true
+  rm -f "$token"
+}
+trap finish EXIT
+
+address=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1; exit}')
+
+# The head has no CPUs: it keeps the cluster's tables, and batches run on the workers, one of them beside it.
+start_nodes 1 "$first" --head --num-cpus=0 --include-dashboard=false \
+  --node-ip-address="$address" --port="$port" --ray-client-server-port=$((port + 1)) --temp-dir="$temp"
+start_nodes "$SLURM_JOB_NUM_NODES" "$SLURM_JOB_NODELIST" --address="$address:$port" --num-cpus="$SLURM_CPUS_PER_TASK"
+
+export RAY_ADDRESS="$address:$port"
+# Wait until all nodes are there, and do not spend hours on a cluster that can't keep the results.
+"$python" -m sweep.cli doctor --address "$RAY_ADDRESS" --nodes "$((SLURM_JOB_NUM_NODES + 1))" --out "$run"
+
+stopping=
+trap 'stopping=1; kill -TERM "$driver" 2>/dev/null || true' TERM
+@command@ &
+driver=$!
+code=0
+wait "$driver" || code=$?
+# The signal ends `wait` early; the driver is still committing.
+while kill -0 "$driver" 2>/dev/null; do
+  code=0
+  wait "$driver" || code=$?
+done
+if [ -n "$stopping" ]; then
+  echo "The time is up; what was finished is in $run. To go on: sbatch @file@" >&2
+fi
+exit "$code"
+"""

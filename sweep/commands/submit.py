@@ -1,0 +1,209 @@
+"""`sweep submit`: a sweep as a batch job, on a Ray cluster that runs or on one that the job starts."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweep.commands.common import (
+    NameOption,
+    OverrideOption,
+    SpecArgument,
+    all_overrides,
+    read_sweep,
+    results_errors,
+    run_folder,
+)
+from sweep.commands.jobs_common import AddressOption, needed_address
+from sweep.exit_codes import SweepError
+
+if TYPE_CHECKING:
+    from sweep.cluster.jobs import JobPlan
+    from sweep.cluster.options import ClusterSize
+    from sweep.cluster.request import JobRequest
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def submit(
+    spec: SpecArgument,
+    overrides: OverrideOption = None,
+    name: NameOption = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="RUN", help="The run, as all nodes see it.")] = None,
+    address: AddressOption = None,
+    kuberay: Annotated[bool, typer.Option("--kuberay", help="Write a RayJob for KubeRay.")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write an sbatch script.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where to; stdout if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the log; end with the job's exit code.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Start it even if it has succeeded before.")] = False,
+    upload_code: Annotated[bool, typer.Option("--upload-code", help="Run this code, not what is there.")] = False,
+    python: Annotated[str | None, typer.Option(help="Python there; on Slurm this one, else `python`.")] = None,
+    driver_cpus: Annotated[float, typer.Option(min=0, help="CPUs that Ray keeps for the driver.")] = 0.0,
+    driver_memory: Annotated[str | None, typer.Option(help="Memory that Ray keeps for the driver.")] = None,
+    resource: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Ray resource of the driver.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker pods, or Slurm nodes.")] = 4,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each.")] = 8,
+    memory: Annotated[str, typer.Option(help="Memory of each.")] = "16G",
+    time: Annotated[str, typer.Option(metavar="[D-]HH:MM:SS", help="Time of the job.")] = "12:00:00",
+    image: Annotated[str, typer.Option(help="KubeRay: made from deploy/Containerfile.")] = "shadowsweep:latest",
+    claim: Annotated[str | None, typer.Option(help="KubeRay: volume claim that holds the run.")] = None,
+    secret: Annotated[str | None, typer.Option(help="KubeRay: Secret for an object store.")] = None,
+    ttl: Annotated[int, typer.Option(min=0, help="KubeRay: seconds that an ended job stays listed.")] = 3600,
+    partition: Annotated[str | None, typer.Option(help="Slurm: partition.")] = None,
+) -> None:
+    """Hand a sweep to a Ray cluster; or write a RayJob or an sbatch script, which start a cluster of their own."""
+    if kuberay and slurm:
+        raise SweepError("--kuberay and --slurm exclude each other; give one of them")
+    if kuberay and out is None:
+        raise SweepError(
+            "--kuberay: where do results go? Give --out /runs/NAME with --claim, or --out s3://BUCKET/NAME"
+        )
+    request = _request(spec, all_overrides(overrides, name), out=out, python=python, slurm=slurm)
+    if kuberay or slurm:
+        size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
+        job = _rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl) if kuberay else None
+        _write(job or _sbatch(request, size, partition=partition, spec=spec, output=output), output)
+    else:
+        plan = _plan(request, cpus=driver_cpus, memory=driver_memory, resource=resource, upload_code=upload_code)
+        if dry_run:
+            _show(plan, address, as_json=as_json)
+        else:
+            _start(request, plan, needed_address(address), again=again, as_json=as_json, wait=wait)
+
+
+def _request(
+    path: Path, overrides: tuple[str, ...], *, out: str | None, python: str | None, slurm: bool
+) -> "JobRequest":
+    from sweep.cell import engine_fingerprint
+    from sweep.cluster.options import check_line
+    from sweep.cluster.request import JobRequest, check_portable
+
+    for option, text in (("SPEC", str(path)), ("--out", out), ("--python", python), *(("-s", o) for o in overrides)):
+        check_line(option, text or "")
+    sweep = read_sweep(path, overrides)
+    if not slurm:
+        check_portable(path, sweep, lambda other: read_sweep(other, overrides))
+    return JobRequest(
+        spec=sweep,
+        spec_name=path.name,
+        spec_text=path.read_text(encoding="utf-8"),
+        overrides=overrides,
+        run=_shared_run(str(run_folder(sweep, None)) if out is None else out),
+        python=python or (sys.executable if slurm else "python"),
+        fingerprint=engine_fingerprint(),
+    )
+
+
+def _shared_run(run: str) -> str:
+    """Return a run as every node calls it: a URL in its one spelling, or an absolute path."""
+    from results.storage import checked_url, is_url
+
+    with results_errors():
+        return checked_url(run) if is_url(run) else _absolute(run)
+
+
+def _absolute(path: str) -> str:
+    """Return an absolute path with its links as the user wrote them: nodes may mount the target elsewhere."""
+    return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links.
+
+
+def _size(*, workers: int, cpus: int, memory: str, time: str) -> "ClusterSize":
+    from sweep.cluster.options import ClusterSize, parse_memory, parse_time
+    from sweep.cluster.request import DRAIN_SECONDS
+
+    return ClusterSize(
+        workers=workers,
+        cpus=cpus,
+        memory_mib=parse_memory("--memory", memory) >> 20,
+        seconds=parse_time("--time", time, more_than=DRAIN_SECONDS),
+    )
+
+
+def _rayjob(
+    request: "JobRequest", size: "ClusterSize", *, image: str, claim: str | None, secret: str | None, ttl: int
+) -> str:
+    from importlib.metadata import version
+
+    from sweep.cluster.kuberay import KubeRayOptions, rayjob_manifest
+    from sweep.cluster.options import check_image, check_word
+
+    options = KubeRayOptions(
+        size=size,
+        image=check_image("--image", image),
+        ttl_seconds=ttl,
+        ray_version=version("ray"),
+        claim=None if claim is None else check_word("--claim", claim),
+        secret=None if secret is None else check_word("--secret", secret),
+    )
+    return rayjob_manifest(request, options)
+
+
+def _sbatch(
+    request: "JobRequest", size: "ClusterSize", *, partition: str | None, spec: Path, output: Path | None
+) -> str:
+    from sweep.cluster.options import check_line, check_word
+    from sweep.cluster.slurm import SlurmOptions, sbatch_script
+
+    options = SlurmOptions(size=size, partition=None if partition is None else check_word("--partition", partition))
+    file = f"{request.name}.sbatch" if output is None else check_line("-o", str(output))
+    return sbatch_script(request, options, spec_path=_absolute(str(spec)), file=file)
+
+
+def _plan(
+    request: "JobRequest", *, cpus: float, memory: str | None, resource: list[str] | None, upload_code: bool
+) -> "JobPlan":
+    from sweep.cluster.jobs import plan_job
+    from sweep.cluster.options import parse_memory, parse_resources
+
+    return plan_job(
+        request,
+        cpus=cpus,
+        memory_bytes=None if memory is None else parse_memory("--driver-memory", memory),
+        resources=parse_resources("--resource", resource or ()),
+        upload_code=upload_code,
+    )
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    typer.echo(f"written: {output}; its first lines say how to start it", err=True)
+
+
+def _show(plan: "JobPlan", address: str | None, *, as_json: bool) -> None:
+    from sweep.cluster.request import as_table
+
+    content: dict[str, Any] = {"address": address, **plan.content()}
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+        return
+    flat = {"address": address or "none: give --address", **plan.content()}
+    flat["uploads"] = ", ".join(plan.uploads)
+    for name in ("runtime_env", "metadata", "entrypoint_resources"):
+        flat[name] = json.dumps(flat[name])
+    typer.echo(as_table(flat))
+
+
+def _start(request: "JobRequest", plan: "JobPlan", address: str, *, again: bool, as_json: bool, wait: bool) -> None:
+    from sweep.cluster.jobs import Jobs
+
+    jobs = Jobs(address)
+    job, is_new = jobs.submit(request, plan, again=again)
+    if as_json:
+        typer.echo(json.dumps({"submission_id": job.submission_id, "new": is_new, "run": request.run}, indent=1))
+    else:
+        what = "submitted" if is_new else f"nothing started: this job is there already ({job.status})"
+        typer.echo(f"{what}: {job.submission_id}\n  sweep status {job.submission_id} --address {address}")
+        typer.echo(f"  sweep logs {job.submission_id} --address {address} --follow\n  sweep status {request.run}")
+    if wait:
+        ended = jobs.follow(job.submission_id, lambda text: typer.echo(text, nl=False, err=as_json))
+        if ended.code:
+            raise typer.Exit(ended.code)
