@@ -37,7 +37,7 @@ def cycles_expression(costs: Sequence[Cost], *, locked: bool = False) -> pl.Expr
 
 
 def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
-    """Return how many vCPUs have something to run in a window, from 1 to all of them; elapsed times are shared by them."""
+    """Return how many vCPUs have something to run in a window, from 1 to all of them; they share elapsed times."""
     running = pl.max_horizontal(1.0, busy / pl.max_horizontal(span, 1.0))
     return pl.min_horizontal(running, pl.col("vcpus").cast(pl.Float64))
 

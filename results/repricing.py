@@ -19,7 +19,7 @@ from results.waiting import queue_ahead, think_ratio
 CELL: Final = ("cell_id", "policy", "workload", "guest", "vcpus", "memory_mib", "replicate", "trace_digest", "paging")
 _BLOCK_ROWS: Final = 256
 _BLOCK_SAMPLES: Final = 32
-"""256 x 32 doubles are 64 KiB: a handful of them fits into a core's second cache. Eight times as many take 9 x longer."""
+"""256 x 32 doubles are 64 KiB: a few of them fit into a second-level cache. Eight times as many take 9 x longer."""
 _GLOBALS: Final = 2
 """cpu_ghz and native_time_scale come before the cycles in a sample."""
 

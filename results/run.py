@@ -1,13 +1,16 @@
 """One run for those who read: tables as LazyFrames, and where they come from."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from results.cost_model import CostModel
 from results.store import RunStore
 from results.summary import price_run, summarize
+
+COSTS_FILE: Final = "costs.json"
+"""The cost model that the specification names, as the last start of the sweep read it."""
 
 
 class Run:

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import polars as pl
 import pyarrow as pa
 
+from results.files import sync_directory
 from results.storage import STAGING, Listed, StoreError
 
 LOCK_FILE: Final = ".lock"
@@ -156,12 +157,3 @@ class LocalStorage:
 
     def check_lock(self) -> None:
         """Do nothing: the system keeps the lock for as long as this process lives."""
-
-
-def sync_directory(path: Path) -> None:
-    """Ask the operating system to put the names in `path` on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

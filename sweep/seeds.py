@@ -55,10 +55,10 @@ def _powers(start: int, factor: int) -> Iterator[tuple[np.uint32, np.uint32]]:
 
 def _hashed(words: Words, constants: Iterator[tuple[np.uint32, np.uint32]]) -> Words:
     xored, factor = next(constants)
-    product = (words ^ xored) * factor
+    product: Words = (words ^ xored) * factor
     return product ^ (product >> _SHIFT)
 
 
 def _mixed(left: Words, right: Words) -> Words:
-    result = left * _MIX_LEFT - right * _MIX_RIGHT
+    result: Words = left * _MIX_LEFT - right * _MIX_RIGHT
     return result ^ (result >> _SHIFT)

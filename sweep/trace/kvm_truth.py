@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.events import DIRECT_MAP_BASE, EVENT, EVENT_FORMAT_VERSION, Events
-from results.parts import sync_directory, sync_file
+from results.files import sync_directory, sync_file
 from sweep.trace.errors import TraceError
 from sweep.trace.kvm_truth_events import WindowsBefore, to_events
 from sweep.trace.kvm_truth_pieces import KVM_COLUMNS, PIECE_ROWS, check_columns, pieces

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.operations import OPERATION, OPERATION_FORMAT_VERSION, Operations
-from results.parts import sync_directory, sync_file
+from results.files import sync_directory, sync_file
 from sweep.trace.errors import TraceError
 from sweep.trace.schema import FORMAT, SCHEMA, TABLE_KEYS
 

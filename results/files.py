@@ -1,0 +1,39 @@
+"""Files that are whole or absent: what programs and crashes see of a name is its old bytes or its new ones."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside `path`, put it on the disk, and rename it.
+
+    Raises:
+        OSError: the folder is not there, or takes no more.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Ask the operating system to put the bytes of a file on the disk."""
+    _sync(path, os.O_RDWR)
+
+
+def sync_directory(path: Path) -> None:
+    """Ask the operating system to put the names in `path` on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
