@@ -94,7 +94,7 @@ def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.Fac
         .mark_bar(style="edge", height={"band": 0.78})
         .encode(
             y=alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label)),
-            x=alt.X(f"sum({value}):Q", title=title),
+            x=alt.X(f"sum({value}):Q", title=title, axis=alt.Axis(labelOverlap="greedy", labelFlush=False)),
             color=color,
             order="stack:Q",
             tooltip=[
@@ -116,7 +116,8 @@ def _native() -> pl.Expr:
 
 def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
     shadow, nested = (
-        cycles_expression([cost for cost in costs if cost.counter in counters]) for costs in (model.shadow, model.nested)
+        cycles_expression([cost for cost in costs if cost.counter in counters])
+        for costs in (model.shadow, model.nested)
     )
     return pl.when(pl.col("paging") == "nested").then(nested).otherwise(shadow)
 

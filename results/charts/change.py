@@ -11,7 +11,7 @@ from results.charts.theme import Layout
 
 TICKS_PERCENT: Final = (-80, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LINEAR_PERCENT: Final = 3
-"""Up to about this change scales are linear, beyond it logarithmic: bounds are far away, the changes in question near."""
+"""Up to about this change scales are linear, beyond it logarithmic: bounds are far off, what is in question is near."""
 ROW_EM: Final = 1.75
 """Height of a row in letters."""
 CELL_TEXT_EM: Final = 3.0
@@ -47,7 +47,8 @@ def change_axis(rows: pl.DataFrame, **options: Any) -> alt.Axis:
     """Return the axis of changes with ticks where `rows` has values."""
     bounds = [rows[name].drop_nulls() for name in ("difference_percent", "difference_low", "difference_high")]
     values = pl.concat(bounds)
-    low, high = (values.min() or 0.0, values.max() or 0.0) if values.len() else (0.0, 0.0)
+    found = values.to_list() or [0.0]
+    low, high = min(found), max(found)
     ticks = [tick for tick in TICKS_PERCENT if tick == 0 or low * 1.05 <= tick <= high * 1.05]
     plain = "datum.value === 0 ? '0' : format(datum.value, '+d')"
     return alt.Axis(values=ticks, labelExpr=plain, labelOverlap="greedy", **options)
@@ -113,7 +114,9 @@ def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetC
         labelExpr=_shade_label(top),
         labelOverlap="greedy",
     )
-    color = alt.Color("shade:Q", scale=alt.Scale(domain=[-1, -DEEP, 0, DEEP, 1], range="diverging", interpolate="rgb"), legend=legend)
+    color = alt.Color(
+        "shade:Q", scale=alt.Scale(domain=[-1, -DEEP, 0, DEEP, 1], range="diverging", interpolate="rgb"), legend=legend
+    )
     shown = rounded(rows, "label", "panel", "size", "sure", "shade", "text", *TOOLTIP_COLUMNS)
     base = alt.Chart(shown).encode(x=x, y=y, tooltip=list(TOOLTIP))
     cells = base.mark_rect(style="seam").encode(color=color)

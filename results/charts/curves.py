@@ -33,13 +33,13 @@ OVER: Final[dict[str, Axis]] = {
 """Name -> axis of the guest's size."""
 
 
-def size_curves(summary: pl.DataFrame, layout: Layout, baseline: str, over: str) -> alt.FacetChart:
+def size_curves(summary: pl.DataFrame, layout: Layout, over: str) -> alt.FacetChart:
     """Return one panel per policy: its change with 95 % intervals over vCPUs or memory of the guest."""
     axis = OVER[over]
     rows = summary.filter(pl.col("role") != BASELINE)
     kept = pl.Series(_outermost(labels_of(rows), PANELS_MAX))
     rows = rows.filter(pl.col("label").is_in(kept.implode()))
-    return _panels(rows, layout, baseline, axis, panel="label", panels=labels_of(rows))
+    return _panels(rows, layout, axis, panel="label", panels=labels_of(rows))
 
 
 def has_curve(summary: pl.DataFrame, over: str) -> bool:
@@ -76,7 +76,7 @@ def knob_families(frames: RunFrames) -> Iterator[KnobFamily]:
                 yield KnobFamily(knob=knob, values=dict(sorted(values.items(), key=lambda pair: pair[1])))
 
 
-def knob_curve(summary: pl.DataFrame, layout: Layout, baseline: str, family: KnobFamily) -> alt.FacetChart:
+def knob_curve(summary: pl.DataFrame, layout: Layout, family: KnobFamily) -> alt.FacetChart:
     """Return one panel per number of vCPUs: the change with its interval over the values of a knob."""
     policies = list(family.values)
     rows = summary.filter(pl.col("policy").is_in(policies)).with_columns(
@@ -85,13 +85,12 @@ def knob_curve(summary: pl.DataFrame, layout: Layout, baseline: str, family: Kno
     rows = rows.sort("value", maintain_order=True)
     axis = Axis(name="knob", x="value", title=family.knob, series="size", series_title="guest memory")
     panels = in_order(rows.sort("vcpus", maintain_order=True), "panel")
-    return _panels(rows, layout, baseline, axis, panel="panel", panels=panels)
+    return _panels(rows, layout, axis, panel="panel", panels=panels)
 
 
 def _panels(
     rows: pl.DataFrame,
     layout: Layout,
-    baseline: str,
     axis: Axis,
     *,
     panel: str,
@@ -100,7 +99,9 @@ def _panels(
     columns = min(len(panels), 2 if layout.narrow else 4)
     # Room for the numbers of the axis, which stand in front of the first panel of each row only.
     width = (layout.width - 62 - 16 * columns) // columns
-    points = rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
+    points = (
+        rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
+    )
     x = alt.X(f"{axis.x}:O", sort=sorted(points) if axis.x == "value" else points, title=axis.title)
     x.axis = alt.Axis(labelAngle=0, labelOverlap="greedy", grid=False)
     series = in_order(rows.sort("vcpus", "memory_mib"), axis.series)

@@ -55,7 +55,7 @@ class RunFrames:
         return summarize(self.tables, self.model, policy, policies=self.order)
 
     def decorated(self, summary: pl.DataFrame) -> pl.DataFrame:
-        """Return a summary with the columns `panel`, `size`, `label`, `role`, `rank` and `sure`, best policies first."""
+        """Return a summary with columns `panel`, `size`, `label`, `role`, `rank` and `sure`, best policies first."""
         ranks = self.ranking(summary)
         found = ranks["policy"].to_list()
         roles = {policy: self.role(policy) for policy in found}
@@ -140,7 +140,7 @@ def in_order(rows: pl.DataFrame, column: str) -> list[Any]:
 
 
 def show_guests(summary: pl.DataFrame, count: int = 2) -> pl.DataFrame:
-    """Return one row per workload and guest for the guests that stand for all: the middle size, fewest and most vCPUs."""
+    """Return one row per workload and guest, for the guests that stand for all: middle size, fewest and most vCPUs."""
     guests = summary.select(*GROUP, "panel", "size").unique(maintain_order=True)
     sizes = guests["memory_mib"].unique().sort().to_list()
     middle = sizes[(len(sizes) - 1) // 2]

@@ -8,7 +8,6 @@ import polars as pl
 from results.charts.frames import BOUND, RunFrames, in_order, names, only, rounded
 from results.charts.theme import Layout
 
-
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
 FRONT: Final = "none is better in all three"
 BEATEN: Final = "another one is at least as good in all three"
@@ -27,7 +26,9 @@ def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
         .agg(pages_peak=pl.col("pages_peak").mean())
         .collect(engine="streaming")
     )
-    rows = frames.summary.filter(pl.col("role") != BOUND).join(peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left")
+    rows = frames.summary.filter(pl.col("role") != BOUND).join(
+        peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left"
+    )
     return rows.with_columns(
         standing=pl.struct("workload", "guest", *_GOALS).map_batches(_standing, return_dtype=pl.String),
     )
@@ -36,7 +37,9 @@ def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
 def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     """Return one panel per guest: exits against elapsed time, the size of a point is its memory."""
     rows = rows.with_columns(place=pl.format("{}, {}", "panel", "size"), millions=pl.col("exits") / 1e6)
-    rows = pl.concat([_named(panel) for _, panel in rows.group_by("place", maintain_order=True)])
+    rows = pl.concat(
+        [_named(panel, 2 if layout.narrow else 3) for _, panel in rows.group_by("place", maintain_order=True)]
+    )
     places = in_order(rows, "place")
     columns = layout.columns(min(2, len(places)))
     width = (layout.width - 64 * columns) // columns
@@ -52,7 +55,7 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     )
     vertical = {"orient": "top", "direction": "vertical", "labelLimit": layout.width}
     key = {"title": None, "scale": alt.Scale(domain=[FRONT, BEATEN]), "legend": alt.Legend(**vertical)}
-    sizes = alt.Legend(orient="top", titleOrient="top" if layout.narrow else "left", tickCount=3)
+    sizes = alt.Legend(orient="bottom" if layout.narrow else "top", titleOrient="left", tickCount=3)
     points = base.mark_point(opacity=0.9, strokeWidth=1.8).encode(
         shape=alt.Shape("standing:N", **key),
         color=alt.Color("standing:N", **key),
@@ -65,7 +68,7 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     return panel.facet(facet=facet, columns=columns, spacing=24).resolve_scale(y="independent")
 
 
-def _named(panel: pl.DataFrame) -> pl.DataFrame:
+def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
     """Return the points of a panel with `names`: those of each cluster stand at its best point, on the freer side."""
     x, y = (_share(panel[name]) for name in ("millions", "elapsed_s"))
     clusters: list[list[int]] = []
@@ -79,7 +82,7 @@ def _named(panel: pl.DataFrame) -> pl.DataFrame:
     policies = panel["policy"].to_list()
     words: list[str | None] = [None] * panel.height
     for cluster in clusters:
-        words[cluster[0]] = names([policies[row] for row in cluster], most=3)
+        words[cluster[0]] = names([policies[row] for row in cluster], most=most)
     side = ["left" if share < 0.5 else "right" for share in x]
     return panel.with_columns(names=pl.Series(words, dtype=pl.String), align=pl.Series(side, dtype=pl.String))
 

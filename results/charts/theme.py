@@ -1,8 +1,9 @@
 """How charts look: sizes for pages, phones and paper, and colours that hold without colour vision, light and dark.
 
 Colours of series and of stacks are those of Okabe and Ito ("Color Universal Design", 2008): series take the ones that
-stand out from the background by 3:1 (WCAG 2.2, 1.4.11), stacks take all, with an edge around each part. Differences run from blue over a neutral middle to orange, the pair that all common kinds of
-colour blindness keep apart. No chart says anything by colour alone: numbers, shapes, order or panels say it as well.
+stand out from the background by 3:1 (WCAG 2.2, 1.4.11), stacks take all, with an edge around each part. Differences run
+from blue over a neutral middle to orange, the pair that all common kinds of colour blindness keep apart. No chart says
+anything by colour alone: numbers, shapes, order or panels say it as well.
 """
 
 from dataclasses import dataclass

@@ -60,7 +60,8 @@ def details(summary: str, content: str) -> str:
 def json_block(name: str, content: Any) -> str:
     """Return data for the page's script; no content can end the block early."""
     packed = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return f'<script type="application/json" id="{name}">{packed.replace("<", "\\u003c")}</script>'
+    harmless = packed.replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{harmless}</script>'
 
 
 def script(source: str) -> str:

@@ -72,11 +72,11 @@ def _certainty(frames: RunFrames, best: dict[str, Any]) -> Iterator[tuple[str, s
         return
     sure = rows.filter("sure").height
     count = " to ".join(str(n) for n in dict.fromkeys((replicates[0], replicates[-1])))
-    yield (
-        "How sure",
+    text = (
         f"Its difference is certain {_share(sure, rows.height)}: the 95 % interval lies on one side of zero ({count} "
-        "replicates, paired, for all policies met the same traces).",
+        "replicates, paired, for all policies met the same traces)."
     )
+    yield "How sure", text
 
 
 def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
@@ -85,7 +85,7 @@ def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
     rows = rows.filter(pl.col("policy") != best)
     beaten = rows.filter(pl.col("sure") & (pl.col("difference_percent") < 0)).sort("difference_percent")
     by_policy = [
-        f"`{policy}` on {_listed(group['guest'].to_list())} (up to {signed(group['difference_percent'].min())})"
+        f"`{policy}` on {_listed(group['guest'].to_list())} (up to {signed(group['difference_percent'][0])})"
         for (policy,), group in beaten.group_by("policy", maintain_order=True)
     ]
     if by_policy:
@@ -127,31 +127,38 @@ def _bounds(ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, s
     lowest = bounds[0]
     text = f"Nobody can install these: {shown}."
     if lowest["mean"] < best["mean"] < 0:
-        text += f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
+        text += (
+            f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
+        )
     yield "Bounds", text
 
 
 def _deaths(summary: pl.DataFrame) -> Iterator[tuple[str, str]]:
     dead = summary.filter(pl.col("fatal") > 0)["policy"].unique(maintain_order=True).to_list()
     if dead:
-        yield "Fatal", f"The host dies (BUG) under {_joined([f'`{policy}`' for policy in dead])}: times there mean nothing."
+        yield (
+            "Fatal",
+            f"The host dies (BUG) under {_joined([f'`{policy}`' for policy in dead])}: times there mean nothing.",
+        )
 
 
 def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
     """Yield one sentence per published figure: what it is, what the run predicts, how often they meet."""
     if comparison is None:
         return
+    yield "Published", "Measured by others, and nothing was fitted to it:"
     for (name, unit), rows in comparison.group_by("comparison", "unit", maintain_order=True):
         first = rows.row(0, named=True)
         low, high = first["published_low"], first["published_high"]
         inside = rows.filter(pl.col("predicted").is_between(pl.col("published_low"), pl.col("published_high"))).height
         show = signed if unit == "%" else _ratio
-        yield (
-            "Published",
+        predicted = rows["predicted"].to_list()
+        text = (
             f"`{name}`: published {show(first['published'])} ({show(low)} to {show(high)}), predicted "
-            f"{show(rows['predicted'].min())} to {show(rows['predicted'].max())}, inside the published range "
-            f"{_share(inside, rows.height)}. Nothing was fitted to it.",
+            f"{show(min(predicted))} to {show(max(predicted))}, inside the published range "
+            f"{_share(inside, rows.height)}."
         )
+        yield "Published", text
 
 
 def _prices(frames: RunFrames) -> str:
@@ -169,11 +176,11 @@ def signed(value: float | None) -> str:
     if value is None:
         return "–"
     digits = 1 if abs(value) >= 0.95 or value == 0 else 2
-    return f"{value:+.{digits}f} %".replace("-", "−")
+    return f"{value:+.{digits}f}\u00a0%".replace("-", "−")
 
 
 def _ratio(value: float) -> str:
-    return f"{value:.2f} ×"
+    return f"{value:.2f}\u00a0×"
 
 
 def _with_range(row: dict[str, Any]) -> str:

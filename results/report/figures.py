@@ -1,0 +1,209 @@
+"""The figures of a report: each with a title, a caption, words for those who can't see it, and the table behind it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import altair as alt
+import polars as pl
+
+from results.charts.breakdown import NATIVE, breakdown, stacked_time
+from results.charts.change import heat_map
+from results.charts.curves import has_curve, knob_curve, knob_families, size_curves
+from results.charts.frames import RunFrames, show_guests
+from results.charts.pareto import trade_off, trade_off_chart
+from results.charts.theme import Layout
+from results.charts.timeline import BINS, strips, timeline
+from results.report.html import Column
+from results.report.words import signed
+
+DETAILED_WORKLOADS: Final = 3
+"""Workloads for which more than the grid is drawn."""
+KNOBS_MAX: Final = 4
+_WHO: Final = (
+    Column(name="policy", heading="policy", number=False),
+    Column(name="guest", heading="guest", number=False),
+)
+CHANGES: Final = (
+    *_WHO,
+    Column(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
+    Column(name="difference_percent", heading="change, %", form="{:+.2f}"),
+    Column(name="difference_low", heading="95 % from", form="{:+.2f}"),
+    Column(name="difference_high", heading="to", form="{:+.2f}"),
+    Column(name="replicates", heading="replicates"),
+    Column(name="exits", heading="exits", form="{:,.0f}"),
+    Column(name="insn_emulation", heading="emulations", form="{:,.0f}"),
+    Column(name="mmu_flooded", heading="floods", form="{:,.0f}"),
+    Column(name="mmu_shadow_zapped", heading="zaps", form="{:,.0f}"),
+    Column(name="lock_wait_s", heading="lock waiting, s", form="{:.2f}"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One chart with everything that stands around it."""
+
+    name: str
+    title: str
+    caption: str
+    words: str
+    """What the chart shows, for those who can't see it."""
+    draw: Callable[[Layout], alt.TopLevelMixin]
+    rows: pl.DataFrame | None = None
+    columns: Sequence[Column] = ()
+
+
+def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield a heat map per workload."""
+    several = summary["workload"].n_unique() > 1
+    for index, ((workload,), rows) in enumerate(summary.group_by("workload", maintain_order=True)):
+        known = rows.filter(pl.col("difference_percent").is_not_null()).sort("difference_percent")
+        if known.is_empty():
+            continue
+        best, worst = known.row(0, named=True), known.row(-1, named=True)
+        yield Figure(
+            name=f"grid-{index}",
+            title=str(workload) if several else "Every policy on every guest",
+            caption=(
+                f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates; policies from best to "
+                "worst. Blue is faster, orange slower. Bold: certain, the 95 % interval lies on one side of zero. "
+                "~: not certain. Bound: nobody can install it."
+            ),
+            words=(
+                f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
+                f"{best['policy']} on {best['guest']} with {signed(best['difference_percent'])}; most: "
+                f"{worst['policy']} on {worst['guest']} with {signed(worst['difference_percent'])}."
+            ),
+            draw=partial(heat_map, rows, baseline=frames.baseline),
+            rows=rows,
+            columns=CHANGES,
+        )
+
+
+def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield curves over vCPUs and memory, per workload."""
+    for index, (workload, rows) in enumerate(_detailed(summary)):
+        for over, title in (("vcpus", "Over vCPUs"), ("memory", "Over memory")):
+            if has_curve(rows, over):
+                yield Figure(
+                    name=f"{over}-{index}",
+                    title=_named(title, workload, summary),
+                    caption=(
+                        f"Change of elapsed time against `{frames.baseline}` in %, one panel per policy; bars are 95 % "
+                        "intervals, often smaller than the dots. The scale is linear up to 3 % and logarithmic beyond."
+                    ),
+                    words=f"Curves of the change of elapsed time over the {over} of the guest, one panel per policy.",
+                    draw=partial(size_curves, rows, over=over),
+                )
+
+
+def knob_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield curves over the knobs that the policies of the run vary, per workload."""
+    families = list(knob_families(frames))[:KNOBS_MAX]
+    for index, (workload, rows) in enumerate(_detailed(summary)):
+        for number, family in enumerate(families):
+            if rows.filter(pl.col("policy").is_in(list(family.values))).is_empty():
+                continue
+            yield Figure(
+                name=f"knob-{number}-{index}",
+                title=_named(family.title, workload, summary),
+                caption=(
+                    f"Change of elapsed time against `{frames.baseline}` in % over the values of `{family.knob}`, all "
+                    "other knobs equal; bars are 95 % intervals."
+                ),
+                words=f"Curves of the change of elapsed time over the knob {family.knob}, a panel per vCPU count.",
+                draw=partial(knob_curve, rows, family=family),
+            )
+
+
+def time_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield where the time goes: in all, and on top of native; per workload, for the guests that stand for all."""
+    for index, (workload, rows) in enumerate(_detailed(summary)):
+        parts = _only_shown(breakdown(frames, show_guests(rows)), rows)
+        columns = (
+            *_WHO,
+            Column(name="part", heading="part", number=False),
+            Column(name="seconds", heading="s", form="{:.3f}"),
+            Column(name="over_native", heading="% of native", form="{:.2f}"),
+        )
+        yield Figure(
+            name=f"parts-{index}",
+            title=_named("All of the elapsed time", workload, summary),
+            caption="Native time is what the guest takes without a hypervisor. Parts add up to the elapsed time.",
+            words=f"Stacked bars per policy: {NATIVE} time, groups of costs, waiting for the lock, in seconds.",
+            draw=partial(stacked_time, parts, zoomed=False),
+        )
+        yield Figure(
+            name=f"overhead-{index}",
+            title=_named("What shadow paging adds", workload, summary),
+            caption="The same without native time, in % of it.",
+            words="Stacked bars per policy: groups of costs and waiting for the lock, in percent of native time.",
+            draw=partial(stacked_time, parts, zoomed=True),
+            rows=parts,
+            columns=columns,
+        )
+
+
+def window_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield the windows over guest time, per workload, for the largest of the guests that stand for all."""
+    for index, (workload, rows) in enumerate(_detailed(summary)):
+        guest = show_guests(rows).tail(1)
+        points = _only_shown(timeline(frames, guest), rows)
+        yield Figure(
+            name=f"windows-{index}",
+            title=_named(f"On {guest['guest'][0]}", workload, summary),
+            caption=(
+                "Time on top of native in each stretch of native guest time, in %, mean over replicates. Peaks that "
+                f"are cut off say how high they are. Windows are put together until there are at most {BINS}."
+            ),
+            words="One strip per policy: time on top of native, in percent, over native guest time.",
+            draw=partial(strips, points),
+            rows=points,
+            columns=(
+                *_WHO,
+                Column(name="start_s", heading="from, s", form="{:.3g}"),
+                Column(name="native_s", heading="native, s", form="{:.3f}"),
+                Column(name="elapsed_s", heading="elapsed, s", form="{:.3f}"),
+                Column(name="over_native", heading="on top, %", form="{:.1f}"),
+            ),
+        )
+
+
+def trade_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield time against exits and memory, per workload."""
+    for index, (workload, rows) in enumerate(_detailed(summary)):
+        points = _only_shown(trade_off(frames, show_guests(rows)), rows)
+        yield Figure(
+            name=f"trade-{index}",
+            title=_named("Time, exits and memory", workload, summary),
+            caption=(
+                "Left and low is better; the size of a point is the memory that its shadow pages take at most. "
+                "Policies whose points meet share a label. Bounds are left out."
+            ),
+            words="Scatter of elapsed time over exits, one panel per guest.",
+            draw=partial(trade_off_chart, points),
+            rows=points,
+            columns=(
+                *_WHO,
+                Column(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
+                Column(name="exits", heading="exits", form="{:,.0f}"),
+                Column(name="pages_peak", heading="shadow pages at most", form="{:,.0f}"),
+                Column(name="standing", heading="", number=False),
+            ),
+        )
+
+
+def _detailed(summary: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    groups = summary.group_by("workload", maintain_order=True)
+    for index, ((workload,), rows) in enumerate(groups):
+        if index < DETAILED_WORKLOADS:
+            yield str(workload), rows
+
+
+def _named(title: str, workload: str, summary: pl.DataFrame) -> str:
+    return f"{workload}: {title}" if summary["workload"].n_unique() > 1 else title
+
+
+def _only_shown(rows: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("policy").is_in(summary["policy"].unique(maintain_order=True).implode()))

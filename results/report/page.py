@@ -1,0 +1,208 @@
+"""The page: text, charts, data and scripts in one file that asks nothing of the network, and may not."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+
+import polars as pl
+
+from results.charts.export import vega_lite
+from results.charts.frames import RunFrames
+from results.charts.grid import shown_grid
+from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
+from results.report import figures as figure_lists
+from results.report.figures import Figure
+from results.report.html import details, json_block, phrase, script, source_hash, table, text
+from results.report.sections import data_section, failures_section, provenance_section, sizes
+from results.report.words import Verdict, verdict
+
+SUMMARY_ROWS_MAX: Final = 20_000
+"""Rows of the summary that come along as data: about 2.5 MB."""
+_LIBRARIES: Final = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+"""What the bundle of the chart library hands to page.js."""
+_LAYOUTS: Final = ("page", "phone")
+_GRID: Final = ("workload", "guest", "vcpus", "memory_mib", "policy", "replicates")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSource:
+    """What a report is made from."""
+
+    frames: RunFrames
+    failures: pl.LazyFrame
+    provenance: Sequence[Mapping[str, Any]]
+    command: str
+    """The command that makes this report again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One part of the page, with a heading and figures or other content."""
+
+    name: str
+    title: str
+    intro: str
+    content: str
+
+
+def report_html(source: ReportSource) -> str:
+    """Return the report of a run as one HTML page; the same run and command give the same bytes."""
+    frames = source.frames
+    summary, notes = shown_grid(frames.summary)
+    comparison = frames.published()
+    found = {name: list(figures) for name, figures in _figures(frames, summary).items()}
+    tables: dict[str, Any] = {}
+    charts = {figure.name: _specs(figure, tables) for group in found.values() for figure in group}
+    names = _data_tables(frames, comparison, tables, notes)
+    sections = [
+        *_chart_sections(found, notes),
+        Section(name="failures", title="Failures", intro="", content=failures_section(source.failures)),
+        Section(
+            name="provenance",
+            title="Where the numbers come from",
+            intro="",
+            content=provenance_section(frames, source.provenance, source.command),
+        ),
+        Section(name="data", title="Data", intro="", content=data_section(frames, names, notes)),
+    ]
+    configs = {
+        f"{layout}-{name}": chart_config(theme, LAYOUTS[layout].font_px)
+        for layout in _LAYOUTS
+        for name, theme in (("light", LIGHT), ("dark", DARK))
+    }
+    blocks = [
+        json_block(name, content) for name, content in (("tables", tables), ("charts", charts), ("configs", configs))
+    ]
+    return _page(
+        title=str(frames.spec["name"]),
+        lead=" · ".join(sizes(frames)),
+        verdict_html=_verdict(verdict(frames, comparison)),
+        sections=sections,
+        blocks=blocks,
+    )
+
+
+def _figures(frames: RunFrames, summary: pl.DataFrame) -> dict[str, Iterator[Figure]]:
+    return {
+        "grid": figure_lists.grid_figures(frames, summary),
+        "size": figure_lists.size_figures(frames, summary),
+        "knobs": figure_lists.knob_figures(frames, summary),
+        "time": figure_lists.time_figures(frames, summary),
+        "windows": figure_lists.window_figures(frames, summary),
+        "trade": figure_lists.trade_figures(frames, summary),
+    }
+
+
+def _chart_sections(found: Mapping[str, Sequence[Figure]], notes: Sequence[str]) -> Iterator[Section]:
+    titles = {
+        "grid": "The grid",
+        "size": "How the size of the guest matters",
+        "knobs": "How knobs matter",
+        "time": "Where the time goes",
+        "windows": "When it goes there",
+        "trade": "What it costs elsewhere",
+    }
+    for name, title in titles.items():
+        if found[name]:
+            intro = " ".join(notes) if name == "grid" else ""
+            yield Section(
+                name=name, title=title, intro=intro, content="".join(_figure(figure) for figure in found[name])
+            )
+
+
+def _specs(figure: Figure, tables: dict[str, Any]) -> dict[str, Any]:
+    """Return a chart for each layout, its rows moved to `tables`, where charts of the same rows share them."""
+    specs = {}
+    for name in _LAYOUTS:
+        spec = vega_lite(figure.draw(LAYOUTS[name]))
+        spec["description"] = figure.words
+        data = spec.pop("datasets", {})
+        tables |= {key: _columnar(pl.DataFrame(rows, infer_schema_length=None)) for key, rows in data.items()}
+        specs[name] = {"spec": spec, "data": list(data)}
+    return specs
+
+
+def _data_tables(
+    frames: RunFrames,
+    comparison: pl.DataFrame | None,
+    tables: dict[str, Any],
+    notes: list[str],
+) -> dict[str, str]:
+    """Put the data that readers can save into `tables`, and return what each of them holds."""
+    shown = frames.summary.drop("panel", "size", "label", "rank", "sure")
+    rows = shown.select(*_GRID, *[name for name in shown.columns if name not in _GRID])
+    if rows.height > SUMMARY_ROWS_MAX:
+        notes.append(
+            f"{SUMMARY_ROWS_MAX:,} of {rows.height:,} rows of the summary are here; `sweep summarize RUN --csv` "
+            "prints all."
+        )
+    tables["summary"] = _columnar(rows.head(SUMMARY_ROWS_MAX))
+    names = {"summary": "times, changes and intervals"}
+    if comparison is not None:
+        tables["published"] = _columnar(comparison)
+        names["published"] = "predicted beside published"
+    return names
+
+
+def _columnar(rows: pl.DataFrame) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {"names": rows.columns, "columns": [[plain(value) for value in column.to_list()] for column in rows]}
+
+
+def _figure(figure: Figure) -> str:
+    behind = "" if figure.rows is None else details("Table", table(figure.rows, figure.columns, figure.title))
+    return (
+        f'<figure aria-labelledby="{figure.name}-title"><h3 id="{figure.name}-title">{phrase(figure.title)}</h3>'
+        f"<figcaption>{phrase(figure.caption)}</figcaption>"
+        f'<div class="chart" id="{figure.name}" role="img" aria-label="{text(figure.words)}"></div>{behind}</figure>'
+    )
+
+
+def _verdict(found: Verdict) -> str:
+    points = "".join(
+        f"<dt>{text(about)}</dt>" + "".join(f"<dd>{phrase(sentence)}</dd>" for _, sentence in group)
+        for about, group in groupby(found.points, key=itemgetter(0))
+    )
+    return (
+        '<section class="verdict" aria-labelledby="verdict"><h2 id="verdict">Verdict</h2>'
+        f'<p class="headline">{phrase(found.headline)}</p><dl>{points}</dl></section>'
+    )
+
+
+def _page(*, title: str, lead: str, verdict_html: str, sections: Sequence[Section], blocks: Sequence[str]) -> str:
+    import vl_convert
+
+    folder = files("results.report")
+    scripts = [vl_convert.javascript_bundle(_LIBRARIES), (folder / "page.js").read_text(encoding="utf-8")]
+    licenses = (folder / "licenses.txt").read_text(encoding="utf-8")
+    style = (folder / "style.css").read_text(encoding="utf-8")
+    # Scripts run if their hash is here, so nothing that the run's names smuggle in; the network is closed to all.
+    policy = (
+        f"default-src 'none'; script-src {' '.join(source_hash(s) for s in scripts)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    links = "".join(f'<li><a href="#{section.name}">{text(section.title)}</a></li>' for section in sections)
+    body = "".join(
+        f'<section aria-labelledby="{section.name}"><h2 id="{section.name}">{text(section.title)}</h2>'
+        f"{f'<p class=note>{phrase(section.intro)}</p>' if section.intro else ''}{section.content}</section>"
+        for section in sections
+    )
+    head = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}: report of a sweep</title><style>{style}</style></head>"
+    )
+    return (
+        f'{head}<body><header><h1>{text(title)}</h1><p class="lead">{text(lead)}</p></header>'
+        f'<main>{verdict_html}<nav aria-label="Sections"><ul>{links}</ul></nav>'
+        "<noscript><p>Charts need JavaScript; the tables below them say the same.</p></noscript>"
+        f"{body}</main><footer>{details('Licenses of what draws the charts', f'<pre>{text(licenses)}</pre>')}</footer>"
+        f"{''.join(blocks)}{''.join(script(s) for s in scripts)}</body></html>\n"
+    )

@@ -1,0 +1,175 @@
+"""What stands below the charts: failures, where the numbers come from, and the data to take away."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from results.charts.frames import RunFrames
+from results.report.html import Column, details, json_block, phrase, table, text
+
+PARQUET_BYTES_MAX: Final = 1_500_000
+"""Size of the cells up to which they come along: with the rest of the page that stays under 10 MB by far."""
+PARQUET_CELLS_MAX: Final = 20_000
+SPEC_CHARACTERS_MAX: Final = 200_000
+FAILURES_MAX: Final = 50
+TRACES_MAX: Final = 200
+
+
+def failures_section(failures: pl.LazyFrame) -> str:
+    """Return the cells that failed, by cause, or that there are none."""
+    causes = (
+        failures.group_by("error", "message")
+        .agg(
+            pl.len().alias("cells"),
+            *[pl.col(name).sort_by("cell_id").first() for name in ("policy", "workload", "guest", "replicate")],
+        )
+        .sort("cells", "error", "message", descending=[True, False, False])
+        .collect(engine="streaming")
+    )
+    if causes.is_empty():
+        return "<p>No cell failed.</p>"
+    cells = int(causes["cells"].sum())
+    columns = (
+        Column(name="error", heading="error", number=False),
+        Column(name="message", heading="message", number=False),
+        Column(name="cells", heading="cells"),
+        Column(name="workload", heading="first: workload", number=False),
+        Column(name="guest", heading="guest", number=False),
+        Column(name="policy", heading="policy", number=False),
+        Column(name="replicate", heading="replicate"),
+    )
+    words = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
+    return f"<p><strong>{words}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
+
+
+def provenance_section(frames: RunFrames, provenance: Sequence[Mapping[str, Any]], command: str) -> str:
+    """Return commands, starts, traces, prices and the specification."""
+    runs = list(dict.fromkeys(str(start.get("command", "")) for start in provenance if start.get("command")))
+    commands = "\n".join([*runs, command])
+    parts = [
+        "<h3>Commands</h3>",
+        "<p>These make the run and this page again; the same specification and code give the same numbers.</p>",
+        f"<pre><code>{text(commands)}</code></pre>",
+        "<h3>Starts</h3>",
+        table(_starts(provenance), _all_text(_starts(provenance)), "Who ran it, when and with which code"),
+        "<h3>Prices</h3>",
+        _prices(frames),
+        "<h3>Traces</h3>",
+        _traces(frames),
+        details("The specification, nothing left to a default", f"<pre><code>{text(_spec(frames.spec))}</code></pre>"),
+    ]
+    return "".join(parts)
+
+
+def _starts(provenance: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    keys = ("started", "host", "backend", "cores", "python", "platform", "code_fingerprint")
+    return pl.DataFrame({key: [str(start.get(key, "–")) for start in provenance] for key in keys})
+
+
+def _all_text(rows: pl.DataFrame) -> list[Column]:
+    return [Column(name=name, heading=name.replace("_", " "), number=False) for name in rows.columns]
+
+
+def _prices(frames: RunFrames) -> str:
+    model = frames.model
+    rows = pl.DataFrame(
+        [
+            {"paging": paging, "counter": cost.counter, "cycles": cost.cycles, "locked": cost.locked_cycles}
+            | {"range": f"{cost.low:g} to {cost.high:g}", "status": cost.status, "source": cost.source}
+            for paging in ("shadow", "nested")
+            for cost in model.costs(paging)
+        ],
+        infer_schema_length=None,
+    )
+    columns = (
+        Column(name="counter", heading="counter", number=False),
+        Column(name="paging", heading="paging", number=False),
+        Column(name="cycles", heading="cycles", form="{:g}"),
+        Column(name="locked", heading="of them locked", form="{:g}"),
+        Column(name="range", heading="range", number=False),
+        Column(name="status", heading="status", number=False),
+        Column(name="source", heading="source", number=False),
+    )
+    clock = f"{model.cpu_ghz.value:g} GHz; native times × {model.native_time_scale.value:g}"
+    head = f"<p>{phrase(f'`{model.name}`: {model.summary}. {clock}.')}</p>"
+    return head + details(f"All {rows.height} prices with their sources", table(rows, columns, "Prices in cycles"))
+
+
+def _traces(frames: RunFrames) -> str:
+    keys = ["workload", "guest", "replicate"]
+    rows = (
+        frames.tables.scan_cells()
+        .group_by(keys)
+        .agg(pl.col("seed", "trace_digest", "events", "native_seconds").first())
+        .sort(keys)
+        .collect(engine="streaming")
+    )
+    columns = (
+        Column(name="workload", heading="workload", number=False),
+        Column(name="guest", heading="guest", number=False),
+        Column(name="replicate", heading="replicate"),
+        Column(name="trace_digest", heading="digest of the trace", number=False),
+        Column(name="seed", heading="seed"),
+        Column(name="events", heading="events", form="{:,}"),
+        Column(name="native_seconds", heading="native, s", form="{:.2f}"),
+    )
+    words = f"<p>{rows.height:,} traces, each met by every policy.</p>"
+    return words + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
+
+
+def _spec(spec: Mapping[str, Any]) -> str:
+    shown = json.dumps(spec, indent=1, sort_keys=True, ensure_ascii=False)
+    if len(shown) <= SPEC_CHARACTERS_MAX:
+        return shown
+    return f"{shown[:SPEC_CHARACTERS_MAX]}\n… {len(shown) - SPEC_CHARACTERS_MAX} characters more: spec.json of the run"
+
+
+def data_section(frames: RunFrames, names: Mapping[str, str], notes: Sequence[str]) -> str:
+    """Return buttons that save the data of the page; `names` maps a table of the page to what it holds."""
+    run = str(frames.spec["name"])
+    buttons = [
+        _button(name, form, f"{run}-{name}.{form}", what) for name, what in names.items() for form in ("csv", "json")
+    ]
+    cells = _cells(frames)
+    block = ""
+    if cells is None:
+        notes = [*notes, "The counters of all cells are too many for this page: they are in the run's cells/*.parquet."]
+    else:
+        buttons.append(_button("cells-parquet", "parquet", f"{run}-cells.parquet", "every counter of every cell"))
+        block = json_block("cells-parquet", base64.b64encode(cells).decode())
+    remarks = "".join(f"<p class=note>{phrase(note)}</p>" for note in notes)
+    return (
+        "<p>Nothing is fetched: the data is in this file.</p>"
+        f'<ul class="downloads">{"".join(f"<li>{button}</li>" for button in buttons)}</ul>{remarks}{block}'
+    )
+
+
+def _button(name: str, form: str, file: str, what: str) -> str:
+    attributes = f'data-table="{text(name)}" data-form="{form}" data-file="{text(file)}"'
+    return f'<button type="button" {attributes}>{form.upper()} <small>{text(what)}</small></button>'
+
+
+def _cells(frames: RunFrames) -> bytes | None:
+    rows = frames.tables.scan_cells().head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
+    if rows.height > PARQUET_CELLS_MAX:
+        return None
+    sink = io.BytesIO()
+    rows.sort("workload", "guest", "replicate", "policy", "cell_id").write_parquet(sink, compression="zstd")
+    return sink.getvalue() if len(sink.getvalue()) <= PARQUET_BYTES_MAX else None
+
+
+def sizes(frames: RunFrames) -> Iterator[str]:
+    """Yield what the run is made of, for the line under the title."""
+    cells = frames.tables.scan_cells().select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
+    counts = {"policy": "policies", "workload": "workloads", "guest": "guests"}
+    yield f"{cells.item(0, 0):,} cells"
+    many = [frames.summary[name].n_unique() for name in counts]
+    words = [f"{n} {plural if n != 1 else single}" for n, (single, plural) in zip(many, counts.items(), strict=True)]
+    replicates = cells.item(0, 1)
+    yield " × ".join([*words, f"{replicates} replicate{'s' if replicates != 1 else ''}"])
+    yield f"baseline {frames.baseline}"
+    yield f"prices {frames.model.name}"

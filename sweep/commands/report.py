@@ -1,0 +1,40 @@
+"""`sweep report`: one page about a run that needs nothing else."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.commands.common import BaselineOption, CostsOption, RunArgument, open_frames, open_store, results_errors
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the page goes.")] = Path(
+        "report.html"
+    ),
+    costs: CostsOption = None,
+    baseline: BaselineOption = None,
+) -> None:
+    """Write a page with the verdict in words, charts, tables and the data; it works offline and prints well."""
+    from results.files import write_whole
+    from results.report.page import ReportSource, report_html
+    from sweep.progress import format_bytes
+
+    store = open_store(run)
+    frames = open_frames(store, costs=costs, baseline=baseline)
+    words = ["sweep report", str(run), "-o", str(out)]
+    words += [
+        word for option, value in (("--costs", costs), ("--baseline", baseline)) if value for word in (option, value)
+    ]
+    with results_errors():
+        page = report_html(
+            ReportSource(
+                frames=frames, failures=store.failures(), provenance=store.provenance(), command=" ".join(words)
+            )
+        )
+    write_whole(out, page.encode())
+    typer.echo(f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network")
