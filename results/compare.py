@@ -1,0 +1,238 @@
+"""Tables of one metric over any two sets of dimensions, each cell beside the baseline's on the same traces.
+
+A table cell is a mean over replicates. Its difference is paired: cell by cell with the baseline's cell that agrees in
+everything else, then averaged per replicate over whatever else the table cell holds, then judged over replicates.
+`results.verdicts` judges all table cells as one family. docs/how-to/compare.md shows how to read it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from results.compare_dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
+from results.compare_hidden import hidden_dimensions
+from results.compare_values import Measure
+from results.statistics import difference_moments, interval_columns
+from results.summary import ComparisonError
+from results.verdicts import Rule, relative_difference, verdict_columns
+
+_VALUE: Final = "value"
+_BASE: Final = "value_baseline"
+_COMBINATION: Final = ("run", "policy", "workload", "guest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What is compared with: the cells with `value` in `dimension`."""
+
+    dimension: str
+    value: object
+
+    def __str__(self) -> str:
+        return spelled(self.value) if self.dimension in LABELS else f"{self.dimension}={spelled(self.value)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which dimensions a table has, what it compares with, and what it leaves out."""
+
+    rows: tuple[str, ...]
+    cols: tuple[str, ...]
+    baseline: Baseline
+    where: tuple[Condition, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Rows, then columns."""
+        return (*self.rows, *(name for name in self.cols if name not in self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One table: a row of `cells` per table cell, a row of `geomean` per column, and what a reader must know."""
+
+    measure: Measure
+    layout: Layout
+    rule: Rule
+    cells: pl.DataFrame
+    """rows, cols, value, replicates, difference_percent, difference_low, difference_high, p_holm, verdict."""
+    geomean: pl.DataFrame
+    """cols, value, difference_percent, difference_low, difference_high; empty if there is one row only."""
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def compare_cells(
+    cells: pl.DataFrame,
+    dimensions: Dimensions,
+    *,
+    layout: Layout,
+    measure: Measure,
+    rule: Rule,
+    orders: Mapping[str, Sequence[object]],
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Return the table of `measure`; `cells` has its column, coordinates, and `run`. `notes` go in front of its own.
+
+    Raises:
+        ComparisonError: no cell is left, no cell has the baseline, or a pair met different traces for no good reason.
+    """
+    names = [*layout.shown, layout.baseline.dimension, *(condition.dimension for condition in layout.where)]
+    known = dimensions.attach(cells, names).with_columns(pl.col(measure.name).alias(_VALUE))
+    kept = _filtered(known, dimensions, layout)
+    paired, found = _paired(kept, dimensions, layout)
+    whole, left_out = _complete(paired, layout)
+    if left_out:
+        found.append(f"{left_out} cells are left out: other cells of the same table cell have more replicates")
+    per_replicate = (
+        whole.with_columns(_difference=relative_difference(_VALUE, _BASE))
+        .group_by(*layout.shown, "replicate", maintain_order=True)
+        .agg(pl.col(_VALUE).mean(), pl.col("_difference").mean(), _is_baseline=pl.col("_is_baseline").all())
+    )
+    table = ordered(_judged(per_replicate, layout, rule), layout.shown, orders)
+    return Comparison(
+        measure=measure,
+        layout=layout,
+        rule=rule,
+        cells=table,
+        geomean=ordered(_geomean(per_replicate, table, layout), layout.cols, orders),
+        notes=(*notes, *found),
+        warnings=tuple(hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown)),
+    )
+
+
+def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl.DataFrame:
+    """Return the cells that the conditions keep; those on the baseline's own family do not take the baseline away."""
+    families = dimensions.families
+    own = families[layout.baseline.dimension]
+    is_baseline = _is_baseline(cells, layout.baseline)
+    if not is_baseline.any():
+        found = cells[layout.baseline.dimension].unique(maintain_order=True).to_list()
+        raise ComparisonError(
+            f"no cell has the baseline {layout.baseline.dimension}={spelled(layout.baseline.value)}. "
+            f"There are: {', '.join(spelled(value) for value in found)}",
+        )
+    masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
+    strict = [mask for condition, mask in masks if families[condition.dimension] != own]
+    loose = [mask | is_baseline for condition, mask in masks if families[condition.dimension] == own]
+    kept = cells.with_columns(_is_baseline=is_baseline).filter(all_of([*strict, *loose], cells.height))
+    if kept.is_empty():
+        raise ComparisonError("no cell is left: each --where keeps some cells, but no cell meets all of them")
+    return kept
+
+
+def _is_baseline(cells: pl.DataFrame, baseline: Baseline) -> pl.Series:
+    text = cells[baseline.dimension].to_list()
+    values = {value: spelled(value) == spelled(baseline.value) for value in set(text)}
+    return pl.Series([values[value] for value in text], dtype=pl.Boolean)
+
+
+def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+    """Return the cells with the baseline's value beside their own, null where the baseline has no such cell."""
+    dimension = layout.baseline.dimension
+    own = dimensions.families[dimension]
+    finer = [] if dimension == own else [n for n in dimensions.finer(own) if n != dimension]
+    keys = [*(label for label in LABELS if label != own), *finer]
+    complete = dimensions.attach(cells, finer)
+    base = complete.filter("_is_baseline").select(*keys, pl.col("trace_digest"), pl.col(own), pl.col(_VALUE))
+    twins = base.filter(pl.struct(keys).is_duplicated())
+    if twins.height:
+        found = ", ".join(spelled(value) for value in twins[own].unique().sort().to_list())
+        raise ComparisonError(
+            f"baseline {layout.baseline}: several cells to pair with ({own}: {found}). Give one {own}"
+        )
+    paired = complete.join(base, on=keys, how="left", suffix="_baseline", nulls_equal=True, maintain_order="left")
+    other_trace = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
+    notes = []
+    if other_trace.height and own == "policy":
+        _refuse(other_trace.row(0, named=True), layout.baseline)
+    elif other_trace.height and own == "run":
+        notes.append(
+            f"{other_trace.height} of {paired.filter(~pl.col('_is_baseline')).height} pairs met different traces: what "
+            "makes traces differs between the runs, and intervals hold that as well",
+        )
+    elif other_trace.height:
+        notes.append(f"cells that differ in {own} meet different traces: intervals hold how traces vary")
+    alone = paired.filter(pl.col(_BASE).is_null()).height
+    if alone:
+        notes.append(f"{alone} cells have no cell of the baseline to be paired with: no difference for them")
+    return paired, notes
+
+
+def _refuse(row: Mapping[str, Any], baseline: Baseline) -> None:
+    place = ", ".join(f"{label} '{row[label]}'" for label in ("policy", "workload", "guest", "replicate"))
+    raise ComparisonError(
+        f"{place}: trace {row['trace_digest']} is not the trace of '{baseline}' ({row['trace_digest_baseline']}). "
+        "Pairs need the same trace: run both policies with the same code",
+    )
+
+
+def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:
+    """Return the cells whose combination has as many replicates as any other in its table cell, and how many lack."""
+    if "replicate" in layout.shown:
+        return cells, 0
+    combination = [*layout.shown, *(label for label in _COMBINATION if label not in layout.shown)]
+    counted = cells.with_columns(_n=pl.len().over(combination))
+    whole = counted.filter(
+        pl.col("_n") == pl.col("_n").max().over(list(layout.shown)) if layout.shown else pl.lit(True)
+    )
+    return whole.drop("_n"), cells.height - whole.height
+
+
+def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
+    by = list(layout.shown)
+    moments = difference_moments(per_replicate, "_difference", by)
+    values = per_replicate.group_by(by, maintain_order=True).agg(
+        pl.col(_VALUE).mean(),
+        replicates=pl.len(),
+        _is_baseline=pl.col("_is_baseline").all(),
+    )
+    judged = verdict_columns(values.join(moments, on=by, nulls_equal=True), rule, baseline=pl.col("_is_baseline"))
+    shown = pl.when(~pl.col("_is_baseline"))
+    return judged.select(
+        *by,
+        _VALUE,
+        "replicates",
+        difference_percent=shown.then("mean"),
+        difference_low=shown.then("low"),
+        difference_high=shown.then("high"),
+        p_holm="p_holm",
+        verdict="verdict",
+    )
+
+
+def _geomean(per_replicate: pl.DataFrame, table: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Return per column the geometric mean over rows, of values and of ratios to the baseline, with its interval.
+
+    A column that lacks a row, or has a number that is not positive, has none.
+    """
+    cols = list(layout.cols)
+    rows = table.select(layout.rows).n_unique() if layout.rows else 1
+    ratio = 1.0 + pl.col("_difference") / 100.0
+    usable = pl.col(_VALUE) > 0
+    logs = per_replicate.group_by(*cols, "replicate", maintain_order=True).agg(
+        _value=pl.when(usable).then(pl.col(_VALUE).log()).mean(),
+        _log=pl.when(ratio > 0).then(ratio.log()).mean(),
+        _values=usable.sum(),
+        _ratios=(ratio > 0).sum(),
+        _is_baseline=pl.col("_is_baseline").all(),
+    )
+    whole = logs.filter(pl.col("_values") == rows).with_columns(_log=pl.when(pl.col("_ratios") == rows).then("_log"))
+    if rows < 2 or whole.is_empty() or "replicate" in layout.rows:
+        whole = whole.clear()
+    percent = {name: 100.0 * (pl.col(name).exp() - 1.0) for name in ("mean", "low", "high")}
+    means = whole.group_by(cols, maintain_order=True).agg(
+        pl.col("_value").mean().exp().alias(_VALUE),
+        pl.col("_is_baseline").all(),
+    )
+    bounds = interval_columns(whole, "_log", cols)
+    shown = pl.when(~pl.col("_is_baseline"))
+    return means.join(bounds, on=cols, nulls_equal=True, maintain_order="left").select(
+        *cols,
+        _VALUE,
+        difference_percent=shown.then(percent["mean"]),
+        difference_low=shown.then(percent["low"]),
+        difference_high=shown.then(percent["high"]),
+    )
