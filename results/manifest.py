@@ -126,7 +126,7 @@ class Manifest:
         self.publish(live)
         # Old files go before new ones come: a reader that globs may miss cells, but meets none twice.
         for entry in hidden:
-            for part in entry.parts:
+            for part in sorted(entry.parts, key=lambda part: part.table != "cells"):
                 if part.path not in kept:
                     self.storage.delete(part.path)
         for entry in live:
@@ -135,7 +135,9 @@ class Manifest:
             self.storage.delete(f"{self.folder}/{entry.name}.json")
 
     def publish(self, entries: Sequence[ManifestEntry] | None = None) -> None:
-        """Write which files count now, for programs that don't know the manifest."""
+        """Write which files count now, for programs that don't know the manifest; in a folder a glob says so."""
+        if self.storage.stages:
+            return
         live = self.live() if entries is None else entries
         paths = {table: sorted(p.path for e in live for p in e.parts if p.table == table) for table in PART_TABLES}
         text = json.dumps({"schema_version": SCHEMA_VERSION, "files": paths}, indent=1, sort_keys=True) + "\n"

@@ -73,11 +73,23 @@ def windows_table(cells: Sequence[Cell], windows: Counts, trace: Trace) -> pa.Ta
     return _table("windows", _identity(cells, trace, repeat=count), place, by_cell)
 
 
-def failures_table(cells: Sequence[Cell], error: BaseException, traceback: str) -> pa.Table:
-    """Return one row per cell of a batch that `error` has ended."""
-    rows = [
-        asdict(cell) | {"error": type(error).__name__, "message": str(error), "traceback": traceback} for cell in cells
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedBatch:
+    """Why a batch has no counters; the fields are the columns of the same names."""
+
+    attempt: int
+    fingerprint: str
+    error: str
+    message: str
+    traceback: str
+    host: str
+    stderr: str
+    command: str
+
+
+def failures_table(cells: Sequence[Cell], failed: FailedBatch) -> pa.Table:
+    """Return one row per cell of a batch that failed."""
+    rows = [asdict(cell) | asdict(failed) for cell in cells]
     return pa.Table.from_pylist(rows, schema=table_schema("failures"))
 
 

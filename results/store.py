@@ -3,7 +3,7 @@
     spec.json         the resolved specification
     provenance.json   who ran what, when and where: one record per start, newest last
     manifest/*.json   the commits (results/manifest.py)
-    latest.json       the files that counted when the run was last taken up, compacted or left
+    latest.json       in an object store: the files that counted when the run was last taken up, compacted or left
     cells/*.parquet, windows/*.parquet, …   parts; in a folder only committed ones: always safe to read with a glob
     failures/*.parquet   cells that ended in an error; they are tried again
     .tmp/             what is being written, in a folder

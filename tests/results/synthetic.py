@@ -10,7 +10,7 @@ import numpy as np
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.cost_model import CostModel, cost_model_from_mapping
 from results.parts import PART_TABLES
-from results.rows import Cell, Counts, Trace, cells_table, windows_table
+from results.rows import Cell, Counts, FailedBatch, Trace, cells_table, windows_table
 from results.store import RunStore
 
 POLICIES: Final = ("kvm-3.0", "kvm-3.3", "tdp", "xiao-v1")
@@ -36,6 +36,20 @@ def cell(policy: str, replicate: int = 0, **changes: Any) -> Cell:
     } | changes
     identity = hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()[:16]
     return Cell(**{"cell_id": identity} | fields)
+
+
+def failed(message: str) -> FailedBatch:
+    """Return why a batch failed."""
+    return FailedBatch(
+        attempt=1,
+        fingerprint="f00d",
+        error="ValueError",
+        message=message,
+        traceback="here",
+        host="here",
+        stderr="",
+        command="sweep run small.yaml --only-batch batch-b",
+    )
 
 
 def trace(windows: int = 3, replicate: int = 0) -> Trace:

@@ -1,66 +1,42 @@
-"""Writers that are killed leave whole batches or nothing: real processes, real SIGKILL."""
+"""Writers that are killed or find no room leave whole batches or nothing: real processes, real signals, a real disk.
+
+Every state that they leave is read by our own reader, and by polars, DuckDB, pandas and pyarrow through plain globs.
+"""
 
 import multiprocessing
-import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pytest
 
-from results.compaction import compact
 from results.store import RunStore
-from tests.results.synthetic import PROVENANCE, SPEC, bytes_of, make_run, replicate_batches, write_batch
+from tests.results.crashing import (
+    check_readable,
+    expected_exits,
+    write_run,
+    write_until_byte,
+    write_until_step,
+)
+from tests.results.synthetic import bytes_of
 
-WINDOWS: Final = 4
-KILLS: Final = 30
-STEPS: Final = ("fsync", "link", "replace", "unlink")
-PRELOADED: Final = ["pandas", "pyarrow.acero", "pyarrow.dataset", "tests.results.test_crashes"]
-"""What pyarrow imports when it needs it: once for all writers instead of once for each."""
+ROOT: Final = Path(__file__).parents[2]
+BATCHES: Final = 3
+KILLS: Final = 300
+FULL_DISKS: Final = 60
+DEATHS: Final = (-signal.SIGKILL, -signal.SIGXFSZ)
+PRELOADED: Final = ["pandas", "pyarrow.acero", "pyarrow.dataset", "tests.results.crashing"]
+"""Imported once by the server that all writers are forked from, instead of once by each writer."""
 _SERVER: Final = multiprocessing.get_context("forkserver")
 
 
-def write_run(path: Path, batches: int) -> None:
-    """Do what a driver does, as often as needed: take up the run, write what is missing, compact."""
-    store = RunStore(path)
-    store.create(SPEC, PROVENANCE)
-    store.remove_orphans()
-    finished = store.finished_cells()
-    for name, cells in replicate_batches(batches):
-        if cells[0].cell_id not in finished:
-            store.commit(write_batch(store, name, cells, WINDOWS))
-    compact(store, roll_rows=50)
-
-
-def write_until_step(path: Path, batches: int, step: int) -> None:
-    """Write the run, but die before the file system call of this number."""
-    taken = 0
-
-    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **keywords: Any) -> Any:
-            nonlocal taken
-            taken += 1
-            if taken > step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **keywords)
-
-        return wrapper
-
-    for name in STEPS:
-        # A killed process loses nothing that it gave to the system, so waiting for the disk would prove nothing.
-        setattr(os, name, counted(getattr(os, name) if name != "fsync" else no_wait))
-    write_run(path, batches)
-
-
-def no_wait(_descriptor: int) -> None:
-    """Do not wait for the disk."""
-
-
-def run_writer(target: Callable[..., None], *arguments: Any, seconds: float | None = None) -> int | None:
+def run_writer(target: Callable[..., None], *arguments: Any, seconds: float | None = None) -> int:
     """Run a writer in a process of its own, kill it after some time if given, and return its exit code."""
     process = _SERVER.Process(target=target, args=arguments)
     process.start()
@@ -68,78 +44,108 @@ def run_writer(target: Callable[..., None], *arguments: Any, seconds: float | No
     if process.is_alive():
         process.kill()
         process.join()
+    assert process.exitcode is not None
     return process.exitcode
 
 
-def check_readable(path: Path, expected: dict[str, list[int]]) -> int:
-    """Check what readers see of a run in any state; return the number of cells."""
-    if not (path / "spec.json").exists():
-        return 0
-    store = RunStore(path)
-    cells, windows = store.scan_cells().collect(), store.scan_windows().collect()
-    globbed = [(path / table, list((path / table).glob("*.parquet"))) for table in ("cells", "windows")]
-    plain = [pl.read_parquet(folder / "*.parquet") if files else cells.clear() for folder, files in globbed]
-
-    assert cells["cell_id"].is_unique().all()
-    assert cells.height % 4 == 0, "a batch has four cells, and appears whole"
-    for row in cells.select("cell_id", "exits").iter_rows():
-        assert expected[row[0]][0] == row[1]
-    assert windows.group_by("cell_id").len()["len"].to_list() == [WINDOWS] * cells.height
-    assert plain[0]["cell_id"].is_unique().all()
-    assert set(plain[0]["cell_id"]) <= set(plain[1]["cell_id"])
-    assert set(plain[0]["cell_id"]) <= store.finished_cells()
-    return cells.height
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """Return the run that nobody disturbed."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    _SERVER.set_forkserver_preload(PRELOADED)
+    assert run_writer(write_run, path, BATCHES) == 0
+    return RunStore(path)
 
 
-def finish_and_compare(path: Path, batches: int, whole: RunStore) -> None:
-    """Take the run up again, and check that it ends as if nothing had happened."""
-    write_run(path, batches)
-
+def check_finished(path: Path, whole: RunStore) -> None:
+    """Check that a run ended as if nothing had happened."""
     store = RunStore(path)
     assert bytes_of(store) == bytes_of(whole)
     assert store.orphans() == []
-    assert [entry.name for entry in store.manifest.committed()] == [e.name for e in whole.manifest.committed()]
+    assert store.manifest.committed() == whole.manifest.committed()
 
 
-def whole_run(path: Path, batches: int) -> tuple[RunStore, dict[str, list[int]]]:
-    """Write a run in peace; return it and the exits of each of its cells."""
-    store = make_run(path, replicate_batches(batches), WINDOWS)
-    compact(store, roll_rows=50)
-    rows = store.scan_cells().select("cell_id", "exits").collect().iter_rows()
-    return store, {cell_id: [exits] for cell_id, exits in rows}
+def deaths(undisturbed: float) -> Iterator[Callable[[Path], int]]:
+    """Yield ways to let a writer die: at any time, in the middle of any file, before any change of a name."""
+    draw = np.random.default_rng(2011)
+    while True:
+        seconds = float(draw.uniform(0.0, undisturbed))
+        yield lambda path, seconds=seconds: run_writer(write_run, path, BATCHES, seconds=seconds)
+        size = int(draw.integers(1, 60_000))
+        yield lambda path, size=size: run_writer(write_until_byte, path, BATCHES, size)
+        step = int(draw.integers(0, 60))
+        yield lambda path, step=step: run_writer(write_until_step, path, BATCHES, step)
 
 
-def test_a_kill_at_any_time_loses_no_finished_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGKILL at thirty random times readers see whole batches, and the same command ends as if undisturbed."""
-    batches = 3
-    whole, expected = whole_run(tmp_path / "whole", batches)
-    _SERVER.set_forkserver_preload(PRELOADED)
-    run_writer(write_run, tmp_path / "warm", batches)
+def test_hundreds_of_kills_lose_no_finished_batch(tmp_path: Path, whole: RunStore) -> None:
+    """After each of 300 deaths all readers see the first batches, whole; the same command goes on to the same bytes."""
     start = time.perf_counter()
-    assert run_writer(write_run, tmp_path / "timed", batches) == 0
+    assert run_writer(write_run, tmp_path / "timed", BATCHES) == 0
     undisturbed = time.perf_counter() - start
-    delays = np.random.default_rng(2011).uniform(0.0, undisturbed, KILLS)
+    expected = expected_exits(BATCHES)
 
-    monkeypatch.setattr(os, "fsync", no_wait)
-    for i, delay in enumerate(delays):
-        run_writer(write_run, tmp_path / f"{i}", batches, seconds=delay)
-        check_readable(tmp_path / f"{i}", expected)
-        finish_and_compare(tmp_path / f"{i}", batches, whole)
+    killed = runs = there = 0
+    seen = set()
+    for die in deaths(undisturbed):
+        path = tmp_path / f"{runs}"
+        code = die(path)
+        there = check_readable(path, expected, at_least=there)
+        seen.add(there)
+        killed += code in DEATHS
+        assert code in (0, *DEATHS)
+        if code == 0 or killed == KILLS:
+            assert run_writer(write_run, path, BATCHES) == 0
+            check_finished(path, whole)
+            shutil.rmtree(path)
+            runs, there = runs + 1, 0
+        if killed == KILLS:
+            break
+
+    assert seen == set(range(BATCHES + 1))
+    assert runs > 10
 
 
-def test_a_crash_before_any_step_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that dies before a sync, link, rename or unlink, whichever, leaves a run that ends well."""
-    monkeypatch.setattr(os, "fsync", no_wait)
-    batches = 2
-    whole, expected = whole_run(tmp_path / "whole", batches)
-    _SERVER.set_forkserver_preload(PRELOADED)
+def test_a_crash_before_any_step_is_mended(tmp_path: Path, whole: RunStore) -> None:
+    """A writer that dies before a link, rename or unlink, whichever, leaves a run that ends well."""
+    expected = expected_exits(BATCHES)
 
-    step, died, seen = 0, True, set()
+    step, died = 0, True
     while died:
-        died = run_writer(write_until_step, tmp_path / f"{step}", batches, step) == -signal.SIGKILL
-        seen.add(check_readable(tmp_path / f"{step}", expected))
-        finish_and_compare(tmp_path / f"{step}", batches, whole)
+        path = tmp_path / f"{step}"
+        died = run_writer(write_until_step, path, BATCHES, step) == -signal.SIGKILL
+        check_readable(path, expected)
+        assert run_writer(write_run, path, BATCHES) == 0
+        check_finished(path, whole)
+        shutil.rmtree(path)
         step += 1
 
     assert step > 30
-    assert seen == {0, 4, 8}
+
+
+def test_a_full_disk_loses_no_finished_batch(tmp_path: Path) -> None:
+    """Each time that the disk is full all readers see whole batches; with more room the same command goes on."""
+    disk, reference = tmp_path / "disk", tmp_path / "reference"
+    disk.mkdir()
+    unshare = next((words for words in private_mounts() if can_mount(words, disk)), None)
+    if unshare is None:
+        pytest.skip("this machine lets nobody here mount a small disk (unshare --mount, mount -t tmpfs)")
+
+    command = [*unshare, sys.executable, "-m", "tests.results.disk_full", str(disk), str(reference), str(FULL_DISKS)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= FULL_DISKS
+
+
+def private_mounts() -> list[list[str]]:
+    """Return commands that run another one with mounts of its own: as root, or as nobody in particular."""
+    return [["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]]
+
+
+def can_mount(unshare: list[str], disk: Path) -> bool:
+    """Say whether a disk can be mounted that way."""
+    command = [*unshare, "mount", "-t", "tmpfs", "-o", "size=4096", "tmpfs", str(disk)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False

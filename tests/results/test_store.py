@@ -189,9 +189,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     store = make_run(tmp_path, replicate_batches(2))
     (tmp_path / store.manifest.files("cells")[1]).unlink()
 
-    with pytest.raises(
-        StoreError, match=r"cells/batch-1-\w{16}\.parquet: the manifest lists this file, and it is mis"
-    ):
+    with pytest.raises(StoreError, match=r"cells/batch-1-\w{16}\.parquet: the manifest lists this file, and it is mis"):
         store.scan_cells()
 
 
