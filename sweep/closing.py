@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sweep.commands.common import kernbench_labels, load_cost_model
-from sweep.driver import Tally
+from sweep.keeping import Tally
 from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
 
@@ -22,13 +22,13 @@ def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
         yield "no cell is finished: there is nothing to summarize"
         return
     yield text
-    cells = f"{store.path}/cells/*.parquet"
-    parts = [path for table in ("cells", "windows") for path in store.manifest.paths(table)]
-    size = format_bytes(sum(path.stat().st_size for path in parts))
-    yield f"tables: {cells} and {store.path}/windows/*.parquet ({len(parts)} files, {size})"
+    cells = store.storage.locate("cells/*.parquet")
+    parts = [part for table in ("cells", "windows") for part in store.manifest.parts(table)]
+    size = format_bytes(sum(part.bytes for part in parts))
+    yield f"tables: {cells} and {store.storage.locate('windows/*.parquet')} ({len(parts)} files, {size})"
     yield f'  polars   pl.read_parquet("{cells}").group_by("policy").agg(pl.col("exits").sum())'
     yield f"  duckdb   SELECT policy, sum(exits) FROM '{cells}' GROUP BY policy"  # noqa: S608  Text for the user to copy; nothing runs it here.
-    yield f"more: sweep summarize {store.path} --json   (spec: {spec.name}, costs: {spec.costs})"
+    yield f"more: sweep summarize {store.name} --json   (spec: {spec.name}, costs: {spec.costs})"
 
 
 def render_summary(
@@ -83,3 +83,14 @@ def timing_lines(tally: Tally, workers: int) -> Iterator[str]:
         f"{tally.cells_done} cells in {format_seconds(tally.wall_seconds)} ({rate:.3g} cells/s); "
         f"of {workers} x wall: {shares}, rest {rest:.1f} %"
     )
+
+
+def failure_lines(tally: Tally, run: str) -> Iterator[str]:
+    """Yield what failed, by cause, and what to do about it."""
+    if not tally.cells_failed:
+        return
+    if tally.stopped:
+        yield f"stopped: {tally.stopped}"
+    for cause, batches in tally.fingerprints.most_common():
+        yield f"  cause {cause}: {batches} batches; to try these again: sweep retry {run} --only {cause}"
+    yield f"{tally.cells_failed} cells failed, see {run}/failures/*.parquet; to try them all again: sweep retry {run}"

@@ -1,191 +1,141 @@
-"""Drives one start of a sweep: hands out what is left, commits what comes back, and leaves a run that can go on."""
+"""Drives one start of a sweep: hands out what is left, keeps what comes back, and tries again what may go well."""
 
-import fcntl
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
-from pathlib import Path
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
-from engine.policies.contract import Policy
-from results.rows import Cell, Trace, cells_table, failures_table, windows_table
-from results.store import RunStore
 from sweep.backends.contract import Backend
-from sweep.exit_codes import SweepError
+from sweep.batch_memory import batch_bytes
+from sweep.driver_rules import Rules
+from sweep.exit_codes import ExitCode, SweepError
+from sweep.grouping import Grouper
 from sweep.interrupts import StopRequest
-from sweep.plan import PlannedBatch
+from sweep.keeping import Keeper, Tally
+from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Simulate, Task
 from sweep.progress import Progress
-from sweep.spec import guest_label
-from sweep.timings import BatchTiming, append_timing
-from sweep.worker import Failure, Outcome, Simulate, Task
 
-ATTEMPTS: Final = 2
-"""A batch whose process died is tried once more: the first death may have been somebody else's doing."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What one start of a sweep did."""
-
-    cells_done: int = 0
-    cells_failed: int = 0
-    batches_done: int = 0
-    wall_seconds: float = 0.0
-    batch_seconds: float = 0.0
-    generate_seconds: float = 0.0
-    guest_seconds: float = 0.0
-    engine_seconds: float = 0.0
-    failures: list[str] = field(default_factory=list)
-    interrupted: bool = False
+ATTEMPTS_MAX: Final = MappingProxyType({FailureKind.DIED: 3, FailureKind.MEMORY: 2})
+"""How often a batch is tried. A process may die by somebody else's doing; a batch that raises would raise again."""
+MOVES_MAX: Final = 8
+"""Machines that may go away under a batch before it is thought to be the reason."""
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run's folder for this process alone.
+class StorageError(SweepError):
+    """Rows can't be written; nothing that was committed is lost."""
 
-    Raises:
-        SweepError: another process holds it.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SweepError(f"{run}: another `sweep run` is writing here; wait for it, or give --out") from error
-        yield
+    exit_code = ExitCode.STORAGE
 
 
-def run_batches(
-    batches: Sequence[PlannedBatch],
-    *,
-    store: RunStore,
-    backend: Backend,
-    simulate: Simulate,
-    fingerprint: str,
-    progress: Progress,
-    shares: Sequence[float],
-) -> Tally:
-    """Run `batches` and commit each as it comes back; Ctrl-C ends it between two of them and marks the tally.
+class Driver:
+    """One start of a sweep. Memory holds the tasks that are out, not those that have come back."""
 
-    `shares[i]` is the part of the whole work that batch i is thought to be.
-    """
-    tally = Tally()
-    tasks = (
-        Task(index=index, planned=planned, simulate=simulate, fingerprint=fingerprint)
-        for index, planned in enumerate(batches)
-    )
-    with StopRequest() as stop:
-        for task in islice(tasks, backend.window):
-            backend.submit(task)
-        for outcome in backend.as_completed():
-            if outcome is None:
-                progress.advance(0, 0.0)
-                if stop.requested:
-                    # Nothing more is waiting to be kept; what still runs is given up.
-                    tally.interrupted = True
+    def __init__(
+        self,
+        jobs: Iterable[tuple[Job, float | None]],
+        *,
+        count: int,
+        keeper: Keeper,
+        backend: Backend,
+        simulate: Simulate,
+        fingerprint: str,
+        run: str,
+        rules: Rules,
+    ) -> None:
+        """`jobs` are the `count` batches to do, each with its estimated seconds, in the order of their start."""
+        self._grouper = Grouper(jobs, workers=backend.workers)
+        self._left = count
+        self._keeper = keeper
+        self._backend = backend
+        self._pattern = Task(number=0, jobs=(), run=run, simulate=simulate, fingerprint=fingerprint, memory_bytes=0)
+        self._rules = rules
+        self._again: deque[Job] = deque()
+        self._out: dict[int, Task] = {}
+        self._storage: Failure | None = None
+
+    def drive(self, progress: Progress) -> Tally:
+        """Run everything, and keep each task as it comes back; Ctrl-C and SIGTERM end it between two of them.
+
+        Raises:
+            StorageError: rows can't be written.
+            ClusterLostError: the backend can't go on.
+        """
+        tally = self._keeper.tally
+        said = ""
+        with StopRequest(self._rules.grace_seconds) as stop:
+            self._fill()
+            for outcome in self._backend.as_completed():
+                if outcome is None:
+                    progress.advance(0, 0.0)
+                else:
+                    self._take(outcome)
+                if stop.reason != said:
+                    said = stop.reason
+                    progress.note(f"{said} ({sum(len(task.jobs) for task in self._out.values())} batches)")
+                if stop.at_once:
                     break
-            elif _deserves_another(outcome):
-                progress.note(f"{_place(outcome.task.planned)}: {outcome.task.attempt}. attempt: {_reason(outcome)}")
-                if not stop.requested:
-                    backend.submit(replace(outcome.task, attempt=outcome.task.attempt + 1))
+                if not (stop.draining or tally.stopped or self._storage):
+                    self._fill()
+            unfinished = self._left or self._again or self._out
+            tally.interrupted = stop.draining and bool(unfinished)
+        if self._storage is not None:
+            raise StorageError(self._storage.message)
+        return tally
+
+    def _fill(self) -> None:
+        """Hand out tasks until the window is full: first what is tried again, each batch alone."""
+        while len(self._out) < self._backend.window:
+            if self._again:
+                jobs: tuple[Job, ...] = (self._again.popleft(),)
             else:
-                for task in islice(tasks, 0 if stop.requested else 1):
-                    backend.submit(task)
-                _keep(outcome, store=store, tally=tally, progress=progress)
-                progress.advance(len(outcome.task.planned.policies), shares[outcome.task.index])
-        tally.interrupted |= stop.requested
-    return tally
+                jobs = self._grouper.next(left=self._left)
+                self._left -= len(jobs)
+            if not jobs:
+                return
+            number = self._pattern.number + 1
+            memory = max(batch_bytes(job.planned, self._pattern.simulate) for job in jobs)
+            self._pattern = replace(self._pattern, number=number)
+            task = replace(self._pattern, jobs=jobs, memory_bytes=memory)
+            self._out[number] = task
+            self._backend.submit(task)
 
+    def _take(self, outcome: Outcome) -> None:
+        task = self._out.pop(outcome.number)
+        failure = outcome.failure
+        if failure is not None and failure.kind is FailureKind.STORAGE:
+            self._storage = failure
+            return
+        if failure is not None and len(task.jobs) > 1:
+            # Which of them it was is not known: each goes on alone, and none is blamed.
+            self._keeper.note(task.jobs[0], failure, f"the {len(task.jobs)} batches of this task are tried one by one")
+            self._again.extend(task.jobs)
+            return
+        answers = outcome.answers if failure is None else (failure,)
+        done = [(job, answer) for job, answer in zip(task.jobs, answers, strict=True) if isinstance(answer, Report)]
+        if done:
+            assert outcome.entry is not None
+            self._keeper.keep(outcome.entry, done)
+            self._grouper.learn([job for job, _ in done], [report.seconds for _, report in done])
+        for job, answer in zip(task.jobs, answers, strict=True):
+            if isinstance(answer, Failure):
+                self._answer(job, answer)
 
-def _deserves_another(outcome: Outcome) -> bool:
-    return outcome.failure is not None and outcome.failure.died and outcome.task.attempt < ATTEMPTS
+    def _answer(self, job: Job, failure: Failure) -> None:
+        """Try a failed batch again where that may help, or write down why not."""
+        if failure.kind is FailureKind.MEMORY and len(job.planned.policies) > 1:
+            self._keeper.note(job, failure, "tried again as two batches with half of the policies each")
+            self._again.extend(job.halves())
+        elif job.attempt < ATTEMPTS_MAX.get(failure.kind, 1):
+            self._try_again(job.again(), failure)
+        elif failure.kind is FailureKind.NODE and job.moves < MOVES_MAX:
+            self._try_again(job.moved(), failure)
+        else:
+            self._keeper.fail(job, failure)
+            tally, limit = self._keeper.tally, self._rules.fail_fast
+            if limit is not None and tally.fingerprints[failure.fingerprint] >= limit:
+                tally.stopped = f"{limit} batches have failed with cause {failure.fingerprint}"
 
-
-def _reason(outcome: Outcome) -> str:
-    return outcome.failure.message if outcome.failure is not None else ""
-
-
-def batch_id(planned: PlannedBatch) -> str:
-    """Return the name of a batch in the manifest: the same cells give the same name."""
-    return "batch-" + hashlib.blake2b("".join(planned.cell_ids).encode(), digest_size=12).hexdigest()
-
-
-def _keep(outcome: Outcome, *, store: RunStore, tally: Tally, progress: Progress) -> None:
-    planned = outcome.task.planned
-    name = batch_id(planned)
-    lanes = zip(planned.policies, planned.cell_ids, strict=True)
-    cells = [_cell(planned, policy, cell_id) for policy, cell_id in lanes]
-    tally.batch_seconds += outcome.seconds
-    counts = outcome.counts
-    if counts is None:
-        failure = outcome.failure or Failure(error="NoAnswer", message="the worker gave neither counts nor an error")
-        store.record_failures(name, failures_table(cells, _as_exception(failure), failure.traceback))
-        tally.cells_failed += len(cells)
-        line = f"{_place(planned)}: {failure.error}: {failure.message}"
-        tally.failures.append(line)
-        progress.note(f"failed: {line}")
-        return
-    trace = Trace(
-        trace_digest=counts.trace_digest,
-        window_ns=planned.window_ns,
-        native_seconds=counts.native_seconds,
-        events=counts.events,
-    )
-    entry = store.write_part(
-        name,
-        {
-            "cells": cells_table(cells, counts.totals, trace),
-            "windows": windows_table(cells, counts.windows, trace),
-        },
-    )
-    store.commit(entry)
-    tally.cells_done += len(cells)
-    tally.batches_done += 1
-    tally.generate_seconds += counts.generate_seconds
-    tally.guest_seconds += counts.guest_seconds
-    tally.engine_seconds += counts.engine_seconds
-    timing = BatchTiming(
-        batch=name,
-        workload=planned.coordinate.workload.name,
-        parameters=planned.coordinate.workload.parameters,
-        guest=asdict(planned.coordinate.guest),
-        replicate=planned.coordinate.replicate,
-        lanes=len(cells),
-        window_ns=planned.window_ns,
-        windows=counts.windows.shape[0],
-        events=counts.events,
-        native_seconds=counts.native_seconds,
-        seconds=outcome.seconds,
-        generate_seconds=counts.generate_seconds,
-        guest_seconds=counts.guest_seconds,
-        engine_seconds=counts.engine_seconds,
-        part_bytes=sum(part.bytes for part in entry.parts),
-    )
-    append_timing(store.path, timing)
-
-
-def _cell(planned: PlannedBatch, policy: Policy, cell_id: str) -> Cell:
-    coordinate = planned.coordinate
-    return Cell(
-        cell_id=cell_id,
-        policy=policy.name,
-        paging="shadow" if policy.knobs.shadow else "nested",
-        workload=coordinate.workload.label,
-        guest=guest_label(coordinate.guest),
-        replicate=coordinate.replicate,
-        seed=planned.seed,
-        **asdict(coordinate.guest),
-    )
-
-
-def _place(planned: PlannedBatch) -> str:
-    coordinate = planned.coordinate
-    return f"{coordinate.workload.label}, {guest_label(coordinate.guest)}, replicate {coordinate.replicate}"
-
-
-def _as_exception(failure: Failure) -> Exception:
-    """Return an exception of the failure's name: the original one can't always travel between processes."""
-    kind: type[Exception] = type(failure.error, (Exception,), {})
-    return kind(failure.message)
+    def _try_again(self, job: Job, failure: Failure) -> None:
+        self._keeper.note(job, failure, f"tried again ({job.attempt + job.moves}. attempt)")
+        self._again.append(job)

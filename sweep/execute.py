@@ -1,27 +1,38 @@
 """One start of `sweep run` from the plan to the summary; the verb and the tests call it alike."""
 
+import errno
 import json
 import os
 import platform
+import shlex
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sweep.backends.choose import BackendName, open_backend
-from sweep.closing import closing_lines, timing_lines
-from sweep.commands.common import load_cost_model, results_errors
-from sweep.driver import Tally, locked, run_batches
+from sweep.backends.choose import BackendChoice, open_backend
+from sweep.backends.contract import Backend, ClusterLostError
+from sweep.batch_memory import batch_bytes
+from sweep.closing import closing_lines, failure_lines, timing_lines
+from sweep.commands.common import RUNS, load_cost_model, results_errors
+from sweep.driver import Driver, StorageError
+from sweep.driver_rules import Rules
 from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.keeping import Keeper, Tally
+from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds, show_progress
 from sweep.spec import SweepSpec
 from sweep.warm import ensure_compiled
-from sweep.worker import Simulate, run_task, simulate_batch
+from sweep.worker import run_task, simulate_batch
+
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""What a file system says when it takes no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,48 +40,80 @@ class Execution:
     """What to run, where, and how to say it."""
 
     spec: SweepSpec
-    folder: Path
-    backend: BackendName
-    reason: str
-    workers: int | None
+    run: str
+    """Folder or URL of the run."""
+    backend: BackendChoice
     simulate: Simulate
     fingerprint: str
     """Hash of all code and data that `simulate` stands on; part of every cell's identity."""
     command: str
     """The command that goes on with this sweep, as the user would type it."""
+    only: Collection[str] | None = None
+    """Ids of the cells to which this start is restricted."""
+    rules: Rules = field(default_factory=Rules)
 
 
 def execute(execution: Execution) -> ExitCode:
     """Run what is left of the sweep, print the summary, and return the exit code.
 
     Raises:
-        SweepError: nothing could be started.
+        SweepError: nothing could be started, the rows can't be written, or the cluster went away.
     """
     from results.store import RunStore
 
-    folder, spec = execution.folder, execution.spec
+    spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
-    with locked(folder), results_errors():
-        store = RunStore(folder)
-        plan = plan_sweep(spec, execution.fingerprint)
-        finished = store.finished_cells() if (folder / "spec.json").exists() else set()
-        left = remaining(plan, finished)
-        tally: Tally | None = None
-        if left:
-            there = sum(cell in finished for batch in plan.batches for cell in batch.cell_ids)
-            tally = _simulate(execution, store, plan, left=left, there=there)
-        else:
-            _refresh(execution, store, plan)
-            _say(f"nothing to do: {plan.cell_count} cells are already there")
-        if tally is not None and tally.interrupted:
-            kept = tally.cells_done
-            _say(f"interrupted: {kept} new cells are kept. To go on: {execution.command}")
-            return ExitCode.INTERRUPTED
-        _close(store, spec)
-    if tally is not None and tally.cells_failed:
-        _say(f"{tally.cells_failed} cells failed; the same command tries them again: {execution.command}")
-        return ExitCode.CELLS_FAILED
-    return ExitCode.OK
+    with results_errors(), _ways_on(execution):
+        store = RunStore(execution.run)
+        with store.storage.lock({"host": platform.node(), "pid": str(os.getpid()), "since": _now()}):
+            return _execute(execution, store)
+
+
+def _execute(execution: Execution, store: Any) -> ExitCode:
+    plan = plan_sweep(execution.spec, execution.fingerprint)
+    finished = store.finished_cells() if store.exists() else frozenset[str]()
+    left = _restricted(remaining(plan, finished), execution.only)
+    if not left:
+        _refresh(execution, store, plan)
+        _say(f"nothing to do: {plan.cell_count} cells are already there")
+        _close(store, execution.spec)
+        return ExitCode.OK
+    there = sum(cell in finished for batch in plan.batches for cell in batch.cell_ids)
+    tally = _simulate(execution, store, plan, left=left, there=there)
+    if tally.interrupted:
+        _say(f"interrupted: {tally.cells_done} new cells are kept. To go on: {execution.command}")
+        return ExitCode.INTERRUPTED
+    _close(store, execution.spec)
+    for line in failure_lines(tally, store.name):
+        _say(line)
+    return ExitCode.CELLS_FAILED if tally.cells_failed else ExitCode.OK
+
+
+@contextmanager
+def _ways_on(execution: Execution) -> Iterator[None]:
+    """Say with every error that ends a sweep in the middle how to go on."""
+    hint = f"\n  what was finished is kept. To go on: {execution.command}"
+    try:
+        yield
+    except (StorageError, ClusterLostError) as error:
+        raise type(error)(f"{error}{hint}") from error
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise StorageError(f"{error.filename or execution.run}: {error.strerror or error}{hint}") from error
+
+
+def _restricted(left: list[PlannedBatch], only: Collection[str] | None) -> list[PlannedBatch]:
+    """Return the batches reduced to some cells."""
+    if only is None:
+        return left
+    chosen = []
+    for batch in left:
+        lanes = [lane for lane, cell_id in enumerate(batch.cell_ids) if cell_id in only]
+        if lanes:
+            policies = tuple(batch.policies[lane] for lane in lanes)
+            chosen.append(replace(batch, policies=policies, cell_ids=tuple(batch.cell_ids[lane] for lane in lanes)))
+    return chosen
 
 
 def _close(store: Any, spec: SweepSpec) -> None:
@@ -84,11 +127,12 @@ def _close(store: Any, spec: SweepSpec) -> None:
 
 
 def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
-    from sweep.view import write_labels
+    from sweep.view import write_costs, write_labels
 
     store.create(execution.spec.resolved(), _provenance(execution, plan))
     store.remove_orphans()
-    write_labels(execution.folder, plan)
+    write_labels(store, plan)
+    write_costs(store, execution.spec.costs)
 
 
 def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
@@ -102,29 +146,54 @@ def _simulate(execution: Execution, store: Any, plan: Plan, *, left: list[Planne
         ensure_compiled(_say)
     started = time.perf_counter()
     cells = sum(len(batch.policies) for batch in left)
-    cost = estimate_cost(left, execution.folder.parent)
-    shares = _shares(left, cost)
-    # The longest batches first, so that no worker is alone with one at the end.
-    order = sorted(range(len(left)), key=lambda index: -shares[index])
-    backend = open_backend(execution.backend, run_task, workers=execution.workers)
+    cost = estimate_cost(left, _neighbours(execution.run))
+    backend = open_backend(execution.backend, run_task)
     try:
-        _say(f"backend {backend.name} with {backend.workers} workers ({execution.reason})")
-        _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
+        _say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
         _prepare(execution, store, plan)
+        backend.prepare(store.location, max(batch_bytes(batch, execution.simulate) for batch in left))
+        _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
         with show_progress(cells) as progress:
-            tally = run_batches(
-                [left[index] for index in order],
-                store=store,
+            keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}")
+            driver = Driver(
+                _jobs(left, cost),
+                count=len(left),
+                keeper=keeper,
                 backend=backend,
                 simulate=execution.simulate,
                 fingerprint=plan.fingerprint,
-                progress=progress,
-                shares=[shares[index] for index in order],
+                run=store.location,
+                rules=execution.rules,
             )
+            tally = driver.drive(progress)
+        workers = backend.workers
     finally:
-        backend.close()
-    _finish(store, tally, workers=backend.workers, started=started)
+        _leave(store, backend)
+    _finish(store, tally, workers=workers, started=started)
     return tally
+
+
+def _leave(store: Any, backend: Backend) -> None:
+    """End the backend and remove what its workers have staged for nobody."""
+    try:
+        backend.close()
+    finally:
+        store.remove_orphans()
+
+
+def _neighbours(run: str) -> Path:
+    """Return the folder whose runs tell what batches take."""
+    from results.storage import is_url
+
+    return RUNS if is_url(run) else Path(run).parent
+
+
+def _jobs(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[Job, float | None]]:
+    """Yield what is to do, the longest first, so that no worker is alone with one at the end."""
+    weights = cost.core_seconds if cost else [float(batch.coordinate.guest.vcpus) for batch in left]
+    total = sum(weights) or 1.0
+    for index in sorted(range(len(left)), key=lambda index: -weights[index]):
+        yield Job(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
 
 
 def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:
@@ -134,11 +203,9 @@ def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:
         compact(store)
     tally.wall_seconds = time.perf_counter() - started
     records = store.provenance()
-    totals = {key: value for key, value in asdict(tally).items() if key != "failures"}
+    totals = {key: value for key, value in asdict(tally).items() if key != "fingerprints"}
     records[-1] |= {"ended": _now(), "workers": workers, "tally": totals}
-    temporary = store.path / ".provenance.json.tmp"
-    temporary.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(store.path / "provenance.json")
+    store.write_provenance(records)
     for line in timing_lines(tally, workers):
         _say(line)
 
@@ -149,19 +216,12 @@ def _forecast(cost: Estimate | None, workers: int) -> str:
     return f"; about {format_seconds(cost.total_seconds / workers)} by {cost.source}"
 
 
-def _shares(left: list[PlannedBatch], cost: Estimate | None) -> list[float]:
-    """Return which part of the work each batch is: by estimate, or by vCPUs if nothing is known."""
-    weights = list(cost.core_seconds) if cost else [float(batch.coordinate.guest.vcpus) for batch in left]
-    total = sum(weights) or 1.0
-    return [weight / total for weight in weights]
-
-
 def _provenance(execution: Execution, plan: Plan) -> dict[str, Any]:
     return {
         "code_fingerprint": plan.fingerprint,
         "started": _now(),
         "command": execution.command,
-        "backend": execution.backend.value,
+        "backend": execution.backend.name.value,
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),

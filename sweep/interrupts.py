@@ -1,21 +1,38 @@
-"""Ctrl-C as a wish that is looked at between two steps, so that no batch is lost in the middle of its commit."""
+"""Ctrl-C and SIGTERM as wishes that are looked at between two steps, so that no batch is lost in its commit."""
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+GRACE_SECONDS: Final = 25.0
+"""How long SIGTERM lets running batches go on. Kubernetes and Slurm send SIGKILL after 30 s unless told otherwise
+(terminationGracePeriodSeconds, KillWait); the rest is for the last commits."""
 
 
 class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM while it is open; a second one does not wait and raises KeyboardInterrupt."""
+    """While it is open: the first Ctrl-C drains, the second stops; SIGTERM drains and stops after the grace period.
 
-    def __init__(self) -> None:
-        self.requested = False
+    Must be opened after Ray is started, which installs handlers of its own.
+    """
+
+    def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        self.draining = False
+        """Nothing new is to be started."""
+        self.reason = ""
+        self._grace = grace_seconds
+        self._count = 0
+        self._deadline = float("inf")
         self._previous: dict[signal.Signals, Any] = {}
 
+    @property
+    def at_once(self) -> bool:
+        """Whether what still runs is to be given up."""
+        return self._count > 1 or time.monotonic() >= self._deadline
+
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        handlers = {signal.SIGINT: self._interrupt, signal.SIGTERM: self._terminate}
+        self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 
     def __exit__(
@@ -27,7 +44,16 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.requested:
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 2:
+            # Not even the loop that looks at this object goes on, say because a file system hangs.
             raise KeyboardInterrupt
-        self.requested = True
+        self.draining = True
+        self.reason = "Ctrl-C: what runs is finished; Ctrl-C once more gives it up"
+
+    def _terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._deadline == float("inf"):
+            self._deadline = time.monotonic() + self._grace
+        self.draining = True
+        self.reason = f"SIGTERM: what runs has {self._grace:g} s to finish"

@@ -1,7 +1,7 @@
 """What each batch took, as one JSON line per batch in the run's folder: no result, but what estimates stand on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +30,9 @@ class BatchTiming:
     part_bytes: int
 
 
-def append_timing(run: Path, timing: BatchTiming) -> None:
-    """Add a line to the run's timings."""
-    with (run / TIMINGS_FILE).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(timing), sort_keys=True) + "\n")
+def timing_text(timings: Iterable[BatchTiming]) -> str:
+    """Return the lines that are added to a run's timings."""
+    return "".join(json.dumps(asdict(timing), sort_keys=True) + "\n" for timing in timings)
 
 
 def read_timings(run: Path) -> Iterator[BatchTiming]:

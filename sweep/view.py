@@ -1,13 +1,16 @@
-"""Which cells the present specification of a run asks for, and by which names; results/labels.py reads it."""
+"""What a run keeps of its present specification for those who read it: names of cells, and prices."""
 
+import json
 from io import BytesIO
 
 import polars as pl
 
 from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA
+from results.run import COSTS_FILE
 from results.store import RunStore
 from sweep.plan import Plan
 from sweep.spec import guest_label
+from sweep.spec_costs import read_costs
 
 
 def write_labels(store: RunStore, plan: Plan) -> None:
@@ -23,3 +26,9 @@ def write_labels(store: RunStore, plan: Plan) -> None:
     content = BytesIO()
     pl.DataFrame(rows, schema=LABELS_SCHEMA).write_parquet(content)
     store.storage.put(LABELS_FILE, content.getvalue())
+
+
+def write_costs(store: RunStore, name: str) -> None:
+    """Write the cost model that the specification names, for readers who have no YAML."""
+    content = json.dumps(read_costs(name).value, indent=1) + "\n"
+    store.storage.put(COSTS_FILE, content.encode())

@@ -1,49 +1,31 @@
-"""What happens to one batch in a worker process: simulate, and turn every error into a value that can travel."""
+"""What happens to a task in a worker process: simulate its batches, write their rows, and never raise.
+
+The worker writes the part itself, under a name that follows from the cells: a second worker with the same task writes
+the same bytes under the same name, and nothing counts before the driver commits.
+"""
 
 import functools
 import os
+import platform
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from engine.simulate import Batch, BatchCounts
 from sweep.cell import engine_fingerprint
-from sweep.plan import PlannedBatch
+from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
+from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Task, batch_of
+from sweep.rows import batch_name, batch_tables
 
-Simulate = Callable[[Batch], BatchCounts]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
+    from results.store import RunStore
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One batch on its way to a worker. `simulate` must be a function of a module, so that every process finds it."""
-
-    index: int
-    """Position in the list of batches of this start."""
-    planned: PlannedBatch
-    simulate: Simulate
-    fingerprint: str
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a batch has no counts. `died`: the process went away, which a second attempt may cure."""
-
-    error: str
-    message: str
-    traceback: str = ""
-    died: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came back for a task: counts or a failure, and the seconds that it took there."""
-
-    task: Task
-    counts: BatchCounts | None = None
-    failure: Failure | None = None
-    seconds: float = 0.0
+_MESSAGE_CHARACTERS: Final = 2000
+"""How much of a message and of a traceback's end travels back: outcomes stay small."""
+_TOO_LITTLE_ROOM: Final = frozenset({"MemoryError", "CapacityError"})
+"""Errors that fewer lanes may cure; the second is the engine's, whose module would load the compiler."""
 
 
 class EngineMismatchError(RuntimeError):
@@ -60,34 +42,103 @@ def simulate_batch(batch: Batch) -> BatchCounts:
 
 
 def run_task(task: Task) -> Outcome:
-    """Simulate the batch of `task`; whatever goes wrong in it comes back as a failure."""
-    started = time.perf_counter()
-    planned = task.planned
-    batch = Batch(
-        workload=planned.coordinate.workload.name,
-        parameters=dict(planned.coordinate.workload.parameters),
-        guest=planned.coordinate.guest,
-        policies=planned.policies,
-        seed=planned.seed,
-        window_ns=planned.window_ns,
-    )
+    """Simulate the batches of `task` and stage their rows; whatever goes wrong comes back as a failure."""
+    answers: list[Report | Failure] = []
+    rows: list[dict[str, pa.Table]] = []
+    cells: list[str] = []
+    for job in task.jobs:
+        mark = StderrMark()
+        started = time.perf_counter()
+        try:
+            counts = _simulate(task, job)
+            rows.append(batch_tables(job.planned, counts))
+        except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
+            answers.append(as_failure(error, stderr=mark.tail()))
+            continue
+        cells += job.planned.cell_ids
+        answers.append(_report(counts, time.perf_counter() - started))
+    if not rows:
+        return Outcome(number=task.number, answers=tuple(answers))
+    mark = StderrMark()
     try:
-        if task.simulate is simulate_batch:
-            _check_engine(task.fingerprint)
-        counts = task.simulate(batch)
-    except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
-        failure = Failure(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
-        return Outcome(task=task, failure=failure, seconds=time.perf_counter() - started)
-    return Outcome(task=task, counts=counts, seconds=time.perf_counter() - started)
+        entry = _open(task.run).write_part(batch_name(cells), _joined(rows))
+    except Exception as error:  # noqa: BLE001  A full disk, a folder that is not shared, an object store that is away.
+        failure = as_failure(error, kind=FailureKind.STORAGE, stderr=mark.tail())
+        return Outcome(number=task.number, failure=failure)
+    return Outcome(number=task.number, answers=tuple(answers), entry=entry)
 
 
-def died(task: Task, how: str) -> Outcome:
+def as_failure(error: BaseException, *, kind: FailureKind | None = None, stderr: str = "") -> Failure:
+    """Return an exception as a value that any process can read."""
+    name = type(error).__name__
+    if kind is None:
+        classes = {one.__name__ for one in type(error).__mro__}
+        kind = FailureKind.MEMORY if classes & _TOO_LITTLE_ROOM else FailureKind.RAISED
+    message = without_secrets(str(error))
+    trace = without_secrets("".join(traceback.format_exception(error)))
+    return Failure(
+        kind=kind,
+        error=name,
+        message=message[:_MESSAGE_CHARACTERS],
+        fingerprint=fingerprint(name, message, innermost_frames(error)),
+        traceback=trace[-_MESSAGE_CHARACTERS:],
+        host=platform.node(),
+        stderr=without_secrets(stderr),
+    )
+
+
+def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str = "") -> Outcome:
     """Return the outcome of a task whose process went away."""
-    return Outcome(task=task, failure=Failure(error="WorkerDied", message=how, died=True))
+    error = {FailureKind.MEMORY: "OutOfMemory", FailureKind.NODE: "NodeLost"}.get(kind, "WorkerDied")
+    failure = Failure(
+        kind=kind,
+        error=error,
+        message=without_secrets(how),
+        fingerprint=fingerprint(error, how),
+        host=host or "unknown",
+        stderr=without_secrets(stderr),
+    )
+    return Outcome(number=task.number, failure=failure)
+
+
+def _simulate(task: Task, job: Job) -> BatchCounts:
+    if task.simulate is simulate_batch:
+        _check_engine(task.fingerprint)
+    return task.simulate(batch_of(job.planned))
+
+
+def _report(counts: BatchCounts, seconds: float) -> Report:
+    return Report(
+        windows=counts.windows.shape[0],
+        events=counts.events,
+        native_seconds=counts.native_seconds,
+        seconds=seconds,
+        generate_seconds=counts.generate_seconds,
+        guest_seconds=counts.guest_seconds,
+        engine_seconds=counts.engine_seconds,
+    )
+
+
+def _joined(rows: "list[dict[str, pa.Table]]") -> "dict[str, pa.Table]":
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for tables in rows for name in tables)
+    return {name: pa.concat_tables([tables[name] for tables in rows if name in tables]) for name in names}
+
+
+@functools.lru_cache(maxsize=1)
+def _open(run: str) -> "RunStore":
+    from results.store import RunStore
+
+    return RunStore(run)
 
 
 @functools.cache
 def _engine_here() -> str:
+    from sweep.warm import ensure_compiled
+
+    # On a cluster this may be the first process of its machine; the lock in there lets one compile.
+    ensure_compiled(lambda _text: None)
     return engine_fingerprint()
 
 

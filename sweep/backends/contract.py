@@ -1,40 +1,70 @@
 """What a backend is: it takes tasks and gives back their outcomes, in any order.
 
 * A backend may run at most `window` tasks that were submitted and have not come back; the caller keeps to it.
-* It must give exactly one outcome for each task; a process that dies is an outcome, not an exception.
+* It must give exactly one outcome for each task; a process or a machine that goes away is an outcome, not an exception.
 * It gives None at least once a second while nothing comes back, so that the caller can look around.
-* It must not retry, write results or know what a task means.
-* After `close` none of its processes is left.
+* It must not retry, commit results or know what a task means.
+* After `close` none of its processes is left, and no file of its own.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sweep.exit_codes import SweepError
-from sweep.worker import Outcome, Task
+from sweep.exit_codes import ExitCode, SweepError
 
-Work = Callable[[Task], Outcome]
+if TYPE_CHECKING:
+    from sweep.outcome import Outcome, Task
+
+    Work = Callable[[Task], Outcome]
 
 
 class BackendError(SweepError):
-    """A backend can't start here."""
+    """A backend can't start here, or can't run what it would be given."""
+
+
+class ClusterLostError(SweepError):
+    """The cluster went away while a sweep ran on it."""
+
+    exit_code = ExitCode.CLUSTER_LOST
 
 
 class Backend(Protocol):
     """The fan-out of a sweep."""
 
     name: str
-    workers: int
-    """Tasks that run at the same time."""
-    window: int
-    """Tasks that may be submitted and not have come back."""
 
-    def submit(self, task: Task) -> None:
+    @property
+    def workers(self) -> int:
+        """Tasks that run at the same time; a cluster may grow and shrink."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Tasks that may be submitted and not have come back."""
+        ...
+
+    def describe(self) -> str:
+        """Return what it runs on, in one line or more."""
+        ...
+
+    def prepare(self, run: str, memory_bytes: int) -> None:
+        """Check, before the first task, that tasks of this size fit and that every machine sees the run.
+
+        Raises:
+            BackendError: what is missing, and where.
+        """
+        ...
+
+    def submit(self, task: "Task") -> None:
         """Take a task."""
         ...
 
-    def as_completed(self) -> Iterator[Outcome | None]:
-        """Yield outcomes until none is outstanding; more tasks may be submitted between two of them."""
+    def as_completed(self) -> "Iterator[Outcome | None]":
+        """Yield outcomes until none is outstanding; more tasks may be submitted between two of them.
+
+        Raises:
+            ClusterLostError: no more outcomes will come.
+        """
         ...
 
     def close(self) -> None:

@@ -1,19 +1,29 @@
-"""Worker processes of this machine, one batch at a time each, so that a death tells which batch it was."""
+"""Worker processes of this machine, one task at a time each, so that a death tells which task it was."""
 
 import contextlib
 import ctypes
+import faulthandler
 import multiprocessing
 import os
+import platform
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Final
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
 
-from sweep.backends.contract import Work
-from sweep.worker import Outcome, Task, died
+from sweep.backends.contract import BackendError
+from sweep.fingerprint import last_lines
+from sweep.outcome import FailureKind, Outcome, Task
+from sweep.progress import format_bytes
+from sweep.worker import lost
+
+if TYPE_CHECKING:
+    from sweep.backends.contract import Work
 
 _TICK_SECONDS: Final = 0.25
 """How long a wait may keep Ctrl-C from being seen."""
@@ -21,13 +31,19 @@ _PR_SET_PDEATHSIG: Final = 1
 """Linux include/uapi/linux/prctl.h."""
 _END_SECONDS: Final = 5.0
 """How long a process may take to end after SIGKILL before it is left to the operating system (assumption)."""
+_OUTLIVE: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What terminals and batch systems send to whole groups: the driver decides what that means for a task."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Worker:
     process: SpawnProcess
     connection: Connection
+    stderr: IO[bytes]
+    """What the worker writes to its stderr; the file has no name, so nothing of it can be left."""
     task: Task | None = None
+    oom_kills: int = 0
+    """Kills by the kernel for want of memory, on this machine, before the task."""
 
 
 class LocalBackend:
@@ -35,13 +51,38 @@ class LocalBackend:
 
     name = "local"
 
-    def __init__(self, work: Work, workers: int | None = None) -> None:
+    def __init__(self, work: "Work", workers: int | None = None) -> None:
         self.workers = workers or len(os.sched_getaffinity(0))
-        # One task more than can run: a worker that ends finds the next one without waiting for the driver.
-        self.window = self.workers + 1
+        self._asked = workers
         self._work = work
         self._waiting: deque[Task] = deque()
         self._crew: list[_Worker] = []
+
+    @property
+    def window(self) -> int:
+        """One task more than can run: a worker that ends finds the next one without waiting for the driver."""
+        return self.workers + 1
+
+    def describe(self) -> str:
+        """Say how many processes there are, and where."""
+        cores = len(os.sched_getaffinity(0))
+        return f"{self.workers} processes on {platform.node()} ({cores} cores), Python {platform.python_version()}"
+
+    def prepare(self, run: str, memory_bytes: int) -> None:
+        """Start no more workers than fit into memory, unless their number was asked for.
+
+        Raises:
+            BackendError: not even one fits.
+        """
+        free = _free_memory()
+        if free is None or self._asked is not None:
+            return
+        if memory_bytes > free:
+            raise BackendError(
+                f"backend local: a batch may need {format_bytes(memory_bytes)}, {format_bytes(free)} are free here\n"
+                f"  free some, take a smaller guest, or try it all the same with -j 1 (run: {run})"
+            )
+        self.workers = min(self.workers, free // memory_bytes)
 
     def submit(self, task: Task) -> None:
         """Take a task and give it to a free worker; start one if there may be more."""
@@ -67,6 +108,7 @@ class LocalBackend:
         for worker in self._crew:
             worker.process.join(_END_SECONDS)
             worker.connection.close()
+            worker.stderr.close()
         self._crew.clear()
         self._waiting.clear()
 
@@ -77,11 +119,12 @@ class LocalBackend:
                 free = self._start()
             if free is None:
                 return
-            task = self._waiting.popleft()
-            free.task = task
+            free.task = self._waiting.popleft()
+            free.oom_kills = _oom_kills()
+            free.stderr.truncate(0)
             # A worker that died while idle closes its end: the loop reads that as the death of this task.
             with contextlib.suppress(OSError):
-                free.connection.send(task)
+                free.connection.send(free.task)
 
     def _receive(self, worker: _Worker) -> Outcome:
         task = worker.task
@@ -89,40 +132,78 @@ class LocalBackend:
         try:
             outcome: Outcome = worker.connection.recv()
         except (EOFError, OSError):
-            worker.process.join(_END_SECONDS)
-            code = worker.process.exitcode
-            how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-            worker.connection.close()
-            self._crew.remove(worker)
-            return died(task, f"the worker process ended with {how}; out of memory, or killed by hand?")
+            return self._bury(worker, task)
         worker.task = None
         return outcome
+
+    def _bury(self, worker: _Worker, task: Task) -> Outcome:
+        """Return the outcome of a task whose worker is dead."""
+        worker.process.join(_END_SECONDS)
+        code = worker.process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        kind, why = FailureKind.DIED, "killed by hand, or a fault in compiled code?"
+        if code == -signal.SIGKILL and _oom_kills() > worker.oom_kills:
+            kind, why = FailureKind.MEMORY, "the kernel killed it for want of memory"
+        worker.stderr.seek(0)
+        stderr = last_lines(worker.stderr.read())
+        worker.connection.close()
+        worker.stderr.close()
+        self._crew.remove(worker)
+        text = f"the worker process ended with {how}; {why}"
+        return lost(task, text, kind=kind, host=platform.node(), stderr=stderr)
 
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-        # Ctrl-C reaches the whole process group; a worker inherits from its first moment that it is blocked.
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115  It lives as long as the worker.
+        # A connection is what the standard library can hand to a spawned process; this one only carries the descriptor.
+        carrier = Connection(os.dup(stderr.fileno()), readable=False)
+        process = context.Process(target=_serve, args=(theirs, carrier, self._work), daemon=True)
+        # A worker inherits from its first moment that these are blocked.
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, _OUTLIVE)
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         theirs.close()
-        worker = _Worker(process=process, connection=ours)
+        carrier.close()
+        worker = _Worker(process=process, connection=ours, stderr=stderr)
         self._crew.append(worker)
         return worker
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection, stderr: Connection, work: "Work") -> None:
     """Carry out tasks until the driver's end of the pipe is closed."""
     _die_with_the_driver()
+    os.dup2(stderr.fileno(), 2)
+    faulthandler.enable()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send(work(connection.recv()))
+            task = connection.recv()
+            os.lseek(2, 0, os.SEEK_SET)  # The driver has emptied the file.
+            connection.send(work(task))
 
 
 def _die_with_the_driver() -> None:
     """Ask Linux to end this process with its parent, even in the middle of a batch; elsewhere it ends after it."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _oom_kills() -> int:
+    """Return how many processes Linux has killed for want of memory since it started; 0 where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that new processes can have, None where the system does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return None

@@ -1,32 +1,38 @@
-"""Tasks on a Ray cluster, one per batch. The only file that imports ray.
+"""Tasks on a Ray cluster. Without an address it starts a cluster of its own on this machine, and ends it.
 
-Without RAY_ADDRESS it starts a cluster of its own on this machine: listeners on loopback only, no dashboard, no usage
-statistics, its own token and temporary folder, all gone at the end. Never calls `ray stop`, which ends the clusters of
-others as well.
+Never calls `ray stop`, which ends the clusters of others as well.
 """
 
 import os
-import secrets
-import shutil
-import socket
+import platform
+import signal
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sweep.backends.contract import BackendError, Work
-from sweep.worker import Outcome, Task, died
+from sweep.backends.contract import BackendError, ClusterLostError
+from sweep.backends.ray_local import QUIET, OwnCluster
+from sweep.backends.ray_nodes import check_address, check_fits, check_shared, head_answers, live_nodes, node_lines
+from sweep.outcome import FailureKind, Outcome, Task
+from sweep.worker import lost
+
+if TYPE_CHECKING:
+    from sweep.backends.contract import Work
 
 _POLL_SECONDS: Final = 0.25
 """How long a wait in Ray may keep Ctrl-C from being seen."""
-_CONNECT_SECONDS: Final = 10
-"""How long a cluster may take to open a connection (assumption)."""
 _RESULT_SECONDS: Final = 60
-"""How long a finished task's counts may take to come here (assumption)."""
+"""How long the outcome of a finished task may take to come here (assumption)."""
 _WINDOW_PER_WORKER: Final = 2
-_TASK_BYTES: Final = 2 << 30
-"""Memory that Ray reserves for a batch (assumption): no more of them start on a node than fit."""
+_TASKS_TAKEN: Final = 64
+"""Finished tasks that one wait takes: one by one, Ray looks at the whole window for each."""
+_LOOK_SECONDS: Final = 2.0
+"""How often the driver looks at the head and at the nodes."""
+_SILENT_SECONDS: Final = 15.0
+"""How long the head may be silent (assumption). Ray itself ends the driver's process without a word after 60 s."""
+_ROOM_SECONDS: Final = 300.0
+"""How long the cluster may have no node for a task (assumption: clouds take minutes to replace one)."""
 
 
 class RayBackend:
@@ -34,98 +40,136 @@ class RayBackend:
 
     name = "ray"
 
-    def __init__(self, work: Work, workers: int | None = None) -> None:
-        self._folder: Path | None = None
+    def __init__(self, work: "Work", *, address: str | None = None, workers: int | None = None) -> None:
         self._environment = dict(os.environ)
+        self._sigterm = signal.getsignal(signal.SIGTERM)
         # Ray prints about dead workers on stdout, which belongs to the summary.
         self._stdout, sys.stdout = sys.stdout, sys.stderr
         self._running: dict[Any, Task] = {}
+        self._own: OwnCluster | None = None
+        self._memory = 1
+        self._nodes_seen = self._head_seen = self._room_seen = time.monotonic()
         try:
-            self._ray = self._connect(workers)
-            self.workers = self._capacity()
+            self._ray = self._connect(address, workers)
+            self._gcs = str(self._ray.get_runtime_context().gcs_address)
+            self._nodes = live_nodes(self._ray)
         except BaseException as error:
             self.close()
             if isinstance(error, Exception) and not isinstance(error, BackendError):
                 text = f"backend ray: {type(error).__name__}: {error}"
-                raise BackendError(f"{text}\n  check RAY_ADDRESS, or run with --backend local") from error
+                raise BackendError(f"{text}\n  check --address and RAY_ADDRESS, or run with --backend local") from error
             raise
-        self.window = _WINDOW_PER_WORKER * self.workers
-        memory = min(_TASK_BYTES, self._memory_share())
-        options = {"num_cpus": 1, "max_retries": 0, "retry_exceptions": False, "memory": memory}
-        self._remote = self._ray.remote(**options)(work)
+        self._remote = self._ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(work)
+
+    @property
+    def workers(self) -> int:
+        """Tasks that run at the same time on the nodes that are up."""
+        return max(1, sum(node.slots(self._memory) for node in self._nodes))
+
+    @property
+    def window(self) -> int:
+        """Enough tasks that a node which ends one finds the next one waiting."""
+        return _WINDOW_PER_WORKER * self.workers
+
+    def describe(self) -> str:
+        """Say which cluster it is, with versions, nodes and CPUs."""
+        cpus = sum(node.cpus for node in self._nodes)
+        where = "started on this machine" if self._own else f"at {self._gcs}"
+        versions = f"Ray {self._ray.__version__}, Python {platform.python_version()}"
+        nodes = f"{len(self._nodes)} node{'s' if len(self._nodes) != 1 else ''} with {cpus} CPUs"
+        return "\n".join([f"{versions}, {where}: {nodes}", *node_lines(self._nodes)])
+
+    def prepare(self, run: str, memory_bytes: int) -> None:
+        """Check that tasks of this size fit and that every node sees the run.
+
+        Raises:
+            BackendError: what is missing, and where.
+        """
+        self._memory = memory_bytes
+        check_fits(self._nodes, memory_bytes)
+        if len(self._nodes) > 1:
+            check_shared(self._ray, self._nodes, run)
 
     def submit(self, task: Task) -> None:
         """Send a task to the cluster."""
-        self._running[self._remote.remote(task)] = task
+        self._running[self._remote.options(memory=task.memory_bytes).remote(task)] = task
 
     def as_completed(self) -> Iterator[Outcome | None]:
-        """Yield outcomes as they come, and None from time to time."""
+        """Yield outcomes as they come, and None from time to time.
+
+        Raises:
+            ClusterLostError: the head is silent, or no node can take what is left.
+        """
         while self._running:
+            taken = min(len(self._running), _TASKS_TAKEN)
             done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_POLL_SECONDS)
+            if done and len(self._running) > 1:
+                # What else has finished meanwhile, without waiting for it.
+                done, _ = self._ray.wait(list(self._running), num_returns=taken, timeout=0)
+            self._look_around(busy=bool(done))
             if not done:
                 yield None
             for reference in done:
-                task = self._running.pop(reference)
-                try:
-                    outcome: Outcome = self._ray.get(reference, timeout=_RESULT_SECONDS)
-                except self._ray.exceptions.RayError as error:
-                    outcome = died(task, f"{type(error).__name__}: {str(error).splitlines()[0]}")
-                yield outcome
+                yield self._outcome(self._running.pop(reference), reference)
 
     def close(self) -> None:
         """Cancel what runs, leave the cluster, and remove it if it is ours."""
-        if hasattr(self, "_ray"):
-            for reference in self._running:
-                self._ray.cancel(reference, force=True)
-            self._ray.shutdown()
-        self._running.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        sys.stdout = self._stdout
-        os.environ.clear()
-        os.environ.update(self._environment)
+        try:
+            if hasattr(self, "_ray"):
+                for reference in self._running:
+                    self._ray.cancel(reference, force=True)
+                self._ray.shutdown()
+        finally:
+            self._running.clear()
+            if self._own is not None:
+                self._own.close()
+            sys.stdout = self._stdout
+            signal.signal(signal.SIGTERM, self._sigterm)
+            os.environ.clear()
+            os.environ.update(self._environment)
 
-    def _connect(self, workers: int | None) -> Any:
-        address = os.environ.get("RAY_ADDRESS")
+    def _connect(self, address: str | None, workers: int | None) -> Any:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-        if address:
-            _check_reachable(address)
+        if address is None:
+            self._own = OwnCluster(workers)
             import ray
 
-            ray.init(address=address, **quiet)
+            self._own.start(ray)
             return ray
-        self._folder = Path(tempfile.mkdtemp(prefix="sweep-ray-"))
-        token = self._folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32), encoding="ascii")
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        # In spite of its name this is what puts every listener on 127.0.0.1.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        check_address(address)
         import ray
 
-        slots = workers or len(os.sched_getaffinity(0))
-        ray.init(address="local", num_cpus=slots, include_dashboard=False, _temp_dir=str(self._folder), **quiet)
+        ray.init(address=address, **QUIET)
         return ray
 
-    def _capacity(self) -> int:
-        slots = int(self._ray.cluster_resources().get("CPU", 0))
-        if slots < 1:
-            raise BackendError("backend ray: the cluster has no CPU\n  start a node with `ray start --address=...`")
-        return slots
+    def _outcome(self, task: Task, reference: Any) -> Outcome:
+        errors = self._ray.exceptions
+        try:
+            outcome: Outcome = self._ray.get(reference, timeout=_RESULT_SECONDS)
+        except errors.OutOfMemoryError as error:
+            return lost(task, _first_line(error), kind=FailureKind.MEMORY)
+        except (errors.NodeDiedError, errors.ObjectLostError, errors.OwnerDiedError, errors.GetTimeoutError) as error:
+            return lost(task, _first_line(error), kind=FailureKind.NODE)
+        except errors.RayError as error:
+            return lost(task, f"{type(error).__name__}: {_first_line(error)}", kind=FailureKind.DIED)
+        return outcome
 
-    def _memory_share(self) -> int:
-        memory = float(self._ray.cluster_resources().get("memory", _TASK_BYTES))
-        return int(memory / self.workers / 2)
+    def _look_around(self, *, busy: bool) -> None:
+        """Notice nodes that come and go, and a head that does not answer any more."""
+        now = time.monotonic()
+        if now - self._nodes_seen < _LOOK_SECONDS:
+            return
+        self._nodes_seen = now
+        if head_answers(self._gcs):
+            self._head_seen = now
+            self._nodes = live_nodes(self._ray)
+        elif now - self._head_seen > _SILENT_SECONDS:
+            raise ClusterLostError(f"backend ray: the head at {self._gcs} has been silent for {_SILENT_SECONDS:g} s")
+        if busy or any(node.slots(self._memory) for node in self._nodes):
+            self._room_seen = now
+        elif now - self._room_seen > _ROOM_SECONDS:
+            raise ClusterLostError(f"backend ray: for {_ROOM_SECONDS:g} s no node has had room for a task")
 
 
-def _check_reachable(address: str) -> None:
-    """Raise BackendError if nobody listens at `address`; Ray itself would try for minutes and then end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        text = f"backend ray: nobody answers at RAY_ADDRESS={address} ({error.strerror or error})"
-        raise BackendError(f"{text}\n  start the cluster, unset RAY_ADDRESS, or run with --backend local") from error
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,52 @@
+"""Waits for the end of the driver and then clears away the Ray cluster that it had started: processes and folder.
+
+    python -I ray_guard.py FOLDER < pipe
+
+The driver holds the other end of the pipe; it closes when the driver does, whatever has ended it, SIGKILL included.
+Every process of that cluster has the folder's name, which is unique, in its arguments or its environment.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_SECONDS: Final = 30.0
+"""How long processes may take to be gone (assumption; SIGKILL takes milliseconds)."""
+_PAUSE_SECONDS: Final = 0.05
+
+
+def members(folder: str) -> Iterator[int]:
+    """Yield the processes of the cluster whose folder this is, this process aside."""
+    mark = os.fsencode(folder)
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        try:
+            if pid != os.getpid() and any(mark in (path / name).read_bytes() for name in ("cmdline", "environ")):
+                yield pid
+        except OSError:
+            continue  # It has ended, or is somebody else's.
+
+
+def clear_away(folder: str) -> None:
+    """Kill what is left of the cluster, and remove its folder."""
+    deadline = time.monotonic() + _SECONDS
+    while (found := list(members(folder))) and time.monotonic() < deadline:
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(_PAUSE_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    clear_away(sys.argv[1])

@@ -1,0 +1,56 @@
+"""A Ray cluster of our own on this machine: loopback only, no dashboard, no statistics, and nothing left of it."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+QUIET: Final = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+_STORE_BYTES: Final = 80 << 20
+"""Object store of the cluster: outcomes are under a kilobyte; Ray takes 75 MiB at least."""
+_END_SECONDS: Final = 60.0
+
+
+class OwnCluster:
+    """Starts Ray here and clears it away again; a guard process does the latter if this one is killed."""
+
+    def __init__(self, workers: int | None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sweep-ray-"))
+        guard = Path(__file__).with_name("ray_guard.py")
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", str(guard), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        token = self.folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # In spite of its name this is what puts every listener on 127.0.0.1.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ.pop("RAY_ADDRESS", None)
+        self._workers = workers or len(os.sched_getaffinity(0))
+
+    def start(self, ray: Any) -> None:
+        """Start the cluster and connect to it."""
+        ray.init(
+            address="local",
+            num_cpus=self._workers,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            # Ray opens its own folder to everybody; the one around it stays ours.
+            _temp_dir=str(self.folder / "ray"),
+            **QUIET,
+        )
+
+    def close(self) -> None:
+        """Wait until all its processes are gone and the folder is removed."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        self._guard.wait(_END_SECONDS)

@@ -1,0 +1,107 @@
+"""Keeps what comes back: commits parts, notes what batches took, writes failures as rows, and counts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from results.manifest import ManifestEntry
+from results.rows import FailedBatch, failures_table
+from results.store import RunStore
+from sweep.fingerprint import without_secrets
+from sweep.outcome import Failure, Job, Report
+from sweep.plan import PlannedBatch
+from sweep.progress import Progress
+from sweep.rows import batch_cells, batch_name, place
+from sweep.timings import TIMINGS_FILE, BatchTiming, timing_text
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What one start of a sweep did."""
+
+    cells_done: int = 0
+    cells_failed: int = 0
+    batches_done: int = 0
+    tasks_done: int = 0
+    wall_seconds: float = 0.0
+    batch_seconds: float = 0.0
+    generate_seconds: float = 0.0
+    guest_seconds: float = 0.0
+    engine_seconds: float = 0.0
+    fingerprints: Counter[str] = field(default_factory=Counter)
+    """Failed batches by cause."""
+    interrupted: bool = False
+    stopped: str = ""
+    """Why the sweep ended before its end, if it did and nobody interrupted it."""
+
+
+class Keeper:
+    """The only one who writes to the run's manifest. Holds sums, never rows."""
+
+    def __init__(self, store: RunStore, progress: Progress, reproduce: Callable[[str], str]) -> None:
+        """`reproduce` gives the command that runs a batch of a name in a terminal."""
+        self.tally = Tally()
+        self._store = store
+        self._progress = progress
+        self._reproduce = reproduce
+
+    def keep(self, entry: ManifestEntry, done: Sequence[tuple[Job, Report]]) -> None:
+        """Commit the part of a task and count its batches."""
+        self._store.commit(entry)
+        self.tally.tasks_done += 1
+        part_bytes = sum(part.bytes for part in entry.parts)
+        cells = sum(len(job.planned.policies) for job, _ in done)
+        timings = []
+        for job, report in done:
+            lanes = len(job.planned.policies)
+            self.tally.cells_done += lanes
+            self.tally.batches_done += 1
+            self.tally.batch_seconds += report.seconds
+            self.tally.generate_seconds += report.generate_seconds
+            self.tally.guest_seconds += report.guest_seconds
+            self.tally.engine_seconds += report.engine_seconds
+            timings.append(_timing(job.planned, report, part_bytes * lanes // cells))
+            self._progress.advance(lanes, job.share)
+        self._store.storage.append(TIMINGS_FILE, timing_text(timings))
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """Write why a batch has no rows."""
+        planned = job.planned
+        name = batch_name(planned.cell_ids)
+        failed = FailedBatch(
+            attempt=job.attempt + job.moves,
+            fingerprint=failure.fingerprint,
+            error=failure.error,
+            message=failure.message,
+            traceback=failure.traceback,
+            host=failure.host,
+            stderr=failure.stderr,
+            command=without_secrets(self._reproduce(name)),
+        )
+        self._store.record_failures(name, failures_table(batch_cells(planned), failed))
+        self.tally.cells_failed += len(planned.policies)
+        self.tally.fingerprints[failure.fingerprint] += 1
+        self._progress.note(
+            f"failed: {place(planned)}: {failure.error}: {failure.message}\n"
+            f"  cause {failure.fingerprint}; to see it here: {failed.command}"
+        )
+        self._progress.advance(len(planned.policies), job.share)
+
+    def note(self, job: Job, failure: Failure, then: str) -> None:
+        """Say that a batch went wrong and what happens now."""
+        self._progress.note(f"{place(job.planned)}: {failure.error}: {failure.message}; {then}")
+
+
+def _timing(planned: PlannedBatch, report: Report, part_bytes: int) -> BatchTiming:
+    coordinate = planned.coordinate
+    return BatchTiming(
+        batch=batch_name(planned.cell_ids),
+        workload=coordinate.workload.name,
+        parameters=coordinate.workload.parameters,
+        guest=asdict(coordinate.guest),
+        replicate=coordinate.replicate,
+        lanes=len(planned.policies),
+        window_ns=planned.window_ns,
+        part_bytes=part_bytes,
+        **asdict(report),
+    )
