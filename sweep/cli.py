@@ -13,10 +13,17 @@ from sweep.exit_codes import ExitCode, SweepError
 
 VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("run", "Run a sweep, or go on with one that was stopped."),
+    ("retry", "Try failed cells again, or one failed batch in this terminal."),
     ("plan", "Show cells, batches and cost of a sweep; start nothing."),
     ("summarize", "Print per guest and workload how the policies compare."),
+    ("report", "Write one page with verdict, charts, tables and data that works offline."),
     ("price", "Price a run anew: what holds within the ranges of the costs, and which cost decides."),
     ("diff", "Say whether two runs have the same results."),
+    ("submit", "Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."),
+    ("status", "Say how far a run or a job is; with no name, all runs here."),
+    ("logs", "Print what a job has printed; --follow until it ends."),
+    ("cancel", "Ask a job to stop; what is finished is kept."),
+    ("doctor", "Say whether this machine or a cluster is fit for a sweep."),
     ("catalog", "List everything that a sweep can name."),
     ("validate", "Compare the engine with recordings of a real KVM."),
     ("trace", "Record, import and inspect traces of processes."),

@@ -113,7 +113,8 @@ class Jobs:
         with _address_alone(), self._errors():
             from ray.job_submission import JobSubmissionClient
 
-            logging.getLogger("ray").setLevel(logging.WARNING)
+            # Ray's client tells of each upload and each closed socket, by loggers that set their own levels.
+            logging.disable(logging.INFO)
             self._client = JobSubmissionClient(address)
 
     def submit(self, request: JobRequest, plan: JobPlan, *, again: bool = False) -> tuple[Job, bool]:

@@ -78,7 +78,7 @@ def _header(request: JobRequest, options: KubeRayOptions) -> list[str]:
         f"# Go on, once ended:  kubectl replace --force -f {name}.yaml   (finished cells are not repeated)",
         f"# Stop:               kubectl delete -f {name}.yaml            (what is finished stays)",
         "#",
-        f"# {DRAIN_SECONDS} s before its {options.size.seconds} s are up the driver is asked to stop, and commits the rest.",
+        f"# {DRAIN_SECONDS} s before the end of its {options.size.seconds} s the driver is asked to stop and commits.",
         "# If the head is lost, the job ends and the same command goes on: the run is the state, not the cluster.",
         "# To outlive the head instead, give Ray a Redis (gcsFaultToleranceOptions, KubeRay 1.3); a sweep needs none.",
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from sweep.spec_read import load_spec
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
+    from results.charts.frames import RunFrames
     from results.cost_model import CostModel
     from results.store import RunStore
 
@@ -85,6 +86,21 @@ def open_store(run: Path) -> "RunStore":
         store = RunStore(run)
         store.spec()
     return store
+
+
+def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -> "RunFrames":
+    """Return what charts and reports read of a run, under its own prices and baseline if none are given."""
+    from results.charts.frames import RunFrames
+    from results.labels import LabelledRun
+
+    with results_errors():
+        spec = store.spec()
+    return RunFrames(
+        tables=LabelledRun(store),
+        spec=spec,
+        model=load_cost_model(costs or spec["costs"]),
+        baseline=baseline or spec["baseline"],
+    )
 
 
 def load_cost_model(name: str) -> "CostModel":

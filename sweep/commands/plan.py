@@ -2,20 +2,12 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from sweep.commands.common import (
-    NameOption,
-    OutOption,
-    OverrideOption,
-    SpecArgument,
-    all_overrides,
-    read_sweep,
-    run_folder,
-)
+from sweep.commands.options import ChosenSweep, choose_sweep, taking
 from sweep.estimate import Estimate, estimate_cost
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
@@ -25,20 +17,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
+@taking(choose_sweep)
 def plan(
-    spec: SpecArgument,
-    overrides: OverrideOption = None,
-    name: NameOption = None,
-    out: OutOption = None,
+    sweep: ChosenSweep,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
     from sweep.cell import engine_fingerprint
 
-    sweep = read_sweep(spec, all_overrides(overrides, name))
-    folder = run_folder(sweep, out)
-    planned = plan_sweep(sweep, engine_fingerprint())
-    finished: set[str] = set()
+    folder = sweep.folder
+    planned = plan_sweep(sweep.spec, engine_fingerprint())
+    finished: Collection[str] = ()
     if (folder / "spec.json").exists():
         from sweep.commands.common import open_store, results_errors
 
@@ -46,7 +35,7 @@ def plan(
             finished = open_store(folder).finished_cells()
     left = remaining(planned, finished)
     cost = estimate_cost(left, folder.parent)
-    content = plan_content(sweep, planned, left=left, cost=cost)
+    content = plan_content(sweep.spec, planned, left=left, cost=cost)
     content["run"] = str(folder)
     typer.echo(json.dumps(content, indent=1) if as_json else "\n".join(plan_lines(content)))
 

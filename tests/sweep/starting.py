@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
-from sweep.backends.choose import BackendName
+from sweep.backends.choose import BackendChoice, BackendName
+from sweep.driver_rules import Rules
 from sweep.execute import Execution, execute
 from sweep.exit_codes import ExitCode
+from sweep.outcome import Simulate
 from sweep.spec import SweepSpec
 from sweep.spec_read import load_spec
-from sweep.worker import Simulate
 from tests.sweep import fakes
 
 SPEC = """
@@ -40,18 +41,21 @@ def start(
     *overrides: str,
     simulate: Simulate = fakes.simulate,
     backend: BackendName = BackendName.LOCAL,
+    address: str | None = None,
     out: str = "run",
+    rules: Rules | None = None,
 ) -> ExitCode:
     """Run the small sweep into a folder beside it and return the exit code."""
     execution = Execution(
         spec=read(path, *overrides),
-        folder=path.parent / out,
-        backend=backend,
-        reason="a test",
-        workers=2,
+        run=str(path.parent / out),
+        backend=BackendChoice(
+            name=backend, reason="a test", address=address, workers=None if address is not None else 2
+        ),
         simulate=simulate,
         fingerprint="a fake engine",
         command=f"sweep run {path}",
+        rules=rules or Rules(),
     )
     return execute(execution)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from results.store import RunStore
-from sweep.backends.choose import BackendName
+from sweep.backends.choose import BackendName, choose_backend
 from sweep.backends.contract import BackendError
 from sweep.exit_codes import ExitCode
 from tests.sweep import fakes
@@ -39,7 +39,7 @@ def test_ray_and_local_give_the_same_bytes(tmp_path: Path, capfd: pytest.Capture
     assert tables(tmp_path / "ray") == tables(tmp_path / "local")
     assert len(RunStore(tmp_path / "ray").finished_cells()) == 16
     assert captured.out.replace(f"{tmp_path}/ray", f"{tmp_path}/local") == local_out
-    assert "backend ray with 2 workers" in captured.err
+    assert "backend ray (a test): Ray 2." in captured.err
     assert ray_folders() == before
     assert dict(os.environ) == environment
 
@@ -51,12 +51,13 @@ def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: py
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
+    choice = choose_backend(BackendName.RAY)
 
     with pytest.raises(BackendError) as caught:
-        start(spec, backend=BackendName.RAY)
+        start(spec, backend=choice.name, address=choice.address)
 
     assert str(caught.value) == (
-        f"backend ray: nobody answers at RAY_ADDRESS={address} (Connection refused)\n"
+        f"backend ray: nobody answers at {address} (Connection refused)\n"
         "  start the cluster, unset RAY_ADDRESS, or run with --backend local"
     )
     assert caught.value.exit_code is ExitCode.USAGE

@@ -1,10 +1,6 @@
 """Running, going on, and what is left when something breaks."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -14,12 +10,12 @@ from results.diff import diff_runs
 from results.labels import LabelledRun
 from results.store import RunStore
 from sweep import execute as execute_module
-from sweep.backends.choose import BackendName, choose_backend
-from sweep.driver import locked
+from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.outcome import Failure, Job, Task
 from sweep.plan import plan_sweep
 from sweep.timings import read_timings
-from sweep.worker import Task, run_task, simulate_batch
+from sweep.worker import run_task, simulate_batch
 from tests.sweep import fakes
 from tests.sweep.starting import read, start, write_spec
 
@@ -43,6 +39,11 @@ def files(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob("*/*.parquet"))}
 
 
+def everything(run: Path) -> dict[Path, bytes]:
+    """Return all files of a run; the lock says who was here last."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
 def test_a_run_ends_with_its_summary(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run finishes all cells, prints the table, the published comparison and the lines that read the Parquet."""
     code = start(spec)
@@ -55,7 +56,7 @@ def test_a_run_ends_with_its_summary(spec: Path, capsys: pytest.CaptureFixture[s
     assert "kvm-3.0 -> xiao-v1, kernbench: predicted beside published" in out
     assert f'pl.read_parquet("{store.path}/cells/*.parquet")' in out
     assert f"FROM '{store.path}/cells/*.parquet'" in out
-    assert "backend local with 2 workers (a test)" in err
+    assert "backend local (a test): 2 processes on " in err
     assert "16 cells in 4 batches to do, 0 are there" in err
 
 
@@ -83,7 +84,7 @@ def test_a_second_run_simulates_nothing(
     """The same command again opens no backend, changes no file, says so, and prints the same summary."""
     start(spec)
     first = capsys.readouterr().out
-    before = {path: path.read_bytes() for path in (spec.parent / "run").rglob("*") if path.is_file()}
+    before = everything(spec.parent / "run")
     monkeypatch.setattr(execute_module, "open_backend", refuse)
 
     code = start(spec)
@@ -92,7 +93,7 @@ def test_a_second_run_simulates_nothing(
     assert code is ExitCode.OK
     assert err == "nothing to do: 16 cells are already there\n"
     assert out == first
-    assert before == {path: path.read_bytes() for path in (spec.parent / "run").rglob("*") if path.is_file()}
+    assert before == everything(spec.parent / "run")
 
 
 def test_a_grown_grid_computes_only_what_is_new(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +203,10 @@ def test_timings_and_provenance_are_beside_the_tables(spec: Path) -> None:
 
 def test_one_driver_at_a_time(spec: Path) -> None:
     """While one process writes to a run, another one is refused and told why."""
-    with locked(spec.parent / "run"), pytest.raises(SweepError, match="another `sweep run` is writing here"):
+    with (
+        RunStore(spec.parent / "run").storage.lock({}),
+        pytest.raises(SweepError, match="another `sweep run` is writing here"),
+    ):
         start(spec)
 
 
@@ -217,70 +221,6 @@ def test_wrong_prices_are_found_before_the_run(spec: Path) -> None:
     assert not (spec.parent / "run").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_goes_on(spec: Path, how: signal.Signals) -> None:
-    """Ctrl-C keeps what is finished, says how to go on, ends all workers with code 130; the next start finishes."""
-    command = [sys.executable, "-m", "tests.sweep.starting", str(spec), "wait_after_the_first"]
-    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    workers = wait_for_markers(spec.parent, count=2)
-
-    driver.send_signal(how)
-    _, err = driver.communicate(timeout=60)
-
-    store = RunStore(spec.parent / "run")
-    assert driver.returncode == ExitCode.INTERRUPTED
-    assert f"interrupted: 8 new cells are kept. To go on: sweep run {spec}" in err
-    assert not any(is_running(pid) for pid in workers)
-    assert len(store.finished_cells()) == CELLS // 2
-    assert start(spec) is ExitCode.OK
-    assert len(store.finished_cells()) == CELLS
-
-
-def test_a_killed_driver_takes_its_workers_along(spec: Path) -> None:
-    """SIGKILL of the driver ends its workers, keeps the committed cells, and the next start finishes the rest."""
-    command = [sys.executable, "-m", "tests.sweep.starting", str(spec), "wait_after_the_first"]
-    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    workers = wait_for_markers(spec.parent, count=2)
-
-    driver.kill()
-    driver.wait(timeout=60)
-
-    gone = wait_until_gone(workers)
-    kept = RunStore(spec.parent / "run").finished_cells()
-    assert gone
-    assert len(kept) in {0, 4, 8}
-    assert start(spec) is ExitCode.OK
-    assert len(RunStore(spec.parent / "run").finished_cells()) == CELLS
-
-
-def wait_until_gone(pids: list[int]) -> bool:
-    """Say whether all processes end within a minute."""
-    for _ in range(1200):
-        if not any(is_running(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def wait_for_markers(folder: Path, count: int) -> list[int]:
-    """Return the pids of the workers that hang, once there are enough."""
-    for _ in range(1200):
-        found = [int(path.suffix[1:]) for path in folder.glob("marker.*")]
-        if len(found) >= count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("the workers never came")
-
-
-def is_running(pid: int) -> bool:
-    """Say whether a process is there and not only waits to be reaped."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
 def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` is ray exactly if RAY_ADDRESS is set, and gives the reason; a named backend is taken as it is."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -288,19 +228,27 @@ def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with_address = choose_backend(BackendName.AUTO)
 
-    assert without == (BackendName.LOCAL, "auto: RAY_ADDRESS is not set")
-    assert with_address == (BackendName.RAY, "auto: RAY_ADDRESS is set")
-    assert choose_backend(BackendName.LOCAL) == (BackendName.LOCAL, "--backend local")
+    assert without == BackendChoice(name=BackendName.LOCAL, reason="auto: neither --address nor RAY_ADDRESS is set")
+    assert with_address == BackendChoice(name=BackendName.RAY, reason="auto: RAY_ADDRESS is set", address="127.0.0.1:1")
+    assert choose_backend(BackendName.LOCAL) == BackendChoice(name=BackendName.LOCAL, reason="--backend local")
 
 
 def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
     """A worker whose engine is not the one that was planned with gives a failure that says so, and no counts."""
     plan = plan_sweep(read(spec), "another engine")
-    task = Task(index=0, planned=plan.batches[0], simulate=simulate_batch, fingerprint="another engine")
+    task = Task(
+        number=1,
+        jobs=(Job(planned=plan.batches[0], share=1.0),),
+        run=str(spec.parent),
+        simulate=simulate_batch,
+        fingerprint="another engine",
+        memory_bytes=1,
+    )
 
     outcome = run_task(task)
 
-    assert outcome.counts is None
-    assert outcome.failure is not None
-    assert outcome.failure.error == "EngineMismatchError"
-    assert "the sweep was planned with another engine" in outcome.failure.message
+    (failure,) = outcome.answers
+    assert outcome.entry is None
+    assert isinstance(failure, Failure)
+    assert failure.error == "EngineMismatchError"
+    assert "the sweep was planned with another engine" in failure.message

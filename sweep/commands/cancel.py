@@ -1,0 +1,19 @@
+"""`sweep cancel`: ask a job to stop."""
+
+import typer
+
+from sweep.commands.jobs_common import AddressOption, JobArgument, needed_address
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def cancel(job: JobArgument, address: AddressOption = None) -> None:
+    """Ask a job to stop; the driver commits what is finished, and the same `sweep submit` goes on."""
+    from sweep.cluster.jobs import Jobs
+
+    jobs = Jobs(needed_address(address))
+    if jobs.stop(job):
+        typer.echo(f"{job}: asked to stop; `sweep status {job} --address {address}` says when it has")
+    else:
+        typer.echo(f"{job}: had ended already ({jobs.get(job).status})")

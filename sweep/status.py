@@ -1,0 +1,209 @@
+"""How far a run is, from its manifest and a few small columns: no Ray, no polars, from any machine, while it runs."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from sweep.exit_codes import SweepError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from results.manifest import ManifestEntry
+    from results.storage import Storage
+
+AXES: Final = ("policy", "workload", "guest", "replicate")
+_SPEC_FILE: Final = "spec.json"
+_PROVENANCE_FILE: Final = "provenance.json"
+_LABELS_FILE: Final = "labels.parquet"
+_FAILURES_FOLDER: Final = "failures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """One look at a run. Times are seconds since 1970."""
+
+    run: str
+    sweep: str
+    cells_total: int | None
+    """None for a run whose plan was never written."""
+    cells_done: int
+    failures: dict[str, int]
+    """Kind of error -> cells that ended in it and have not succeeded since."""
+    axes: dict[str, dict[str, tuple[int, int]]]
+    """Axis -> value -> cells done and in total, in the order of the plan."""
+    started: float | None
+    """When the last driver began."""
+    ended: float | None
+    """When it ended; None while it runs, and after it was killed."""
+    last_commit: float | None
+    host: str
+    cells_per_second: float | None
+    """Of the last driver."""
+    parts: int
+    bytes: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every cell of the plan is there."""
+        return self.cells_total is not None and self.cells_done >= self.cells_total
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the rate of the last driver; None if that is not known or if no driver is at work."""
+        if self.cells_total is None or not self.cells_per_second or self.ended is not None:
+            return None
+        return max(0, self.cells_total - self.cells_done) / self.cells_per_second
+
+    def content(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        times = {name: _iso(getattr(self, name)) for name in ("started", "ended", "last_commit")}
+        return {
+            "run": self.run,
+            "sweep": self.sweep,
+            "complete": self.is_complete,
+            "cells": {"done": self.cells_done, "total": self.cells_total, "failed": sum(self.failures.values())},
+            "failures": self.failures,
+            "axes": {
+                axis: [{"value": value, "done": done, "total": total} for value, (done, total) in values.items()]
+                for axis, values in self.axes.items()
+            },
+            "cells_per_second": self.cells_per_second,
+            "seconds_left": self.seconds_left,
+            "host": self.host,
+            **times,
+            "parts": self.parts,
+            "bytes": self.bytes,
+        }
+
+
+@dataclass(slots=True)
+class RunReader:
+    """Looks at one run, again and again; a part is read once, for parts never change."""
+
+    location: str
+    _ids: "dict[str, pa.Array]" = field(default_factory=dict)
+
+    def look(self) -> RunStatus:
+        """Return how far the run is now.
+
+        Raises:
+            SweepError: there is no run.
+        """
+        from results.manifest import Manifest
+        from results.storage import open_storage
+
+        storage = open_storage(self.location)
+        manifest = Manifest(storage)
+        try:
+            spec = json.loads(storage.read(_SPEC_FILE))
+            records = json.loads(storage.read(_PROVENANCE_FILE))
+        except FileNotFoundError as error:
+            raise SweepError(
+                f"{self.location}: no run here\n  `sweep status` lists the runs in ./runs; a run is made by `sweep run`"
+            ) from error
+        entries = manifest.live()
+        committed = {PurePath(one.name).stem: one.modified for one in storage.files_in(manifest.folder)}
+        done = self._done(storage, manifest, entries)
+        axes, total, there = _progress(storage, done)
+        last = records[-1] if records else {}
+        started = _seconds(last.get("started"))
+        return RunStatus(
+            run=self.location,
+            sweep=str(spec.get("name", "")),
+            cells_total=total,
+            cells_done=len(done) if there is None else there,
+            failures=_failures(storage, done),
+            axes=axes,
+            started=started,
+            ended=_seconds(last.get("ended")),
+            last_commit=max(committed.values(), default=None),
+            host=str(last.get("host", "")),
+            cells_per_second=_rate(entries, committed, started, last),
+            parts=sum(len(entry.parts) for entry in entries),
+            bytes=sum(part.bytes for entry in entries for part in entry.parts),
+        )
+
+    def _done(self, storage: "Storage", manifest: Any, entries: "Sequence[ManifestEntry]") -> "pa.Array":
+        """Return the ids of committed cells."""
+        import pyarrow as pa
+
+        parts = [part for entry in entries for part in entry.parts if part.table == "cells"]
+        for part in parts:
+            if part.sha256 not in self._ids:
+                table = _read(storage, manifest.find(part), ["cell_id"])
+                self._ids[part.sha256] = table["cell_id"].combine_chunks()
+        ids = [self._ids[part.sha256] for part in parts]
+        return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def _progress(
+    storage: "Storage", done: "pa.Array"
+) -> tuple[dict[str, dict[str, tuple[int, int]]], int | None, int | None]:
+    """Return progress per axis, and how many cells the plan has and how many of those are done."""
+    import pyarrow.compute as pc
+
+    if not storage.exists(_LABELS_FILE):
+        return {}, None, None
+    labels = _read(storage, _LABELS_FILE, ["cell_id", *AXES])
+    is_done = pc.is_in(labels["cell_id"], value_set=done)
+    finished = labels.filter(is_done)
+    axes = {}
+    for axis in AXES:
+        total = Counter(labels[axis].to_pylist())
+        there = Counter(finished[axis].to_pylist())
+        axes[axis] = {str(value): (there[value], count) for value, count in total.items()}
+    return axes, labels.num_rows, finished.num_rows
+
+
+def _failures(storage: "Storage", done: "pa.Array") -> dict[str, int]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = [one.name for one in storage.files_in(_FAILURES_FOLDER) if one.name.endswith(".parquet")]
+    if not names:
+        return {}
+    rows = pa.concat_tables([_read(storage, name, ["cell_id", "error"]) for name in names])
+    open_ones = rows.filter(pc.invert(pc.is_in(rows["cell_id"], value_set=done)))
+    last = dict(zip(open_ones["cell_id"].to_pylist(), open_ones["error"].to_pylist(), strict=True))
+    return dict(Counter(last.values()).most_common())
+
+
+def _rate(
+    entries: "Sequence[ManifestEntry]", committed: dict[str, float], started: float | None, last: dict[str, Any]
+) -> float | None:
+    """Return cells per second of the last driver: of its own account, or by the commits since it began."""
+    tally = last.get("tally", {})
+    if tally.get("wall_seconds"):
+        return float(tally["cells_done"]) / float(tally["wall_seconds"]) or None
+    if started is None:
+        return None
+    new = [entry for entry in entries if not entry.replaces and committed.get(entry.name, 0.0) >= started]
+    cells = sum(part.rows for entry in new for part in entry.parts if part.table == "cells")
+    seconds = max((committed[entry.name] for entry in new), default=started) - started
+    return cells / seconds if cells and seconds > 0 else None
+
+
+def _read(storage: "Storage", name: str, columns: list[str]) -> "pa.Table":
+    import pyarrow.parquet as pq
+
+    with storage.open(name) as stream:
+        return pq.ParquetFile(stream).read(columns=columns)
+
+
+def _seconds(text: object) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def age(seconds: float) -> float:
+    """Return how long ago a time was; never less than nothing, for clocks of two machines differ."""
+    return max(0.0, time.time() - seconds)

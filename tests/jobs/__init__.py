@@ -1,0 +1,1 @@
+"""Batch jobs on a real Ray head: submit, status, logs and cancel."""
