@@ -28,12 +28,14 @@ class Batch:
 class BatchCounts:
     """What a batch yields.
 
-    `totals[lane, counter]` and `windows[window, lane, counter]` are int64 in the order of `COUNTERS`; windows add up to
-    totals except for `pages_peak`, which is a maximum. Seconds are wall clock of this process; they are no result.
+    `totals[lane, counter]`, `windows[window, lane, counter]` and `activities[activity, lane, counter]` are int64 in the
+    order of `COUNTERS`. Windows and activities add up to totals, except for `pages_peak`: a maximum in totals and
+    windows, 0 in activities. Seconds are wall clock of this process; they are no result.
     """
 
     totals: npt.NDArray[np.int64]
     windows: npt.NDArray[np.int64]
+    activities: npt.NDArray[np.int64]
     events: int
     native_seconds: float
     trace_digest: str
@@ -68,6 +70,7 @@ def run_batch(batch: Batch) -> BatchCounts:
     return BatchCounts(
         totals=totals,
         windows=window_counts([*machine.windows, totals]),
+        activities=machine.activities(),
         events=digest.events,
         native_seconds=source.native_seconds,
         trace_digest=digest.hexdigest(),

@@ -51,6 +51,10 @@ WINDOW: Final[tuple[Column, ...]] = (
     Column("length_ns", "int64", "ns", "native guest time in the window; the last one is shorter", _TRACE),
 )
 
+ACTIVITY: Final[tuple[Column, ...]] = (
+    Column("activity", "string", "1", "what the guest was doing: fork, exec, exit, page_reuse, …", _TRACE),
+)
+
 _COUNTER_SINCE: Final[dict[str, int]] = {}
 """Counter -> the schema version that brought it, for all that version 1 lacks."""
 
@@ -81,6 +85,7 @@ FAILURE: Final[tuple[Column, ...]] = (
 TABLES: Final[dict[str, tuple[Column, ...]]] = {
     "cells": (*IDENTITY, *COUNTER),
     "windows": (*IDENTITY, *WINDOW, *COUNTER),
+    "activities": (*IDENTITY, *ACTIVITY, *COUNTER),
     "failures": FAILURE,
 }
 """Table name -> its columns, in order."""
@@ -88,6 +93,7 @@ TABLES: Final[dict[str, tuple[Column, ...]]] = {
 SORT_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "cells": ("workload", "guest", "replicate", "policy", "cell_id"),
     "windows": ("workload", "guest", "replicate", "policy", "cell_id", "window"),
+    "activities": ("workload", "guest", "replicate", "policy", "cell_id", "activity"),
     "failures": ("workload", "guest", "replicate", "policy", "cell_id"),
 }
 """Table name -> the columns that order its rows, so that bytes do not depend on who wrote them when."""
@@ -95,6 +101,7 @@ SORT_KEYS: Final[dict[str, tuple[str, ...]]] = {
 _TITLES: Final = {
     "cells": "one row per cell: counters in total",
     "windows": "one row per cell and window of native guest time: counters in that window",
+    "activities": "one row per cell and guest activity that caused any count: its part of the counters",
     "failures": "one row per cell that has failed and has not succeeded since",
 }
 
@@ -108,14 +115,15 @@ def columns_markdown() -> str:
         "footer of each Parquet file, as metadata of the fields (`unit`, `description`, `source`).",
         "",
         "Counters of `windows` add up to those of `cells`, except `pages_peak`, which is a maximum. `mmu_unsync` is a",
-        "gauge: what a window adds to it may be negative.",
+        "gauge: what a window adds to it may be negative. Those of `activities` add up likewise; a peak is 0 there. An",
+        "activity for which a cell counted nothing has no row; `guest_run_ns` stands under what ended the run.",
     ]
     for table, columns in TABLES.items():
         lines += ["", f"## {table}: {_TITLES[table]}", "", "| column | type | unit | meaning | source |"]
         lines.append("|---|---|---|---|---|")
         shown = columns if table == "cells" else [c for c in columns if c not in TABLES["cells"]]
         lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.description} | {c.source} |" for c in shown]
-        if table == "windows":
+        if table in {"windows", "activities"}:
             lines += ["", "All columns of `cells` are in this table as well."]
         elif table == "failures":
             lines += ["", "The columns of `cells` up to `seed` are in this table as well."]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.vocabulary import COUNTER_NAMES
+from engine.vocabulary import ACTIVITY_NAMES, COUNTER_NAMES
 from results.columns import IDENTITY
 from results.schema import table_schema
 
@@ -53,7 +53,7 @@ Counts = npt.NDArray[np.int64]
 def cells_table(cells: Sequence[Cell], totals: Counts, trace: Trace) -> pa.Table:
     """Return the rows of a batch; `totals[lane, counter]` belongs to `cells[lane]`."""
     _check_shape("totals", totals.shape, (len(cells), len(COUNTER_NAMES)))
-    return _table("cells", _identity(cells, trace, repeat=1), {}, totals)
+    return _table("cells", _identity(cells, trace, np.arange(len(cells))), {}, totals)
 
 
 def windows_table(cells: Sequence[Cell], windows: Counts, trace: Trace) -> pa.Table:
@@ -70,7 +70,19 @@ def windows_table(cells: Sequence[Cell], windows: Counts, trace: Trace) -> pa.Ta
         "length_ns": np.tile(length, len(cells)),
     }
     by_cell = windows.transpose(1, 0, 2).reshape(-1, len(COUNTER_NAMES))
-    return _table("windows", _identity(cells, trace, repeat=count), place, by_cell)
+    lanes = np.repeat(np.arange(len(cells)), count)
+    return _table("windows", _identity(cells, trace, lanes), place, by_cell)
+
+
+def activities_table(cells: Sequence[Cell], activities: Counts, trace: Trace) -> pa.Table:
+    """Return the rows of a batch, a cell's activities together; `activities[activity, lane, counter]`.
+
+    Whether a cell has a row for an activity depends on its own counters only, not on the batch that it was in.
+    """
+    _check_shape("activities", activities.shape, (len(ACTIVITY_NAMES), len(cells), len(COUNTER_NAMES)))
+    lanes, kinds = np.nonzero(activities.any(axis=2).T)
+    names = pa.array(ACTIVITY_NAMES).take(pa.array(kinds))
+    return _table("activities", _identity(cells, trace, lanes), {"activity": names}, activities[kinds, lanes])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +105,9 @@ def failures_table(cells: Sequence[Cell], failed: FailedBatch) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=table_schema("failures"))
 
 
-def _identity(cells: Sequence[Cell], trace: Trace, repeat: int) -> dict[str, Any]:
+def _identity(cells: Sequence[Cell], trace: Trace, lanes: Counts) -> dict[str, Any]:
     types = {field.name: field.type for field in table_schema("cells")}
     rows = [asdict(cell) | asdict(trace) for cell in cells]
-    lanes = np.repeat(np.arange(len(cells)), repeat)
     return {c.name: pa.array([row[c.name] for row in rows], types[c.name]).take(pa.array(lanes)) for c in IDENTITY}
 
 

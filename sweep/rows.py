@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from engine.simulate import BatchCounts
-from results.rows import Cell, Trace, cells_table, windows_table
+from results.rows import Cell, Trace, activities_table, cells_table, windows_table
 from sweep.plan import PlannedBatch
 from sweep.spec import guest_label
 
@@ -31,6 +31,7 @@ def batch_tables(planned: PlannedBatch, counts: BatchCounts) -> "dict[str, pa.Ta
     return {
         "cells": cells_table(cells, counts.totals, trace),
         "windows": windows_table(cells, counts.windows, trace),
+        "activities": activities_table(cells, counts.activities, trace),
     }
 
 

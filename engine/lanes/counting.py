@@ -1,13 +1,16 @@
-"""Count in lanes: counter numbers for the kernel, and adding to their bit-sliced totals."""
+"""Count in lanes: counter numbers for the kernel, and adding to their bit-sliced totals, one of each per activity."""
 
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import Words, add_amount, add_planes
-from engine.lanes.state import Lanes
+from engine.lanes.bits import ONE, Words, add_amount, add_planes, lowest
+from engine.lanes.state import COUNTER_PLANES, S_ACTIVITY, Lanes
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
+
+Counts = npt.NDArray[np.int64]
 
 C_EXITS: Final = COUNTER_INDEX["exits"]
 C_PF_TAKEN: Final = COUNTER_INDEX["pf_taken"]
@@ -60,10 +63,11 @@ C_RESYNC: Final = len(COUNTER_NAMES)
 @kernel
 def count(st: Lanes, counter: int, mask: np.uint64) -> None:
     """Add 1 to a counter in the lanes of `mask`."""
+    activity = st.scalars[S_ACTIVITY]
     k = 0
     while mask:
-        carry = st.counts[counter, k] & mask
-        st.counts[counter, k] ^= mask
+        carry = st.counts[activity, counter, k] & mask
+        st.counts[activity, counter, k] ^= mask
         mask = carry
         k += 1
 
@@ -72,11 +76,23 @@ def count(st: Lanes, counter: int, mask: np.uint64) -> None:
 def count_amount(st: Lanes, counter: int, mask: np.uint64, amount: int) -> None:
     """Add the same amount to a counter in the lanes of `mask`."""
     if mask:
-        add_amount(st.counts[counter], mask, amount)
+        add_amount(st.counts[st.scalars[S_ACTIVITY], counter], mask, amount)
 
 
 @kernel
 def count_planes(st: Lanes, counter: int, planes: Words, mask: np.uint64) -> None:
     """Add a bit-sliced number to a counter in the lanes of `mask`."""
     if mask:
-        add_planes(st.counts[counter], planes, mask)
+        add_planes(st.counts[st.scalars[S_ACTIVITY], counter], planes, mask)
+
+
+@kernel
+def unslice(st: Lanes, into: Counts) -> None:
+    """Add all totals to `into[activity, lane, counter]`; C_RESYNC is its last counter."""
+    for activity in range(st.counts.shape[0]):
+        for counter in range(st.counts.shape[1]):
+            for k in range(COUNTER_PLANES):
+                lanes = st.counts[activity, counter, k]
+                while lanes:
+                    into[activity, lowest(lanes), counter] += np.int64(1) << k
+                    lanes &= lanes - ONE

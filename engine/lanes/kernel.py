@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.events import DIRECT_MAP_BASE, Events
 from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO, add_amount
-from engine.lanes.counting import C_CR3_LOADS, C_GUEST_RUN_NS, C_GUEST_STORES, C_GUEST_TOUCHES, count
+from engine.lanes.bits import ZERO
+from engine.lanes.counting import C_CR3_LOADS, C_GUEST_RUN_NS, C_GUEST_STORES, C_GUEST_TOUCHES, count, count_amount
 from engine.lanes.faults import page_fault
 from engine.lanes.invlpg import inject_fault, invalidate_page
 from engine.lanes.memory import PAGE_BITS, read, table_of, walk_guest
@@ -16,12 +16,14 @@ from engine.lanes.pte_write import Store
 from engine.lanes.roots import finish_exit, flush_all, load_cr3
 from engine.lanes.slots import free_deferred
 from engine.lanes.state import (
+    ACTIVITIES,
     K_ALL,
     K_SHADOW,
     ODD_ENTRIES,
     R_CR3,
     R_STORE_GFN,
     R_STORE_VA,
+    S_ACTIVITY,
     S_DEFERRED,
     S_FREE_SLOTS,
     S_ODD,
@@ -32,7 +34,7 @@ from engine.lanes.state import (
     Lanes,
 )
 from engine.lanes.writes import store, write_memory
-from engine.vocabulary import Access, Event, Instruction
+from engine.vocabulary import Access, Activity, Event, Instruction
 
 DONE: Final = 0
 WINDOW: Final = 1
@@ -56,6 +58,7 @@ _WINDOW: Final = int(Event.WINDOW)
 _WRITE: Final = int(Access.WRITE)
 _LIVE: Final = int(Access.LIVE)
 _USER_VA: Final = int(Access.USER_VA)
+_NOTHING: Final = int(Activity.NONE)
 _MOV: Final = int(Instruction.MOV)
 _BASE: Final = np.uint64(DIRECT_MAP_BASE)
 _OFFSET: Final = np.uint64(4095)
@@ -86,12 +89,13 @@ def advance(st: Lanes, events: Events, start: int) -> tuple[int, int]:
             return i, why
         event = events[i]
         kind = event.kind
+        st.scalars[S_ACTIVITY] = event.activity if event.activity < ACTIVITIES else _NOTHING
         if kind == _STORE:
             _store(st, event.vcpu, event.address, event.value, event.width, event.insn, event.access, event.count)
         elif kind == _TOUCH:
             _touch(st, event.vcpu, event.address, event.access)
         elif kind == _RUN:
-            add_amount(st.counts[C_GUEST_RUN_NS], st.knobs[K_ALL], np.int64(event.value))
+            count_amount(st, C_GUEST_RUN_NS, st.knobs[K_ALL], np.int64(event.value))
         elif kind == _WINDOW:
             return i + 1, WINDOW
         else:
@@ -170,7 +174,7 @@ def _store(
     gfn = gpa >> 12
     if gfn >= st.scalars[S_PAGES]:
         return
-    add_amount(st.counts[C_GUEST_STORES], st.knobs[K_ALL], operands)
+    count_amount(st, C_GUEST_STORES, st.knobs[K_ALL], operands)
     page = _BASE + np.uint64(gfn << 12)
     if how & _USER_VA and st.roots[vcpu, R_STORE_GFN] == gfn:
         page = np.uint64(st.roots[vcpu, R_STORE_VA]) & ~_OFFSET

@@ -11,7 +11,7 @@ from engine.guests import Guest
 from engine.lanes import kernel as k
 from engine.lanes import state as s
 from engine.lanes.allocate import allocate
-from engine.lanes.counting import C_MMU_UNSYNC, C_PAGES_PEAK, C_RESYNC
+from engine.lanes.counting import C_MMU_UNSYNC, C_PAGES_PEAK, C_RESYNC, unslice
 from engine.lanes.state import Lanes
 from engine.policies.contract import Policy
 from engine.vocabulary import COUNTER_NAMES, LANES_MAX
@@ -60,10 +60,13 @@ class LaneMachine:
 
     def counters(self) -> npt.NDArray[np.int64]:
         """Return counters[lane, counter] so far in the order of COUNTERS."""
-        weights = np.left_shift(np.int64(1), np.arange(s.COUNTER_PLANES, dtype=np.int64))
-        lanes = np.arange(self._lanes, dtype=np.uint64)
-        bits = (self._record["counts"][:, :, None] >> lanes) & np.uint64(1)
-        totals = np.einsum("cpl,p->lc", bits.astype(np.int64), weights)
-        totals[:, C_MMU_UNSYNC] -= totals[:, C_RESYNC]
+        totals = self.activities().sum(axis=0)
         totals[:, C_PAGES_PEAK] = self._record["lane"][s.L_PEAK, : self._lanes]
-        return np.ascontiguousarray(totals[:, : len(COUNTER_NAMES)])
+        return totals
+
+    def activities(self) -> npt.NDArray[np.int64]:
+        """Return counters[activity, lane, counter] so far; a peak belongs to no activity and is 0."""
+        counts = np.zeros((s.ACTIVITIES, LANES_MAX, len(COUNTER_NAMES) + 1), dtype=np.int64)
+        unslice(self._state, counts)
+        counts[:, :, C_MMU_UNSYNC] -= counts[:, :, C_RESYNC]
+        return np.ascontiguousarray(counts[:, : self._lanes, : len(COUNTER_NAMES)])

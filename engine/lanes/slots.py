@@ -18,6 +18,7 @@ from engine.lanes.state import (
     KEY,
     NONE,
     OCCUPIED,
+    S_ACTIVITY,
     S_DEFERRED,
     S_FREE_SLOTS,
     SHADOWED,
@@ -63,7 +64,8 @@ def walk_chain(st: Lanes, gfn: int, lanes: np.uint64, times: int) -> None:
                 bucket = bucket_of(gfn, kind)
                 height = st.bucket_heights[kind, bucket]
                 if some and height:
-                    add_planes(st.counts[C_HASH_STEPS, shift:], st.buckets[kind, bucket, :height], some)
+                    steps = st.counts[st.scalars[S_ACTIVITY], C_HASH_STEPS, shift:]
+                    add_planes(steps, st.buckets[kind, bucket, :height], some)
         shift += 1
 
 

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.vocabulary import COUNTER_NAMES
+from engine.vocabulary import ACTIVITY_NAMES, COUNTER_NAMES
 
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -87,6 +87,7 @@ LENGTH_PLANES: Final = 12
 REGION_PLANES: Final = 12
 
 BUCKET_PLANES: Final = 16  # `bucket_heights` says how many of them a bucket ever used.
+ACTIVITIES: Final = len(ACTIVITY_NAMES)
 COUNTER_PLANES: Final = 48
 
 # Knob masks: lanes that have the knob switched on.
@@ -188,7 +189,9 @@ S_WORK: Final = 5
 S_PAGES: Final = 6
 """Frames of the guest's memory."""
 S_VCPUS: Final = 7
-SCALARS: Final = 8
+S_ACTIVITY: Final = 8
+"""Activity to which the present event belongs."""
+SCALARS: Final = 9
 SM_LOW: Final = 0
 """Lanes whose pool has fewer than KVM_MIN_FREE_MMU_PAGES pages left."""
 SM_OBSOLETE: Final = 1
@@ -240,7 +243,7 @@ STATE: Final = np.dtype(
         ("vcpu", np.int64, (VCPUS, VCPU_FIELDS, 64)),
         ("roots", np.int64, (VCPUS, ROOT_FIELDS)),
         ("root_masks", np.uint64, (VCPUS, ROOT_MASKS)),
-        ("counts", np.uint64, (len(COUNTER_NAMES) + 1, COUNTER_PLANES)),
+        ("counts", np.uint64, (ACTIVITIES, len(COUNTER_NAMES) + 1, COUNTER_PLANES)),
         ("odd", np.int64, (ODD_ENTRIES, 2)),
         ("odd_places", np.int32, (2 * ODD_ENTRIES,)),
         ("desc_entries", np.int64, (64,)),
@@ -280,7 +283,7 @@ class Lanes(Protocol):
     roots: Ints
     root_masks: Words
     counts: Words
-    """`counts[counter, plane]`, bit-sliced."""
+    """`counts[activity, counter, plane]`, bit-sliced."""
     odd: Ints
     """`odd[i]` = (spte << 6 | lane, target), the first `scalars[S_ODD]` of them."""
     odd_places: npt.NDArray[np.int32]

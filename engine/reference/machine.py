@@ -15,7 +15,7 @@ from engine.reference.roots import finish_exit, flush_all, load_cr3
 from engine.reference.state import Vcpu, Walk
 from engine.reference.walk import find_spte, walk_guest
 from engine.reference.writes import Store, store, write_memory
-from engine.vocabulary import COUNTER_NAMES, Access, Event, Instruction
+from engine.vocabulary import COUNTER_NAMES, Access, Activity, Event, Instruction
 
 _BY_FRAME = frozenset({Event.STORE, Event.CONTENT, Event.LINK, Event.CR3})
 """Kinds that name a frame; beyond the guest's memory they are ignored."""
@@ -42,6 +42,11 @@ class ReferenceMmu:
         """Return the counters so far in the order of COUNTERS."""
         return np.array([self.mmu.counters[name] for name in COUNTER_NAMES], dtype=np.int64)
 
+    def activities(self) -> npt.NDArray[np.int64]:
+        """Return counters[activity, counter] so far, in the order of Activity and COUNTERS."""
+        rows = [[self.mmu.activities[activity][name] for name in COUNTER_NAMES] for activity in Activity]
+        return np.array(rows, dtype=np.int64)
+
     def _step(
         self,
         address: int,
@@ -51,10 +56,11 @@ class ReferenceMmu:
         insn: int,
         width: int,
         access: int,
-        _: int,
+        activity: int,
         count: int,
     ) -> None:
         mmu, vcpu = self.mmu, self.mmu.vcpus[vcpu_index]
+        mmu.activity = Activity(activity) if activity < len(Activity) else Activity.NONE
         if kind in _BY_FRAME and (value if kind == Event.CR3 else address) >> 12 >= mmu.guest.pages:
             pass
         elif kind == Event.STORE:

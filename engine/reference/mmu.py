@@ -1,5 +1,6 @@
 """The reference's bookkeeping: create, drop and zap shadow pages; the pool; the reverse map; write protection."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from engine.guests import Guest
 from engine.policies.contract import Policy
 from engine.reference.state import GuestMemory, Role, ShadowPage, Spte, Vcpu
-from engine.vocabulary import COUNTER_NAMES
+from engine.vocabulary import COUNTER_NAMES, Activity
 
 MIN_FREE_PAGES: Final = 5
 """KVM_MIN_FREE_MMU_PAGES: the pool is reclaimed when fewer are left (Linux 3.0, 6.1 kvm_host.h)."""
@@ -46,12 +47,17 @@ class Mmu:
     indirect_pages: int = 0
     obsolete_roots: bool = False
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTER_NAMES, 0))
+    activity: Activity = Activity.NONE
+    """To what the present event belongs."""
+    activities: dict[Activity, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in Activity})
+    """Activity -> what was counted for it; a peak is in none."""
     log: list[tuple[int, str, int, int, int]] | None = None
     event: int = 0
 
     def count(self, counter: str, amount: int = 1) -> None:
         """Add to a counter."""
         self.counters[counter] += amount
+        self.activities[self.activity][counter] += amount
 
     def note(self, what: str, page: ShadowPage) -> None:
         """Log a reaction about a shadow page as (event, what, gfn, level, role word of Linux 6.1)."""

@@ -40,7 +40,7 @@ def differences(
 @settings(max_examples=1000, suppress_health_check=SLOW)
 @given(run=runs(), chosen=policies(), first=st.integers(0, LANES_MAX))
 def test_lanes_equal_the_reference(run: TinyRun, chosen: tuple[Policy, ...], first: int) -> None:
-    """Every counter of a lane, at each window and at the end, is that of the reference with the lane's policy."""
+    """Every counter of a lane, at each window, of each activity and in all, is what the reference counts."""
     machine = lanes_of(chosen, run.guest, run.events)
     counters = machine.counters()
 
@@ -48,6 +48,7 @@ def test_lanes_equal_the_reference(run: TinyRun, chosen: tuple[Policy, ...], fir
         reference = ReferenceMmu(chosen[lane], run.guest)
         reference.feed(run.events)
         assert differences(counters[lane], reference.counters(), chosen[lane], run) == {}
+        assert np.array_equal(machine.activities()[:, lane], reference.activities())
         windows = [[window[name] for name in COUNTER_NAMES] for window in reference.windows]
         assert [window[lane].tolist() for window in machine.windows] == windows
 
@@ -88,13 +89,18 @@ def test_cuts_change_nothing(run: TinyRun, chosen: tuple[Policy, ...], places: l
 @given(run=runs(), chosen=policies(count=8))
 def test_counters_add_up(run: TinyRun, chosen: tuple[Policy, ...]) -> None:
     """In every lane the parts of a counter add up to it, and a policy does nothing that its knobs rule out."""
-    counters = lanes_of(chosen, run.guest, run.events).counters()
+    machine = lanes_of(chosen, run.guest, run.events)
+    counters, activities = machine.counters(), machine.activities()
     of = {name: counters[:, i] for name, i in COUNTER_INDEX.items()}
     kinds = run.events["kind"]
     shadow = np.array([policy.knobs.shadow for policy in chosen])
     unsync = np.array([policy.knobs.unsync for policy in chosen])
     idle = {"cr3_loads", "guest_run_ns", "guest_stores", "guest_touches"}
 
+    added = activities.sum(axis=0)
+    added[:, COUNTER_INDEX["pages_peak"]] = of["pages_peak"]
+
+    assert np.array_equal(added, counters)
     assert (counters[:, [i for name, i in COUNTER_INDEX.items() if name != "mmu_unsync"]] >= 0).all()
     assert (of["mmu_unsync"] >= 0).all()
     assert (of["guest_touches"] == np.count_nonzero(kinds == Event.TOUCH)).all()

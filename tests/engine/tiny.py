@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.events import DIRECT_MAP_BASE, EVENT, Events
-from engine.vocabulary import Access, Event, Instruction
+from engine.vocabulary import Access, Activity, Event, Instruction
 
 PRESENT: Final = 1 << 0
 WRITABLE: Final = 1 << 1
@@ -122,3 +122,9 @@ class Trace:
     def events(self) -> Events:
         """Return all events as one array."""
         return np.array(self.rows, dtype=EVENT)
+
+
+def spread_activities(events: Events, stretch: int) -> Events:
+    """Return events of which each stretch belongs to another activity, some to numbers that no activity has."""
+    events["activity"] = np.arange(len(events)) // stretch % (len(Activity) + 2)
+    return events

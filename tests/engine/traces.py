@@ -272,12 +272,12 @@ ACTIONS: Final[tuple[Callable[[Doer, Step, int], None], ...]] = (
 @st.composite
 def runs(draw: st.DrawFn, *, steps_max: int = 60) -> TinyRun:
     """Draw a guest of 4 to 16 MiB and what it does."""
-    shape = Step(draw(st.binary(min_size=4, max_size=4)))
+    shape = Step(draw(st.binary(min_size=5, max_size=5)))
     guest = Guest(vcpus=1 + shape.below(4), memory_mib=shape.of((4, 6, 16)))
     doer = Doer(guest, small_direct=shape.below(3) == 2, loaded=4 - shape.below(8) // 7)
     for data in draw(st.lists(st.binary(min_size=STEP_BYTES, max_size=STEP_BYTES), min_size=10, max_size=steps_max)):
         doer.do(data)
-    return TinyRun(guest=guest, events=doer.trace.events())
+    return TinyRun(guest=guest, events=tiny.spread_activities(doer.trace.events(), 1 + shape.below(8)))
 
 
 def knob_values(name: str) -> tuple[object, ...]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.simulate import Batch, BatchCounts
-from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
+from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Activity
 from engine.workloads.contract import Parameter, Workload
+from results.rows import Counts
 from sweep.cell import knobs_key
 
 WINDOWS = 3
@@ -50,6 +51,7 @@ def simulate(batch: Batch) -> BatchCounts:
     return BatchCounts(
         totals=totals,
         windows=windows,
+        activities=_activities(windows),
         events=1000,
         native_seconds=WINDOWS * batch.window_ns / 1e9,
         trace_digest=hashlib.blake2b(str(batch.seed).encode(), digest_size=8).hexdigest(),
@@ -57,6 +59,15 @@ def simulate(batch: Batch) -> BatchCounts:
         guest_seconds=0.02,
         engine_seconds=0.07,
     )
+
+
+def _activities(windows: Counts) -> Counts:
+    """Return counts as if a fork had taken the first window and an exit the rest."""
+    activities = np.zeros((len(Activity), *windows.shape[1:]), dtype=np.int64)
+    activities[Activity.FORK] = windows[0]
+    activities[Activity.EXIT] = windows[1:].sum(axis=0)
+    activities[:, :, COUNTER_INDEX["pages_peak"]] = 0
+    return activities
 
 
 def fail_on_two_vcpus(batch: Batch) -> BatchCounts:
