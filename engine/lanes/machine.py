@@ -39,6 +39,7 @@ class LaneMachine:
         if not 1 <= len(policies) <= LANES_MAX:
             raise ValueError(f"a batch has 1 to {LANES_MAX} policies, found {len(policies)}")
         self._lanes = len(policies)
+        self._vcpus = guest.vcpus
         self._state: Lanes = allocate(policies, guest)
         self._record = cast(Any, self._state)
         self.windows: list[npt.NDArray[np.int64]] = []
@@ -48,8 +49,12 @@ class LaneMachine:
         """Advance by events of dtype EVENT.
 
         Raises:
+            ValueError: an event is on a vCPU that the guest does not have.
             CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
         """
+        highest = int(events["vcpu"].max(initial=0))
+        if highest >= self._vcpus:
+            raise ValueError(f"event on vCPU {highest}, but the guest has {self._vcpus} vCPUs")
         start = 0
         while start < len(events):
             start, why = k.advance(self._state, events, start)

@@ -40,10 +40,8 @@ TARGETS: Final = 7
 SPTE_PLANES: Final = 8
 
 # Which half of TARGETS.
-SMALL: Final = 0
-"""4 KiB leaves and links."""
-BIG: Final = 1
-"""Large leaves."""
+SMALL: Final = 0  # 4 KiB leaves and links.
+BIG: Final = 1  # Large leaves.
 
 # Which of `chains`.
 NEXT: Final = 0
@@ -189,8 +187,7 @@ S_WORK: Final = 5
 S_PAGES: Final = 6
 """Frames of the guest's memory."""
 S_VCPUS: Final = 7
-S_ACTIVITY: Final = 8
-"""Activity to which the present event belongs."""
+S_ACTIVITY: Final = 8  # To what the present event belongs.
 SCALARS: Final = 9
 SM_LOW: Final = 0
 """Lanes whose pool has fewer than KVM_MIN_FREE_MMU_PAGES pages left."""

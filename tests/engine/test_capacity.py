@@ -60,6 +60,15 @@ def test_too_large_a_guest_is_refused(guest: Guest, found: str) -> None:
         LaneMachine(ONE, guest)
 
 
+def test_an_event_on_an_unknown_vcpu_is_refused() -> None:
+    """A trace that was recorded on more vCPUs than the guest has is refused before any of it is carried out."""
+    events = full_of_tables(0)[:2]
+    events["vcpu"] = (0, 1)
+
+    with pytest.raises(ValueError, match="event on vCPU 1, but the guest has 1 vCPUs"):
+        LaneMachine(ONE, GUEST).feed(events)
+
+
 @pytest.mark.parametrize("lanes", [0, LANES_MAX + 1])
 def test_a_batch_has_lanes_and_no_more_than_fit(lanes: int) -> None:
     """No policy at all, and more policies than a word has bits, are refused."""

@@ -117,9 +117,9 @@ def test_live_stores_hit_tables_that_a_loaded_root_leads_to(
 ) -> None:
     """A store is marked LIVE only if its page is linked below a root that was loaded."""
     script = Script()
+    script.write(10, 0x400000)
     for step in steps:
         add_step(script, step)
-    script.write(10, 0x400000)
     walker = Walker()
 
     walker.replay(play(new_model(small_guest(vcpus=2, memory_mib=80), SMALL), script), check_live=True)
