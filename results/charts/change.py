@@ -54,7 +54,8 @@ def change_axis(rows: pl.DataFrame, room: float, **options: Any) -> alt.Axis:
     found = pl.concat(bounds).to_list() or [0.0]
     ticks = spaced_ticks(min(0.0, *found), max(0.0, *found), room)
     plain = "datum.value === 0 ? '0' : format(datum.value, '+d')"
-    return alt.Axis(values=ticks, labelExpr=plain, labelOverlap=False, **options)
+    # Without a count of its own Vega would thin out the values by the size of the panel.
+    return alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=plain, labelOverlap=False, **options)
 
 
 def spaced_ticks(low: float, high: float, room: float) -> list[int]:

@@ -31,21 +31,23 @@ def changes_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str
     rows = summary.filter(pl.col("label").is_in(labels), pl.col("difference_percent").is_not_null())
     figure.line(0, "vertical", style="dotted")
     for (label,), group in rows.group_by("label", maintain_order=True):
-        bounds = [group[name].drop_nulls() for name in ("difference_low", "difference_high", "difference_percent")]
-        ends = pl.concat(bounds).to_list()
+        ends = _ends(group)
         place = places[str(label)]
         figure.draw(figure.segment([symlog(min(ends)), symlog(max(ends))], [place, place], marker="─"))
     for row in rows.sort("vcpus", "memory_mib").iter_rows(named=True):
         sign = str(row["vcpus"]) if row["vcpus"] < 10 else _MANY
         figure.draw(figure.signal([symlog(row["difference_percent"])], [places[row["label"]]], marker=sign))
-    bounds = pl.concat(
-        [rows[name].drop_nulls() for name in ("difference_low", "difference_high", "difference_percent")]
-    )
-    low, high = min(0.0, *bounds.to_list()), max(0.0, *bounds.to_list())
-    ticks = spaced_ticks(low, high, (width - LABEL_ROOM) / TICK_ROOM)
+    ends = [0.0, *_ends(rows)]
+    ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
     figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
     figure.title(f"change of elapsed time against {frames.baseline}, %: a digit is the vCPUs of a guest")
     return _text(figure)
+
+
+def _ends(rows: pl.DataFrame) -> list[float]:
+    """Return the changes and the ends of their intervals."""
+    names = ("difference_low", "difference_high", "difference_percent")
+    return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
 
 
 def time_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:

@@ -68,7 +68,7 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
                 "over_native:Q",
                 title=None,
                 scale=alt.Scale(domain=[0, top], nice=False),
-                axis=alt.Axis(values=[0, _round_below(top)], labelExpr=percent, labelFontSize=small),
+                axis=alt.Axis(values=[0, _round_below(top)], tickCount=2, labelExpr=percent, labelFontSize=small),
             ),
             tooltip=[
                 "policy:N",

@@ -243,15 +243,15 @@ FIGURES: Final = MappingProxyType(
 """What belongs together -> what yields its figures from a run and the part of its summary that is shown."""
 KINDS: Final = MappingProxyType(
     {
-        "grid": ("grid", "heat map: the change of each policy on each guest"),
-        "changes": ("grid", "the change of each policy with its 95 % interval, a panel per number of vCPUs"),
-        "vcpus": ("size", "curves: the change over the vCPUs of the guest"),
-        "memory": ("size", "curves: the change over the memory of the guest"),
-        "knobs": ("knobs", "curves: the change over a knob that the policies of the run vary"),
-        "time": ("time", "stacked bars: all of the elapsed time, part by part"),
-        "overhead": ("time", "stacked bars: what shadow paging adds to native time, part by part"),
-        "windows": ("windows", "strips: time on top of native over guest time"),
-        "trade-off": ("trade-off", "elapsed time against exits and memory"),
+        "grid": "grid",
+        "changes": "grid",
+        "vcpus": "size",
+        "memory": "size",
+        "knobs": "knobs",
+        "time": "time",
+        "overhead": "time",
+        "windows": "windows",
+        "trade-off": "trade-off",
     }
 )
-"""Kind of chart, as `sweep plot` calls it -> where it is in FIGURES, and what it shows."""
+"""Kind of chart, as `sweep plot` calls it -> where it is in FIGURES."""
