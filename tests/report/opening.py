@@ -20,11 +20,10 @@ class Opened:
     said: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    def marks(self, chart: str, kind: str, layer: str = "") -> int:
-        """Count the marks of a kind that a chart on the screen has; legends and axes do not count."""
-        return self.page.locator(
-            f'#{chart} svg g.mark-{kind}.role-mark[class*="{layer}"] > :is(path, line, text)'
-        ).count()
+    def marks(self, chart: str, kind: str, layer: str = "marks") -> int:
+        """Count the marks of a kind in a chart on the screen, of one layer if named; legends and axes do not count."""
+        group = f"g.mark-{kind}.role-mark[class*='{layer}']"
+        return self.page.locator(f"#{chart} svg.marks {group} > :is(path, line, text)").count()
 
     def wait_until_drawn(self) -> None:
         """Wait until all charts are as the screen wants them."""

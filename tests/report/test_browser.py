@@ -59,7 +59,7 @@ def test_every_row_is_drawn(shown: Opened, frames: RunFrames) -> None:
     assert (policies, guests, compared, standing) == (6, 4, 20, 2)
     assert shown.marks("grid-0", "rect") == summary.height
     assert shown.marks("vcpus-0", "symbol") == shown.marks("memory-0", "symbol") == compared
-    assert shown.marks("vcpus-0", "line") == (policies - 1) * 2
+    assert shown.marks("vcpus-0", "rule", layer="layer_1") == compared
     assert shown.marks("knob-0-0", "symbol") == 3 * guests
     assert shown.marks("parts-0", "rect") == policies * standing * len(part_names(frames.model))
     assert shown.marks("overhead-0", "rect") == policies * standing * (len(part_names(frames.model)) - 1)
@@ -69,7 +69,7 @@ def test_every_row_is_drawn(shown: Opened, frames: RunFrames) -> None:
 
 def test_the_map_says_its_numbers(page: Opened, frames: RunFrames) -> None:
     """Each cell of the map holds the change that the summary has for it."""
-    texts = page.page.locator("#grid-0 svg g.mark-text.role-mark > text").all_inner_texts()
+    texts = page.page.locator("#grid-0 svg.marks g.mark-text.role-mark > text").all_text_contents()
 
     changes = [row["difference_percent"] for row in frames.summary.iter_rows(named=True)]
     expected = ["0" if change == 0 else f"{change:+.1f}".replace("-", "−") for change in changes]
@@ -78,7 +78,7 @@ def test_the_map_says_its_numbers(page: Opened, frames: RunFrames) -> None:
 
 def test_a_phone_does_not_scroll_sideways(phone: Opened) -> None:
     """At 390 px the page is as wide as the screen, and so is each chart, drawn for it and not just scaled down."""
-    widths = phone.evaluate("[...document.querySelectorAll('.chart svg')].map(svg => svg.viewBox.baseVal.width)")
+    widths = phone.evaluate("[...document.querySelectorAll('.chart svg.marks')].map(svg => svg.viewBox.baseVal.width)")
 
     assert phone.evaluate("document.documentElement.scrollWidth") == 390
     assert len(widths) == 8
@@ -87,7 +87,7 @@ def test_a_phone_does_not_scroll_sideways(phone: Opened) -> None:
 
 def test_a_turned_screen_is_drawn_anew(browser: Browser, report: Path) -> None:
     """Where a screen becomes wide, charts become wide as well."""
-    width = "document.querySelector('#grid-0 svg').viewBox.baseVal.width"
+    width = "document.querySelector('#grid-0 svg.marks').viewBox.baseVal.width"
     with opened(browser, report, width=390) as found:
         narrow = found.evaluate(width)
         found.page.set_viewport_size({"width": 1280, "height": 900})
@@ -111,7 +111,7 @@ def test_paper_is_wide_and_white(shown: Opened) -> None:
     """Printed from any screen, charts are those of the wide page in dark letters, and nothing to click is there."""
     shown.page.emulate_media(media="print")
     visible = shown.evaluate(
-        "[...document.querySelectorAll('figure')].map(figure => [...figure.querySelectorAll('svg[viewBox]')]"
+        "[...document.querySelectorAll('figure')].map(figure => [...figure.querySelectorAll('svg.marks')]"
         ".filter(svg => svg.checkVisibility()).map(svg => [svg.viewBox.baseVal.width > 600,"
         " svg.querySelector('.role-axis-label text').getAttribute('fill')]))"
     )
