@@ -126,7 +126,7 @@ def _panels(
         y=y, color=color, shape=shape, tooltip=list(TOOLTIP)
     )
     chart = alt.layer(zero, bars, lines, dots).properties(width=width, height=height)
-    header = alt.Header(labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
+    header = alt.Header(labelLimit=width + 12, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
     return chart.facet(facet=facet, columns=columns, spacing=16)
 

@@ -45,7 +45,9 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     columns = layout.columns(min(2, len(places)))
     width = (layout.width - 64 * columns) // columns
     few = alt.Axis(tickCount=5, labelFlush=False)
-    shown = rounded(rows, "policy", "place", "standing", "names", "names_s", "names_m", "align", "millions", *_GOALS)
+    shown = rounded(
+        rows, "policy", "place", "standing", "names", "names_s", "names_m", "align", "room", "millions", *_GOALS
+    )
     base = alt.Chart(shown).encode(
         x=alt.X("millions:Q", title="exits, millions", scale=alt.Scale(zero=False, padding=14), axis=few),
         y=alt.Y("elapsed_s:Q", title="elapsed time, s", scale=alt.Scale(zero=False, padding=14)),
@@ -64,7 +66,13 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
         color=alt.Color("standing:N", **key),
         size=alt.Size("pages_peak:Q", title="shadow pages at most", legend=sizes, scale=alt.Scale(range=[20, 300])),
     )
-    words = base.mark_text(style="ink", align=alt.expr("datum.align"), dx=alt.expr("datum.align == 'left' ? 11 : -11"))
+    words = base.mark_text(
+        style="ink",
+        align=alt.expr("datum.align"),
+        dx=alt.expr("datum.align == 'left' ? 11 : -11"),
+        # The panel's padding of 14 and the distance to the point are no room for letters.
+        limit=alt.expr(f"datum.room * {width - 28} - 4"),
+    )
     words = words.encode(text="names:N", x="names_m:Q", y="names_s:Q").transform_filter("isValid(datum.names)")
     panel = alt.layer(points, words).properties(width=width, height=round(width * 0.7))
     facet = alt.Facet("place:N", title=None, sort=places)
@@ -105,6 +113,7 @@ def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
         names_s=pl.Series(heights, dtype=pl.Float64),
         names_m=pl.Series(starts, dtype=pl.Float64),
         align=pl.Series(side, dtype=pl.String),
+        room=pl.Series([max(share, 1.0 - share) for share in x], dtype=pl.Float64),
     )
 
 
