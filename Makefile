@@ -21,7 +21,7 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run all tests (those of the report in a browser need Chromium: apt-get install chromium)
 	$(BIN)/python -m engine.warm
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 

@@ -9,20 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import altair as alt
 import polars as pl
 
-from results.labels import LabelledRun
-from results.store import RunStore
-from results.summary import price_run, seed_comparison, summarize_cells
-from sweep.commands.common import load_cost_model
+from results.charts.change import changes
+from results.charts.export import chart_bytes, paper_spec
+from results.charts.theme import LAYOUTS
+from sweep.commands.common import open_frames, open_store
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PICTURE: Final = "docs/result.svg"
 MARKS: Final = re.compile(r"(<!-- result:begin[^\n]*-->\n).*?(<!-- result:end -->)", flags=re.DOTALL)
-TICKS_PERCENT: Final = (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-SYMLOG_CONSTANT_PERCENT: Final = 3
-"""Up to about this change the axis is linear."""
 TABLE_MEMORY_MIB: Final = 1024
 """Size of the guests in the table; all sizes are in the run."""
 
@@ -79,50 +75,25 @@ def published(comparison: pl.DataFrame) -> list[str]:
     return [*lines, ""]
 
 
-def picture(summary: pl.DataFrame, baseline: str) -> alt.FacetChart:
-    """Return the change of each policy with its interval, one panel per number of vCPUs."""
-    rows = summary.filter(pl.col("policy") != baseline).with_columns(
-        panel=pl.format("{} vCPU", "vcpus"),
-        memory=pl.format("{} MiB", "memory_mib"),
-    )
-    order = rows["policy"].unique(maintain_order=True).to_list()
-    policies = alt.Y("policy:N", sort=order, title=None)
-    shift = alt.YOffset("memory:N", sort=rows["memory"].unique(maintain_order=True).to_list())
-    color = alt.Color("memory:N", title="guest memory", sort=rows["memory"].unique(maintain_order=True).to_list())
-    title = f"change of elapsed time against {baseline}, %"
-    # Bounds and baselines are far away, the changes in question near zero: both must be readable.
-    scale = alt.Scale(type="symlog", constant=SYMLOG_CONSTANT_PERCENT)
-    axis = alt.Axis(values=list(TICKS_PERCENT), format="+d")
-    base = alt.Chart(rows)
-    points = base.mark_point(filled=True, size=30).encode(
-        x=alt.X("difference_percent:Q", title=title, scale=scale, axis=axis), y=policies, yOffset=shift, color=color
-    )
-    bars = base.mark_rule().encode(x="difference_low:Q", x2="difference_high:Q", y=policies, yOffset=shift, color=color)
-    zero = base.mark_rule(strokeDash=[3, 3], color="gray").encode(x=alt.datum(0.0))
-    panels = alt.layer(zero, bars, points).properties(width=330, height=260)
-    numbers = rows["panel"].unique(maintain_order=True).to_list()
-    return panels.facet(facet=alt.Facet("panel:N", title=None, sort=numbers), columns=2)
-
-
-def section(run: Path) -> tuple[str, alt.FacetChart]:
-    """Return what stands between the marks, and the picture."""
-    store = RunStore(run)
-    resolved = store.spec()
-    cells = price_run(LabelledRun(store), load_cost_model(resolved["costs"]))
-    order = [policy["name"] for policy in resolved["policies"]]
-    summary = summarize_cells(cells, resolved["baseline"], policies=order)
+def section(run: Path) -> tuple[str, dict[str, Any]]:
+    """Return what stands between the marks, and the picture as Vega-Lite."""
+    store = open_store(run)
+    frames = open_frames(store, costs=None, baseline=None)
+    resolved, summary, comparison = store.spec(), frames.summary, frames.published()
+    in_order = summary.sort("workload", "vcpus", "memory_mib", pl.col("policy").cast(pl.Enum(frames.order)))
     started = store.provenance()[-1]
     lines = [
         f"![Change of elapsed time per policy and guest]({PICTURE})",
         "",
-        *table(summary),
-        *published(seed_comparison(cells)),
+        *table(in_order),
+        *([] if comparison is None else published(comparison)),
         f"From `{started['command']}` with {resolved['replicates']} replicates, prices of `{resolved['costs']}`,",
         f"engine `{started['code_fingerprint'][:12]}`. Written by `make result`; why it is what it is:",
         "[limits](docs/explanation/limits.md).",
         "",
     ]
-    return "\n".join(lines), picture(summary, resolved["baseline"])
+    layout = LAYOUTS["page"]
+    return "\n".join(lines), paper_spec(changes(summary, layout, frames.baseline), layout)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python docs/show_result.py RUN", file=sys.stderr)
         return 2
     text, chart = section(Path(arguments[0]))
-    chart.save(str(ROOT / PICTURE))
+    (ROOT / PICTURE).write_bytes(chart_bytes(chart, "svg"))
     readme = ROOT / "README.md"
     content, found = MARKS.subn(lambda match: match[1] + text + match[2], readme.read_text(encoding="utf-8"))
     if found != 1:

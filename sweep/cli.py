@@ -17,6 +17,7 @@ VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("plan", "Show cells, batches and cost of a sweep; start nothing."),
     ("summarize", "Print per guest and workload how the policies compare."),
     ("report", "Write one page with verdict, charts, tables and data that works offline."),
+    ("plot", "Draw one chart of a run: in the terminal, or as SVG, PNG or PDF for a paper."),
     ("price", "Price a run anew: what holds within the ranges of the costs, and which cost decides."),
     ("diff", "Say whether two runs have the same results."),
     ("submit", "Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."),

@@ -107,7 +107,9 @@ def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.Fac
         .properties(width=width, height={"step": round(layout.font_px * 1.75)})
     )
     facet = alt.Facet("place:N", title=None, sort=places)
-    return bars.facet(facet=facet, columns=columns).resolve_scale(x="shared" if zoomed else "independent")
+    chart = bars.facet(facet=facet, columns=columns).resolve_scale(x="shared" if zoomed else "independent")
+    # Panels below each other have an axis each, or one would have to scroll for the numbers.
+    return chart.resolve_axis(x="independent") if layout.narrow else chart
 
 
 def _native() -> pl.Expr:

@@ -38,20 +38,42 @@ TOOLTIP_COLUMNS: Final = (
 )
 
 
+def symlog(change: float) -> float:
+    """Return the place of a change on its scale: linear near zero, logarithmic further off."""
+    return math.copysign(math.log1p(abs(change) / LINEAR_PERCENT), change)
+
+
 def symlog_scale(**options: Any) -> alt.Scale:
     """Return the scale of changes."""
     return alt.Scale(type="symlog", constant=LINEAR_PERCENT, padding=8, **options)
 
 
-def change_axis(rows: pl.DataFrame, **options: Any) -> alt.Axis:
-    """Return the axis of changes with ticks where `rows` has values."""
+def change_axis(rows: pl.DataFrame, room: float, **options: Any) -> alt.Axis:
+    """Return the axis of changes: zero, and as many ticks to both sides as `room`, in labels, has place for."""
     bounds = [rows[name].drop_nulls() for name in ("difference_percent", "difference_low", "difference_high")]
-    values = pl.concat(bounds)
-    found = values.to_list() or [0.0]
-    low, high = min(found), max(found)
-    ticks = [tick for tick in TICKS_PERCENT if tick == 0 or low * 1.05 <= tick <= high * 1.05]
+    found = pl.concat(bounds).to_list() or [0.0]
+    ticks = spaced_ticks(min(0.0, *found), max(0.0, *found), room)
     plain = "datum.value === 0 ? '0' : format(datum.value, '+d')"
-    return alt.Axis(values=ticks, labelExpr=plain, labelOverlap="greedy", **options)
+    # Without a count of its own Vega would thin out the values by the size of the panel.
+    return alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=plain, labelOverlap=False, **options)
+
+
+def spaced_ticks(low: float, high: float, room: float) -> list[int]:
+    """Return ticks between `low` and `high` that keep a distance of 1/`room` of the axis, counted from zero.
+
+    >>> spaced_ticks(-36.0, 97.0, 6)
+    [-10, 0, 10, 50]
+    """
+    gap = max((symlog(high) - symlog(low)) / room, 1e-9)
+    kept = [0]
+    for sign in (1, -1):
+        last = 0.0
+        for tick in sorted((tick for tick in TICKS_PERCENT if tick * sign > 0), key=abs):
+            place = symlog(abs(tick))
+            if low * 1.05 <= tick <= high * 1.05 and place - last >= gap:
+                kept.append(tick)
+                last = place
+    return sorted(kept)
 
 
 def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetChart:
@@ -70,7 +92,9 @@ def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetCh
     color, shape = alt.Color("size:N", **key), alt.Shape("size:N", **key)
     title = f"change of elapsed time against {baseline}, %"
     base = alt.Chart(rounded(rows, "label", "panel", "size", *TOOLTIP_COLUMNS))
-    x = alt.X("difference_percent:Q", title=title, scale=symlog_scale(), axis=change_axis(rows))
+    x = alt.X(
+        "difference_percent:Q", title=title, scale=symlog_scale(), axis=change_axis(rows, width / layout.text_px(6))
+    )
     dots = base.mark_point(filled=True, size=34, opacity=1).encode(
         x=x, y=y, yOffset=shift, color=color, shape=shape, tooltip=list(TOOLTIP)
     )
@@ -91,7 +115,7 @@ def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetC
     top = _deepest(summary)
     change = pl.col("difference_percent")
     rows = summary.with_columns(
-        shade=change.sign() * (change.abs() / LINEAR_PERCENT).log1p() / math.log1p(top / LINEAR_PERCENT),
+        shade=change.sign() * (change.abs() / LINEAR_PERCENT).log1p() / symlog(top),
         text=pl.struct("difference_percent", "sure").map_elements(_cell_text, return_dtype=pl.String),
     )
     panels, sizes = in_order(rows, "panel"), in_order(rows.sort("memory_mib", maintain_order=True), "size")
@@ -148,7 +172,7 @@ def _deepest(summary: pl.DataFrame) -> float:
 
 
 def _shade(change: float, top: float) -> float:
-    return math.copysign(math.log1p(abs(change) / LINEAR_PERCENT) / math.log1p(top / LINEAR_PERCENT), change)
+    return symlog(change) / symlog(top)
 
 
 def _shade_label(top: float) -> str:

@@ -99,6 +99,7 @@ def _panels(
     columns = min(len(panels), 2 if layout.narrow else 4)
     # Room for the numbers of the axis, which stand in front of the first panel of each row only.
     width = (layout.width - 62 - 16 * columns) // columns
+    height = round(width * 0.72)
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
     )
@@ -113,7 +114,7 @@ def _panels(
         "difference_percent:Q",
         title=None if layout.narrow else "change, %",
         scale=symlog_scale(),
-        axis=change_axis(rows, titlePadding=4),
+        axis=change_axis(rows, height / (1.6 * layout.font_px), titlePadding=4),
     )
     base = alt.Chart(rounded(rows, *dict.fromkeys((panel, axis.x, axis.series, *TOOLTIP_COLUMNS))))
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(y=alt.datum(0.0))
@@ -124,8 +125,8 @@ def _panels(
     dots = place.mark_point(filled=True, size=30, opacity=1).encode(
         y=y, color=color, shape=shape, tooltip=list(TOOLTIP)
     )
-    chart = alt.layer(zero, bars, lines, dots).properties(width=width, height=round(width * 0.72))
-    header = alt.Header(labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
+    chart = alt.layer(zero, bars, lines, dots).properties(width=width, height=height)
+    header = alt.Header(labelLimit=width + 12, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
     return chart.facet(facet=facet, columns=columns, spacing=16)
 

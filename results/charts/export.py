@@ -1,7 +1,7 @@
 """Charts as Vega-Lite, and as SVG, PNG, PDF and HTML files, without a browser and without a network."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import altair as alt
@@ -26,24 +26,22 @@ def paper_spec(chart: alt.TopLevelMixin, layout: Layout) -> dict[str, Any]:
     return {**vega_lite(chart), "config": {**config, "background": LIGHT.background}}
 
 
-def save_chart(spec: dict[str, Any], path: Path) -> None:
-    """Write a chart in the format that the ending of `path` names.
+def chart_bytes(spec: dict[str, Any], form: str) -> bytes:
+    """Return a chart as `form`, one of FORMATS; the same chart gives the same bytes.
 
     Raises:
         ValueError: no such format.
     """
     import vl_convert
 
-    form = path.suffix.removeprefix(".").lower()
-    if form == "svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-    elif form == "png":
-        path.write_bytes(vl_convert.vegalite_to_png(spec, scale=PNG_SCALE))
-    elif form == "pdf":
-        path.write_bytes(vl_convert.vegalite_to_pdf(spec))
-    elif form == "html":
-        path.write_text(vl_convert.vegalite_to_html(spec, bundle=True, renderer="svg"), encoding="utf-8")
-    elif form == "json":
-        path.write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    else:
-        raise ValueError(f"{path}: format '{form}' is not one of {', '.join(FORMATS)}")
+    draw: dict[str, Callable[[], str | bytes]] = {
+        "svg": lambda: vl_convert.vegalite_to_svg(spec),
+        "png": lambda: vl_convert.vegalite_to_png(spec, scale=PNG_SCALE),
+        "pdf": lambda: vl_convert.vegalite_to_pdf(spec),
+        "html": lambda: vl_convert.vegalite_to_html(spec, bundle=True, renderer="svg"),
+        "json": lambda: json.dumps(spec, indent=1, sort_keys=True) + "\n",
+    }
+    if form not in draw:
+        raise ValueError(f"format '{form}' is not one of {', '.join(FORMATS)}")
+    drawn = draw[form]()
+    return drawn.encode() if isinstance(drawn, str) else drawn

@@ -1,5 +1,6 @@
 """What a policy costs in time, exits and memory at once."""
 
+import math
 from typing import Final
 
 import altair as alt
@@ -43,8 +44,12 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     places = in_order(rows, "place")
     columns = layout.columns(min(2, len(places)))
     width = (layout.width - 64 * columns) // columns
-    base = alt.Chart(rounded(rows, "policy", "place", "standing", "names", "align", "millions", *_GOALS)).encode(
-        x=alt.X("millions:Q", title="exits, millions", scale=alt.Scale(zero=False, padding=14)),
+    few = alt.Axis(tickCount=5, labelFlush=False)
+    shown = rounded(
+        rows, "policy", "place", "standing", "names", "names_s", "names_m", "align", "room", "millions", *_GOALS
+    )
+    base = alt.Chart(shown).encode(
+        x=alt.X("millions:Q", title="exits, millions", scale=alt.Scale(zero=False, padding=14), axis=few),
         y=alt.Y("elapsed_s:Q", title="elapsed time, s", scale=alt.Scale(zero=False, padding=14)),
         tooltip=[
             "policy:N",
@@ -61,15 +66,24 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
         color=alt.Color("standing:N", **key),
         size=alt.Size("pages_peak:Q", title="shadow pages at most", legend=sizes, scale=alt.Scale(range=[20, 300])),
     )
-    words = base.mark_text(style="ink", align=alt.expr("datum.align"), dx=alt.expr("datum.align == 'left' ? 11 : -11"))
-    words = words.encode(text="names:N").transform_filter("isValid(datum.names)")
+    words = base.mark_text(
+        style="ink",
+        align=alt.expr("datum.align"),
+        dx=alt.expr("datum.align == 'left' ? 11 : -11"),
+        # The panel's padding of 14 and the distance to the point are no room for letters.
+        limit=alt.expr(f"datum.room * {width - 28} - 4"),
+    )
+    words = words.encode(text="names:N", x="names_m:Q", y="names_s:Q").transform_filter("isValid(datum.names)")
     panel = alt.layer(points, words).properties(width=width, height=round(width * 0.7))
     facet = alt.Facet("place:N", title=None, sort=places)
     return panel.facet(facet=facet, columns=columns, spacing=24).resolve_scale(y="independent")
 
 
 def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
-    """Return the points of a panel with `names`: those of each cluster stand at its best point, on the freer side."""
+    """Return the points of a panel with `names` and where they stand.
+
+    Those of a cluster stand beside its best point, on the freer side, lifted where they would meet those below.
+    """
     x, y = (_share(panel[name]) for name in ("millions", "elapsed_s"))
     clusters: list[list[int]] = []
     for row in range(panel.height):
@@ -83,8 +97,24 @@ def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
     words: list[str | None] = [None] * panel.height
     for cluster in clusters:
         words[cluster[0]] = names([policies[row] for row in cluster], most=most)
+    values, lifted = panel["elapsed_s"].to_list(), -math.inf
+    gap = NEAR * ((max(values) - min(values)) or 1.0)
+    heights: list[float] = [*values]
+    for cluster in sorted(clusters, key=lambda cluster: values[cluster[0]]):
+        lifted = heights[cluster[0]] = max(values[cluster[0]], lifted + gap)
     side = ["left" if share < 0.5 else "right" for share in x]
-    return panel.with_columns(names=pl.Series(words, dtype=pl.String), align=pl.Series(side, dtype=pl.String))
+    millions = panel["millions"].to_list()
+    starts: list[float] = [*millions]
+    for cluster in clusters:
+        outermost = max if side[cluster[0]] == "left" else min
+        starts[cluster[0]] = outermost(millions[row] for row in cluster)
+    return panel.with_columns(
+        names=pl.Series(words, dtype=pl.String),
+        names_s=pl.Series(heights, dtype=pl.Float64),
+        names_m=pl.Series(starts, dtype=pl.Float64),
+        align=pl.Series(side, dtype=pl.String),
+        room=pl.Series([max(share, 1.0 - share) for share in x], dtype=pl.Float64),
+    )
 
 
 def _share(values: pl.Series) -> list[float]:

@@ -1,5 +1,6 @@
 """The windows of a run over native guest time: when shadow paging hurts."""
 
+import math
 from typing import Final
 
 import altair as alt
@@ -36,6 +37,7 @@ def timeline(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
         )
         .with_columns(
             start_s=pl.col("bin") * pl.col("_seconds"),
+            end_s=(pl.col("bin") + 1) * pl.col("_seconds"),
             over_native=100.0 * (pl.col("elapsed_s") / pl.col("native_s") - 1.0),
         )
         .collect(engine="streaming")
@@ -50,19 +52,23 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     labels = labels_of(rows)
     label = layout.text_px(24)
     height = round(layout.font_px * 2.4)
-    shown = rounded(rows, "label", "policy", "start_s", "over_native")
+    ends = rows.group_by("label", maintain_order=True).last().with_columns(start_s=pl.col("end_s"))
+    # A step ends where the next begins, so the last one needs an end of its own.
+    shown = rounded(pl.concat([rows, ends.select(rows.columns)]), "label", "policy", "start_s", "over_native")
     usual = shown.group_by("label").agg(pl.col("over_native").quantile(1.0 - CLIPPED_SHARE))["over_native"].max()
     top = max(float(usual) if isinstance(usual, int | float) else 0.0, 1.0) * 1.15
+    times = alt.Axis(grid=False, tickCount=5 if layout.narrow else 10, labelFlush=False)
+    percent, small = "datum.value + ' %'", layout.font_px * 0.8
     area = (
         alt.Chart()
         .mark_area(interpolate="step-after", clip=True)
         .encode(
-            x=alt.X("start_s:Q", title="native guest time, s", axis=alt.Axis(grid=False)),
+            x=alt.X("start_s:Q", title="native guest time, s", scale=alt.Scale(nice=False), axis=times),
             y=alt.Y(
                 "over_native:Q",
                 title=None,
                 scale=alt.Scale(domain=[0, top], nice=False),
-                axis=alt.Axis(tickCount=2, labelExpr="datum.value + ' %'", labelFontSize=layout.font_px * 0.75),
+                axis=alt.Axis(values=[0, _round_below(top)], tickCount=2, labelExpr=percent, labelFontSize=small),
             ),
             tooltip=[
                 "policy:N",
@@ -77,11 +83,18 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     shown = shown.with_columns(peak=pl.when((rank == 1) & (pl.col("over_native") > top)).then(peak))
     words = [
         alt.Chart()
-        .mark_text(style=style, align="left", baseline="top", dx=4, dy=2, fontSize=layout.font_px * 0.8)
+        .mark_text(style=style, align="left", baseline="top", dx=4, dy=2, fontSize=small)
         .encode(x="start_s:Q", y=alt.value(0), text="peak:N")
         .transform_filter("isValid(datum.peak)")
         for style in ("halo", "ink")
+        if shown["peak"].is_not_null().any()
     ]
     panel = alt.layer(area, *words).properties(width=layout.width - label - 60, height=height)
     header = alt.Header(labelAngle=0, labelAlign="left", labelFontWeight="normal", labelLimit=label, labelPadding=4)
     return panel.facet(data=shown, row=alt.Row("label:N", sort=labels, title=None, header=header), spacing=4)
+
+
+def _round_below(value: float) -> float:
+    """Return the largest of 1, 2, 5, 10, 20 … that is at most 0.9 of `value`, so that its label has room."""
+    power = 10.0 ** math.floor(math.log10(0.9 * value))
+    return max(step * power for step in (1, 2, 5) if step * power <= 0.9 * value)

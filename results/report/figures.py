@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import altair as alt
 import polars as pl
 
 from results.charts.breakdown import NATIVE, breakdown, stacked_time
-from results.charts.change import heat_map
+from results.charts.change import changes, heat_map
 from results.charts.curves import has_curve, knob_curve, knob_families, size_curves
 from results.charts.frames import RunFrames, show_guests
 from results.charts.pareto import trade_off, trade_off_chart
@@ -45,6 +46,8 @@ class Figure:
     """One chart with everything that stands around it."""
 
     name: str
+    kind: str
+    """What `sweep plot` calls charts of this kind."""
     title: str
     caption: str
     words: str
@@ -55,7 +58,7 @@ class Figure:
 
 
 def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
-    """Yield a heat map per workload."""
+    """Yield a heat map per workload, and its changes with their intervals."""
     several = summary["workload"].n_unique() > 1
     for index, ((workload,), rows) in enumerate(summary.group_by("workload", maintain_order=True)):
         known = rows.filter(pl.col("difference_percent").is_not_null()).sort("difference_percent")
@@ -65,10 +68,11 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
         yield Figure(
             name=f"grid-{index}",
             title=str(workload) if several else "Every policy on every guest",
+            kind="grid",
             caption=(
-                f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates; policies from best to "
-                "worst. Blue is faster, orange slower. Bold: certain, the 95 % interval lies on one side of zero. "
-                "~: not certain. Bound: nobody can install it."
+                f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
+                "Blue is faster, orange slower. Bold: the 95 % interval lies on one side of zero; ~: it does not. "
+                "Bound: nobody can install it."
             ),
             words=(
                 f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
@@ -79,6 +83,17 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             rows=rows,
             columns=CHANGES,
         )
+        yield Figure(
+            name=f"changes-{index}",
+            kind="changes",
+            title=_named("Every change with its interval", str(workload), summary),
+            caption=(
+                f"Change of elapsed time against `{frames.baseline}` in % with its 95 % interval. The scale is linear "
+                "up to 3 % and logarithmic beyond."
+            ),
+            words=f"A dot and an interval for each of {known.height} pairs of policy and guest, in percent.",
+            draw=partial(changes, rows, baseline=frames.baseline),
+        )
 
 
 def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
@@ -88,6 +103,7 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             if has_curve(rows, over):
                 yield Figure(
                     name=f"{over}-{index}",
+                    kind=over,
                     title=_named(title, workload, summary),
                     caption=(
                         f"Change of elapsed time against `{frames.baseline}` in %, one panel per policy; bars are 95 % "
@@ -107,6 +123,7 @@ def knob_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                 continue
             yield Figure(
                 name=f"knob-{number}-{index}",
+                kind="knobs",
                 title=_named(family.title, workload, summary),
                 caption=(
                     f"Change of elapsed time against `{frames.baseline}` in % over the values of `{family.knob}`, all "
@@ -129,6 +146,7 @@ def time_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
         )
         yield Figure(
             name=f"parts-{index}",
+            kind="time",
             title=_named("All of the elapsed time", workload, summary),
             caption="Native time is what the guest takes without a hypervisor. Parts add up to the elapsed time.",
             words=f"Stacked bars per policy: {NATIVE} time, groups of costs, waiting for the lock, in seconds.",
@@ -136,8 +154,9 @@ def time_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
         )
         yield Figure(
             name=f"overhead-{index}",
+            kind="overhead",
             title=_named("What shadow paging adds", workload, summary),
-            caption="The same without native time, in % of it.",
+            caption="The same without native time, in % of it: the cost of the hypervisor alone.",
             words="Stacked bars per policy: groups of costs and waiting for the lock, in percent of native time.",
             draw=partial(stacked_time, parts, zoomed=True),
             rows=parts,
@@ -152,7 +171,8 @@ def window_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]
         points = _only_shown(timeline(frames, guest), rows)
         yield Figure(
             name=f"windows-{index}",
-            title=_named(f"On {guest['guest'][0]}", workload, summary),
+            kind="windows",
+            title=_named(f"Over guest time, on {guest['guest'][0]}", workload, summary),
             caption=(
                 "Time on top of native in each stretch of native guest time, in %, mean over replicates. Peaks that "
                 f"are cut off say how high they are. Windows are put together until there are at most {BINS}."
@@ -176,7 +196,8 @@ def trade_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
         points = _only_shown(trade_off(frames, show_guests(rows)), rows)
         yield Figure(
             name=f"trade-{index}",
-            title=_named("Time, exits and memory", workload, summary),
+            kind="trade-off",
+            title=_named("Elapsed time against exits", workload, summary),
             caption=(
                 "Left and low is better; the size of a point is the memory that its shadow pages take at most. "
                 "Policies whose points meet share a label. Bounds are left out."
@@ -207,3 +228,30 @@ def _named(title: str, workload: str, summary: pl.DataFrame) -> str:
 
 def _only_shown(rows: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("policy").is_in(summary["policy"].unique(maintain_order=True).implode()))
+
+
+FIGURES: Final = MappingProxyType(
+    {
+        "grid": grid_figures,
+        "size": size_figures,
+        "knobs": knob_figures,
+        "time": time_figures,
+        "windows": window_figures,
+        "trade-off": trade_figures,
+    }
+)
+"""What belongs together -> what yields its figures from a run and the part of its summary that is shown."""
+KINDS: Final = MappingProxyType(
+    {
+        "grid": "grid",
+        "changes": "grid",
+        "vcpus": "size",
+        "memory": "size",
+        "knobs": "knobs",
+        "time": "time",
+        "overhead": "time",
+        "windows": "windows",
+        "trade-off": "trade-off",
+    }
+)
+"""Kind of chart, as `sweep plot` calls it -> where it is in FIGURES."""

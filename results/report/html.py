@@ -15,6 +15,10 @@ ROWS_MAX: Final = 400
 """Rows of a table on the page; the whole is in the data, and said so."""
 
 
+SHORT_CHARACTERS: Final = 24
+"""Texts up to this length stay on one line: names should not break at their hyphens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """One column of a table: where its values are, its heading, and how a value is shown."""
@@ -42,7 +46,7 @@ def table(rows: pl.DataFrame, columns: Sequence[Column], caption: str, most: int
     body = []
     for row in shown.iter_rows(named=True):
         first, *rest = (f"{_shown(row[column.name], column)}" for column in columns)
-        cells = "".join(f"<td{_kind(c)}>{cell}</td>" for c, cell in zip(columns[1:], rest, strict=True))
+        cells = "".join(f"<td{_kind(c, cell)}>{cell}</td>" for c, cell in zip(columns[1:], rest, strict=True))
         body.append(f'<tr><th scope="row"{_kind(columns[0])}>{first}</th>{cells}</tr>')
     left = rows.height - shown.height
     note = f"<p class=note>{left:,} more rows are not shown here.</p>" if left > 0 else ""
@@ -76,8 +80,10 @@ def source_hash(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
 
 
-def _kind(column: Column) -> str:
-    return ' class="number"' if column.number else ""
+def _kind(column: Column, shown: str = "") -> str:
+    if column.number:
+        return ' class="number"'
+    return ' class="short"' if 0 < len(shown) <= SHORT_CHARACTERS else ""
 
 
 def _shown(value: object, column: Column) -> str:

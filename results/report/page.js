@@ -11,23 +11,22 @@
     (columns[0] || []).map((_, row) => Object.fromEntries(names.map((name, i) => [name, columns[i][row]])));
   const rows = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rowsOf(table)]));
 
-  const draw = async (element) => {
-    const layout = phone.matches ? "phone" : "page";
-    const { spec, data } = charts[element.id][layout];
+  const draw = async (name, element, layout, theme, exported) => {
+    const { spec, data } = charts[name][layout];
     const datasets = Object.fromEntries(data.map((name) => [name, rows[name]]));
     try {
       await vegaEmbed(element, { ...spec, datasets }, {
         mode: "vega-lite",
         renderer: "svg",
         ast: true,
-        config: configs[`${layout}-${dark.matches ? "dark" : "light"}`],
-        actions: { export: true, source: false, compiled: false, editor: false },
-        downloadFileName: element.id,
-        tooltip: { theme: dark.matches ? "dark" : "light" },
+        config: configs[`${layout}-${theme}`],
+        actions: exported && { export: true, source: false, compiled: false, editor: false },
+        downloadFileName: name,
+        tooltip: { theme },
       });
     } catch (error) {
       element.textContent = "This chart could not be drawn; the table below says the same.";
-      console.error(element.id, error);
+      console.error(name, error);
     }
   };
 
@@ -35,7 +34,15 @@
   const drawAll = () => {
     document.documentElement.dataset.charts = "drawing";
     drawing = drawing.then(async () => {
-      for (const element of document.querySelectorAll(".chart")) await draw(element);
+      const layout = phone.matches ? "phone" : "page";
+      const theme = dark.matches ? "dark" : "light";
+      for (const element of document.querySelectorAll(".chart")) {
+        await draw(element.id, element, layout, theme, true);
+        // Paper is wide and white, whatever the screen is.
+        const paper = element.nextElementSibling;
+        if (layout === "page" && theme === "light") paper.replaceChildren();
+        else await draw(element.id, paper, "page", "light", false);
+      }
       document.documentElement.dataset.charts = "drawn";
     });
   };

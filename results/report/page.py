@@ -4,26 +4,36 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
-from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 import polars as pl
 
+from results.charts.curves import OVER, has_curve
 from results.charts.export import vega_lite
 from results.charts.frames import RunFrames
 from results.charts.grid import shown_grid
 from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
-from results.report import figures as figure_lists
-from results.report.figures import Figure
+from results.report.figures import FIGURES, Figure
 from results.report.html import details, json_block, phrase, script, source_hash, table, text
-from results.report.sections import data_section, failures_section, provenance_section, sizes
+from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes
 from results.report.words import Verdict, verdict
 
 SUMMARY_ROWS_MAX: Final = 20_000
 """Rows of the summary that come along as data: about 2.5 MB."""
 _LIBRARIES: Final = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
 """What the bundle of the chart library hands to page.js."""
+SECTIONS: Final = MappingProxyType(
+    {
+        "grid": "All results",
+        "size": "What the size of the guest changes",
+        "knobs": "What the knobs change",
+        "time": "Where the time goes",
+        "windows": "When the time is lost",
+        "trade-off": "Time, exits and memory",
+    }
+)
+"""Name of a section with figures -> its title."""
 _LAYOUTS: Final = ("page", "phone")
 _GRID: Final = ("workload", "guest", "vcpus", "memory_mib", "policy", "replicates")
 
@@ -54,12 +64,13 @@ def report_html(source: ReportSource) -> str:
     frames = source.frames
     summary, notes = shown_grid(frames.summary)
     comparison = frames.published()
-    found = {name: list(figures) for name, figures in _figures(frames, summary).items()}
+    found = {name: list(_drawn(name, frames, summary)) for name in SECTIONS}
     tables: dict[str, Any] = {}
     charts = {figure.name: _specs(figure, tables) for group in found.values() for figure in group}
     names = _data_tables(frames, comparison, tables, notes)
     sections = [
         *_chart_sections(found, notes),
+        *_published_section(comparison),
         Section(name="failures", title="Failures", intro="", content=failures_section(source.failures)),
         Section(
             name="provenance",
@@ -86,32 +97,31 @@ def report_html(source: ReportSource) -> str:
     )
 
 
-def _figures(frames: RunFrames, summary: pl.DataFrame) -> dict[str, Iterator[Figure]]:
-    return {
-        "grid": figure_lists.grid_figures(frames, summary),
-        "size": figure_lists.size_figures(frames, summary),
-        "knobs": figure_lists.knob_figures(frames, summary),
-        "time": figure_lists.time_figures(frames, summary),
-        "windows": figure_lists.window_figures(frames, summary),
-        "trade": figure_lists.trade_figures(frames, summary),
-    }
+def _drawn(name: str, frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+    """Yield the figures of a section; where curves show the intervals, the list of all changes would say it again."""
+    curves = any(has_curve(summary, over) for over in OVER)
+    for figure in FIGURES[name](frames, summary):
+        if figure.kind != "changes" or not curves:
+            yield figure
 
 
 def _chart_sections(found: Mapping[str, Sequence[Figure]], notes: Sequence[str]) -> Iterator[Section]:
-    titles = {
-        "grid": "The grid",
-        "size": "How the size of the guest matters",
-        "knobs": "How knobs matter",
-        "time": "Where the time goes",
-        "windows": "When it goes there",
-        "trade": "What it costs elsewhere",
-    }
-    for name, title in titles.items():
+    for name, title in SECTIONS.items():
         if found[name]:
             intro = " ".join(notes) if name == "grid" else ""
             yield Section(
                 name=name, title=title, intro=intro, content="".join(_figure(figure) for figure in found[name])
             )
+
+
+def _published_section(comparison: pl.DataFrame | None) -> Iterator[Section]:
+    if comparison is not None:
+        yield Section(
+            name="published",
+            title="Beside what was published",
+            intro="What others measured on real machines; nothing was fitted to it.",
+            content=published_table(comparison),
+        )
 
 
 def _specs(figure: Figure, tables: dict[str, Any]) -> dict[str, Any]:
@@ -160,18 +170,22 @@ def _figure(figure: Figure) -> str:
     return (
         f'<figure aria-labelledby="{figure.name}-title"><h3 id="{figure.name}-title">{phrase(figure.title)}</h3>'
         f"<figcaption>{phrase(figure.caption)}</figcaption>"
-        f'<div class="chart" id="{figure.name}" role="img" aria-label="{text(figure.words)}"></div>{behind}</figure>'
+        f'<div class="chart" id="{figure.name}" role="img" aria-label="{text(figure.words)}"></div>'
+        f'<div class="paper" aria-hidden="true"></div>{behind}</figure>'
     )
 
 
 def _verdict(found: Verdict) -> str:
-    points = "".join(
-        f"<dt>{text(about)}</dt>" + "".join(f"<dd>{phrase(sentence)}</dd>" for _, sentence in group)
-        for about, group in groupby(found.points, key=itemgetter(0))
-    )
+    others = details("The other policies", _points(found.others)) if found.others else ""
     return (
         '<section class="verdict" aria-labelledby="verdict"><h2 id="verdict">Verdict</h2>'
-        f'<p class="headline">{phrase(found.headline)}</p><dl>{points}</dl></section>'
+        f'<p class="headline">{phrase(found.headline)}</p>{_points(found.points)}{others}</section>'
+    )
+
+
+def _points(points: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{text(about)}</dt><dd>{phrase(sentence)}</dd>" for about, sentence in points).join(
+        ("<dl>", "</dl>")
     )
 
 

@@ -17,6 +17,9 @@ PARQUET_CELLS_MAX: Final = 20_000
 SPEC_CHARACTERS_MAX: Final = 200_000
 FAILURES_MAX: Final = 50
 TRACES_MAX: Final = 200
+PUBLISHED_MAX: Final = 60
+FINGERPRINT_CHARACTERS: Final = 12
+"""Enough to tell versions apart; the whole is in the run's provenance.json."""
 
 
 def failures_section(failures: pl.LazyFrame) -> str:
@@ -46,6 +49,30 @@ def failures_section(failures: pl.LazyFrame) -> str:
     return f"<p><strong>{words}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
 
 
+def published_table(comparison: pl.DataFrame) -> str:
+    """Return predictions beside published figures."""
+    rows = comparison.with_columns(
+        inside=pl.when(pl.col("predicted").is_between("published_low", "published_high"))
+        .then(pl.lit("yes"))
+        .otherwise(pl.lit("no"))
+    )
+    columns = (
+        Column(name="comparison", heading="comparison", number=False),
+        Column(name="guest", heading="guest", number=False),
+        Column(name="unit", heading="unit", number=False),
+        Column(name="predicted", heading="predicted", form="{:.2f}"),
+        Column(name="predicted_low", heading="95 % from", form="{:.2f}"),
+        Column(name="predicted_high", heading="to", form="{:.2f}"),
+        Column(name="published", heading="published", form="{:.2f}"),
+        Column(name="published_low", heading="95 % from", form="{:.2f}"),
+        Column(name="published_high", heading="to", form="{:.2f}"),
+        Column(name="inside", heading="inside", number=False),
+    )
+    sources = "".join(f"<li>{text(source)}</li>" for source in rows["source"].unique(maintain_order=True))
+    shown = table(rows, columns, "Predicted and published", most=PUBLISHED_MAX)
+    return f"{shown}<p class=note>Measured in:</p><ul class=note>{sources}</ul>"
+
+
 def provenance_section(frames: RunFrames, provenance: Sequence[Mapping[str, Any]], command: str) -> str:
     """Return commands, starts, traces, prices and the specification."""
     runs = list(dict.fromkeys(str(start.get("command", "")) for start in provenance if start.get("command")))
@@ -67,7 +94,8 @@ def provenance_section(frames: RunFrames, provenance: Sequence[Mapping[str, Any]
 
 def _starts(provenance: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     keys = ("started", "host", "backend", "cores", "python", "platform", "code_fingerprint")
-    return pl.DataFrame({key: [str(start.get(key, "–")) for start in provenance] for key in keys})
+    rows = pl.DataFrame({key: [str(start.get(key, "–")) for start in provenance] for key in keys})
+    return rows.with_columns(pl.col("code_fingerprint").str.head(FINGERPRINT_CHARACTERS))
 
 
 def _all_text(rows: pl.DataFrame) -> list[Column]:
@@ -94,8 +122,10 @@ def _prices(frames: RunFrames) -> str:
         Column(name="status", heading="status", number=False),
         Column(name="source", heading="source", number=False),
     )
-    clock = f"{model.cpu_ghz.value:g} GHz; native times × {model.native_time_scale.value:g}"
-    head = f"<p>{phrase(f'`{model.name}`: {model.summary}. {clock}.')}</p>"
+    scale = model.native_time_scale.value
+    native = "as recorded" if scale == 1 else f"those recorded, × {scale:g}"
+    clock = f"Cycles are priced at {model.cpu_ghz.value:g} GHz, native times are {native}."
+    head = f"<p>{phrase(f'`{model.name}`: {model.summary}. {clock}')}</p>"
     return head + details(f"All {rows.height} prices with their sources", table(rows, columns, "Prices in cycles"))
 
 

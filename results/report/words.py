@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.charts.frames import BASELINE, BOUND, POLICY, RunFrames, names
+from results.verdicts import MINIMUM_EFFECT
 
 _NAMES_MAX: Final = 5
 
@@ -21,6 +22,8 @@ class Verdict:
     headline: str
     points: tuple[tuple[str, str], ...]
     """What it is about, and the sentence."""
+    others: tuple[tuple[str, str], ...] = ()
+    """The same for the policies that the question was not decided between."""
 
 
 def verdict(frames: RunFrames, comparison: pl.DataFrame | None) -> Verdict:
@@ -35,13 +38,16 @@ def verdict(frames: RunFrames, comparison: pl.DataFrame | None) -> Verdict:
     points = [
         *_certainty(frames, best),
         *_exceptions(frames, best["policy"]),
-        *_others(frames, candidates, best["policy"]),
         *_bounds(ranked, best),
         *_deaths(frames.summary),
         *_published(comparison),
         ("Prices", _prices(frames)),
     ]
-    return Verdict(headline=_headline(frames, candidates, best), points=tuple(points))
+    return Verdict(
+        headline=_headline(frames, candidates, best),
+        points=tuple(points),
+        others=tuple(_others(frames, candidates, best["policy"])),
+    )
 
 
 def _headline(frames: RunFrames, candidates: pl.DataFrame, best: dict[str, Any]) -> str:
@@ -74,7 +80,7 @@ def _certainty(frames: RunFrames, best: dict[str, Any]) -> Iterator[tuple[str, s
     count = " to ".join(str(n) for n in dict.fromkeys((replicates[0], replicates[-1])))
     text = (
         f"Its difference is certain {_share(sure, rows.height)}: the 95 % interval lies on one side of zero ({count} "
-        "replicates, paired, for all policies met the same traces)."
+        "replicates, in which all policies met the same traces)."
     )
     yield "How sure", text
 
@@ -83,7 +89,9 @@ def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
     """Yield who beats the best policy somewhere, and who can't be told from it."""
     rows = frames.decorated(frames.against(best)).filter((pl.col("role") == POLICY) | (pl.col("role") == BASELINE))
     rows = rows.filter(pl.col("policy") != best)
-    beaten = rows.filter(pl.col("sure") & (pl.col("difference_percent") < 0)).sort("difference_percent")
+    large = pl.col("difference_percent").abs() > MINIMUM_EFFECT
+    rows = rows.with_columns(differs=pl.col("sure") & large)
+    beaten = rows.filter(pl.col("differs") & (pl.col("difference_percent") < 0)).sort("difference_percent")
     by_policy = [
         f"`{policy}` on {_listed(group['guest'].to_list())} (up to {signed(group['difference_percent'][0])})"
         for (policy,), group in beaten.group_by("policy", maintain_order=True)
@@ -91,14 +99,17 @@ def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
     if by_policy:
         yield "Exceptions", f"Certainly faster than `{best}` are {_joined(by_policy)}."
     elif rows["sure"].is_not_null().any():
-        yield "Exceptions", f"None: no policy is certainly faster than `{best}` anywhere."
+        yield (
+            "Exceptions",
+            f"None: nowhere is a policy certainly faster than `{best}` by more than {MINIMUM_EFFECT:g} %.",
+        )
     near = [
         f"`{policy}`"
         for (policy,), group in rows.group_by("policy", maintain_order=True)
-        if not group["sure"].fill_null(value=True).any()
+        if not group["differs"].fill_null(value=True).any()
     ]
     if near:
-        yield "As good", f"Not to be told from it by these replicates: {_joined(near)}."
+        yield "As good", f"Within {MINIMUM_EFFECT:g} % of it, or not to be told from it: {_joined(near)}."
 
 
 def _others(frames: RunFrames, candidates: pl.DataFrame, best: str) -> Iterator[tuple[str, str]]:
@@ -125,7 +136,7 @@ def _bounds(ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, s
         return
     shown = _joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in bounds])
     lowest = bounds[0]
-    text = f"Nobody can install these: {shown}."
+    text = f"What nobody can install, but what shows how much is left: {shown}."
     if lowest["mean"] < best["mean"] < 0:
         text += (
             f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
@@ -143,22 +154,15 @@ def _deaths(summary: pl.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
-    """Yield one sentence per published figure: what it is, what the run predicts, how often they meet."""
+    """Yield how often predictions and published figures meet."""
     if comparison is None:
         return
-    yield "Published", "Measured by others, and nothing was fitted to it:"
-    for (name, unit), rows in comparison.group_by("comparison", "unit", maintain_order=True):
-        first = rows.row(0, named=True)
-        low, high = first["published_low"], first["published_high"]
-        inside = rows.filter(pl.col("predicted").is_between(pl.col("published_low"), pl.col("published_high"))).height
-        show = signed if unit == "%" else _ratio
-        predicted = rows["predicted"].to_list()
-        text = (
-            f"`{name}`: published {show(first['published'])} ({show(low)} to {show(high)}), predicted "
-            f"{show(min(predicted))} to {show(max(predicted))}, inside the published range "
-            f"{_share(inside, rows.height)}."
-        )
-        yield "Published", text
+    inside = comparison.filter(pl.col("predicted").is_between(pl.col("published_low"), pl.col("published_high")))
+    text = (
+        f"{inside.height} of {comparison.height} predictions lie inside the 95 % range of what others measured on real "
+        "machines; nothing was fitted to it (table below)."
+    )
+    yield "Published", text
 
 
 def _prices(frames: RunFrames) -> str:
@@ -166,8 +170,8 @@ def _prices(frames: RunFrames) -> str:
     costs = [*model.shadow, *model.nested]
     assumed = sum(cost.status == "assumption" for cost in costs)
     return (
-        f"Times rest on the prices of `{model.name}`, {assumed} of {len(costs)} of them assumptions (sources below): "
-        "differences between policies are the product, seconds are not."
+        f"Times rest on the prices of `{model.name}`, {assumed} of {len(costs)} of them assumptions (sources below). "
+        "Trust differences between policies more than seconds."
     )
 
 
@@ -177,10 +181,6 @@ def signed(value: float | None) -> str:
         return "–"
     digits = 1 if abs(value) >= 0.95 or value == 0 else 2
     return f"{value:+.{digits}f}\u00a0%".replace("-", "−")
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}\u00a0×"
 
 
 def _with_range(row: dict[str, Any]) -> str:
@@ -203,7 +203,9 @@ def _places(summary: pl.DataFrame, groups: int) -> str:
 def _share(part: int, whole: int) -> str:
     if whole == 1:
         return "on the one guest" if part else "not on the one guest"
-    return f"on all {whole} guests" if part == whole else f"on {part} of {whole} guests"
+    if part == whole:
+        return "on both guests" if whole == 2 else f"on all {whole} guests"
+    return f"on {part} of {whole} guests"
 
 
 def _listed(guests: Sequence[str]) -> str:

@@ -103,6 +103,16 @@ def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -
     )
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that the user has named, whole or not at all."""
+    from results.files import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise SweepError(f"-o {path}: can't be written: {error.strerror}. Name another place") from error
+
+
 def load_cost_model(name: str) -> "CostModel":
     """Return a cost model by its name or its file; `NAME:low` and `NAME:high` are the ends of its ranges."""
     from results.cost_model import CostModelError, cost_model_from_mapping

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import BaselineOption, CostsOption, RunArgument, open_frames, open_store, results_errors
+from sweep.commands.common import (
+    BaselineOption,
+    CostsOption,
+    RunArgument,
+    open_frames,
+    open_store,
+    results_errors,
+    write_output,
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -20,7 +28,6 @@ def report(
     baseline: BaselineOption = None,
 ) -> None:
     """Write a page with the verdict in words, charts, tables and the data; it works offline and prints well."""
-    from results.files import write_whole
     from results.report.page import ReportSource, report_html
     from sweep.progress import format_bytes
 
@@ -36,5 +43,5 @@ def report(
                 frames=frames, failures=store.failures(), provenance=store.provenance(), command=" ".join(words)
             )
         )
-    write_whole(out, page.encode())
+    write_output(out, page.encode())
     typer.echo(f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network")

@@ -1,0 +1,114 @@
+"""Pictures for terminals: where a run stands at a glance, without leaving the shell."""
+
+from collections.abc import Callable, Sequence
+from textwrap import wrap
+from types import MappingProxyType
+from typing import Any, Final
+
+import polars as pl
+
+from results.charts.breakdown import NATIVE, breakdown
+from results.charts.change import spaced_ticks, symlog
+from results.charts.frames import BASELINE, RunFrames, labels_of, show_guests
+
+LABEL_ROOM: Final = 30
+"""Columns that names of policies and the frame take."""
+TICK_ROOM: Final = 7
+"""Columns that a tick with its distance to the next takes."""
+_MANY: Final = "+"
+NO_BREAK: Final = "\u00a0"
+_SIGNS: Final = "█▓▒░#*=-:."
+"""Signs of the parts of a bar, so that parts can be told apart without colours."""
+
+Picture = Callable[[RunFrames, pl.DataFrame, int], str]
+"""Run, part of its summary, columns of the terminal -> text."""
+
+
+def changes_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+    """Return a line per policy: a digit per guest at its change, on a bar over all of their 95 % intervals."""
+    figure = _figure(width, labels := labels_of(summary.filter(pl.col("role") != BASELINE)))
+    places = {label: len(labels) - row for row, label in enumerate(labels)}
+    rows = summary.filter(pl.col("label").is_in(labels), pl.col("difference_percent").is_not_null())
+    figure.line(0, "vertical", style="dotted")
+    for (label,), group in rows.group_by("label", maintain_order=True):
+        ends = _ends(group)
+        place = places[str(label)]
+        figure.draw(figure.segment([symlog(min(ends)), symlog(max(ends))], [place, place], marker="─"))
+    for row in rows.sort("vcpus", "memory_mib").iter_rows(named=True):
+        sign = str(row["vcpus"]) if row["vcpus"] < 10 else _MANY
+        figure.draw(figure.signal([symlog(row["difference_percent"])], [places[row["label"]]], marker=sign))
+    ends = [0.0, *_ends(rows)]
+    ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
+    figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
+    figure.title(f"change of elapsed time against {frames.baseline}, %: a digit is the vCPUs of a guest")
+    return _text(figure)
+
+
+def _ends(rows: pl.DataFrame) -> list[float]:
+    """Return the changes and the ends of their intervals."""
+    names = ("difference_low", "difference_high", "difference_percent")
+    return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
+
+
+def time_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+    """Return a stacked bar per policy: all of the elapsed time, for the largest of the guests that stand for all."""
+    return _stacked(frames, summary, width, native=True)
+
+
+def overhead_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+    """Return a stacked bar per policy: what shadow paging adds to native time."""
+    return _stacked(frames, summary, width, native=False)
+
+
+def _stacked(frames: RunFrames, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+    guest = show_guests(summary).tail(1)
+    rows = breakdown(frames, guest)
+    rows = rows if native else rows.filter(pl.col("part") != NATIVE)
+    labels = labels_of(rows)
+    value = "seconds" if native else "over_native"
+    parts = rows.sort("stack")["part"].unique(maintain_order=True).to_list()
+    figure = _figure(width, labels)
+    signs = dict(zip(parts, _SIGNS, strict=False))
+    for row, label in enumerate(labels):
+        end = 0.0
+        for part, length in rows.filter(pl.col("label") == label).sort("stack").select("part", value).iter_rows():
+            place = len(labels) - row
+            figure.draw(figure.segment([end, end + length], [place, place], marker=signs.get(part, _MANY)))
+            end += length
+    figure.ruler("x").frequency(max((width - LABEL_ROOM) // (2 * TICK_ROOM), 2))
+    what = "elapsed time, s" if native else "time on top of native, % of native"
+    figure.title(f"{what}, on {guest['guest'][0]}")
+    key = wrap("   ".join(f"{sign} {part.replace(' ', NO_BREAK)}" for part, sign in signs.items()), width)
+    return "\n".join([_text(figure), *(line.replace(NO_BREAK, " ") for line in key)])
+
+
+def _figure(width: int, labels: Sequence[str]) -> Any:
+    """Return an empty figure with a line per label."""
+    import plotext
+
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("colorless")
+    figure.plot_size(width, len(labels) + 4)
+    if labels:
+        count = len(labels)
+        figure.ruler("y").ticks([count - row for row in range(count)], list(labels))
+        figure.ruler("y").lim(1, count)
+    return figure
+
+
+def _text(figure: Any) -> str:
+    import plotext
+
+    lines = str(plotext.uncolorize(str(figure.build()))).splitlines()
+    return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+
+
+PICTURES: Final[MappingProxyType[str, Picture]] = MappingProxyType(
+    {
+        "changes": changes_picture,
+        "time": time_picture,
+        "overhead": overhead_picture,
+    }
+)
+"""Kind of chart -> its picture for terminals."""

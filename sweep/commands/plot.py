@@ -1,0 +1,143 @@
+"""`sweep plot`: one chart of a run, in the terminal or as a file for a paper."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from sweep.commands.common import (
+    BaselineOption,
+    CostsOption,
+    RunArgument,
+    open_frames,
+    open_store,
+    results_errors,
+    write_output,
+)
+from sweep.exit_codes import SweepError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from results.charts.frames import RunFrames
+    from results.report.figures import Figure
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+CHARTS: Final = ("grid", "changes", "vcpus", "memory", "knobs", "time", "overhead", "windows", "trade-off")
+"""What results.report.figures.KINDS holds, which help can't afford to import."""
+LAYOUTS: Final = ("page", "phone", "paper", "column")
+
+
+@app.command()
+def plot(
+    run: RunArgument,
+    chart: Annotated[
+        str, typer.Option("--chart", metavar="NAME", help=f"Which chart: {', '.join(CHARTS)}.")
+    ] = "changes",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Where it goes: .svg, .png, .pdf, .html or .json; in the terminal if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option("--layout", metavar="NAME", help="Width and letters: paper (two columns), column, page or phone."),
+    ] = "paper",
+    workload: Annotated[
+        str | None,
+        typer.Option("--workload", metavar="NAME", help="Workload; the first of the run if not given."),
+    ] = None,
+    knob: Annotated[
+        str | None,
+        typer.Option("--knob", metavar="NAME", help="Knob of --chart knobs; the first that varies if not given."),
+    ] = None,
+    costs: CostsOption = None,
+    baseline: BaselineOption = None,
+) -> None:
+    """Draw one chart of a run: a picture in the terminal, or a file for a paper."""
+    _one_of("--chart", chart, CHARTS)
+    _one_of("--layout", layout, LAYOUTS)
+    if out is not None:
+        _form(out)
+    frames = open_frames(open_store(run), costs=costs, baseline=baseline)
+    with results_errors():
+        summary = _of_workload(frames, workload)
+        if out is None:
+            typer.echo(_picture(frames, summary, chart))
+            return
+        figure = _figure(frames, summary, chart, knob)
+    _save(figure, layout, out)
+    typer.echo(f"{out}: {figure.title}. {figure.caption}")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SweepError(f"{option} {value}: there is no such name; allowed: {', '.join(allowed)}")
+
+
+def _of_workload(frames: "RunFrames", workload: str | None) -> "pl.DataFrame":
+    import polars as pl
+
+    from results.charts.grid import shown_grid
+
+    found = frames.summary["workload"].unique(maintain_order=True).to_list()
+    if workload is not None:
+        _one_of("--workload", workload, tuple(found))
+    summary, notes = shown_grid(frames.summary.filter(pl.col("workload") == (workload or found[0])))
+    others = [name for name in found if name != workload]
+    if workload is None and others[1:]:
+        notes = [f"{found[0]} is drawn; --workload also takes {', '.join(others[1:])}.", *notes]
+    for note in notes:
+        typer.echo(note, err=True)
+    return summary
+
+
+def _picture(frames: "RunFrames", summary: "pl.DataFrame", chart: str) -> str:
+    from results.charts.terminal import PICTURES
+
+    if chart not in PICTURES:
+        raise SweepError(
+            f"--chart {chart} has no picture for terminals; those that have one: {', '.join(PICTURES)}. "
+            f"Or write it to a file: -o {chart}.svg"
+        )
+    return PICTURES[chart](frames, summary, shutil.get_terminal_size().columns)
+
+
+def _figure(frames: "RunFrames", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
+    from results.report.figures import FIGURES, KINDS
+
+    found = [figure for figure in FIGURES[KINDS[chart]](frames, summary) if figure.kind == chart]
+    if not found:
+        raise SweepError(f"--chart {chart}: this run has nothing to draw for it; its guests or policies do not vary so")
+    if knob is None or chart != "knobs":
+        return found[0]
+    titles = [figure.title for figure in found]
+    for figure in found:
+        if figure.title.startswith(f"{knob} of "):
+            return figure
+    raise SweepError(f"--knob {knob}: the policies of this run do not vary it; they vary: {', '.join(titles)}")
+
+
+def _save(figure: "Figure", layout: str, out: Path) -> None:
+    from results.charts.export import chart_bytes, paper_spec
+    from results.charts.theme import LAYOUTS as SIZES
+
+    size = SIZES[layout]
+    spec = paper_spec(figure.draw(size), size) | {"description": figure.words}
+    write_output(out, chart_bytes(spec, _form(out)))
+
+
+def _form(out: Path) -> str:
+    from results.charts.export import FORMATS
+
+    form = out.suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise SweepError(f"-o {out}: the ending names no format; allowed: {', '.join(f'.{one}' for one in FORMATS)}")
+    return form

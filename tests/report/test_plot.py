@@ -1,0 +1,113 @@
+"""`sweep plot`: files for papers, pictures for terminals, and what it says when it can't."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from results.charts.export import FORMATS, chart_bytes, paper_spec
+from results.charts.frames import BASELINE, RunFrames
+from results.charts.terminal import PICTURES
+from results.charts.theme import LAYOUTS
+from results.report.figures import FIGURES, KINDS
+from sweep.commands import plot
+from sweep.exit_codes import ExitCode
+from tests.report.conftest import sweep
+from tests.sweep.test_cli import call
+
+
+def test_help_names_what_there_is() -> None:
+    """The names that help and errors list are those of the charts and layouts."""
+    assert plot.CHARTS == tuple(KINDS)
+    assert set(plot.LAYOUTS) == set(LAYOUTS)
+    assert set(KINDS.values()) == set(FIGURES)
+    assert set(PICTURES) < set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("chart", "mark", "count"),
+    [
+        ("grid", "rect", 24),
+        ("changes", "symbol", 20),
+        ("vcpus", "symbol", 20),
+        ("memory", "symbol", 20),
+        ("knobs", "symbol", 12),
+        ("windows", "area", 6),
+        ("trade-off", "symbol", 10),
+    ],
+)
+def test_a_drawing_has_a_mark_per_row(frames: RunFrames, chart: str, mark: str, count: int) -> None:
+    """The SVG for a paper has as many marks as the chart has rows: six policies, four guests, the baseline left out."""
+    figures = FIGURES[KINDS[chart]](frames, frames.summary)
+    figure = next(figure for figure in figures if figure.kind == chart)
+
+    drawn = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
+
+    groups = re.findall(rf'<g class="mark-{mark} role-mark[^>]*>(.*?)</g>', drawn)
+    assert sum(group.count("<path") for group in groups) == count
+
+
+def test_files_are_what_their_ending_says(project: Path, run: Path, tmp_path: Path) -> None:
+    """SVG and PNG come out as such, and the same run gives the same bytes."""
+    for name in ("a.svg", "b.svg", "c.png"):
+        sweep(project, "plot", str(run), "--chart", "grid", "-o", str(tmp_path / name))
+
+    first = (tmp_path / "a.svg").read_bytes()
+    assert first.startswith(b"<svg ")
+    assert first == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("chart", PICTURES)
+def test_a_terminal_shows_every_policy(frames: RunFrames, chart: str) -> None:
+    """Each policy has a line of its own in a picture, which is as wide as the terminal and plain text."""
+    picture = PICTURES[chart](frames, frames.summary, 90)
+
+    lines = [line for line in picture.splitlines() if "┤" in line]
+    labels = frames.summary.sort("rank")["label"].unique(maintain_order=True).to_list()
+    expected = [label for label in labels if chart != "changes" or BASELINE not in label]
+    assert [line.partition("┤")[0].strip() for line in lines] == expected
+    assert max(len(line) for line in picture.splitlines()) <= 90
+    assert "\x1b" not in picture
+
+
+def test_a_digit_stands_for_each_guest(frames: RunFrames) -> None:
+    """A policy that makes everything slower has all its guests to the right of zero."""
+    picture = PICTURES["changes"](frames, frames.summary, 200)
+
+    (line,) = [line for line in picture.splitlines() if "always-emulate" in line]
+    left, _, right = line.partition("┊")
+    assert set("12") & set(left) == set()
+    assert set("12") & set(right)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--chart", "pie"], ["pie", *plot.CHARTS]),
+        (["--chart", "grid"], ["no picture for terminals", "changes", "-o grid.svg"]),
+        (["--layout", "wall"], ["wall", *plot.LAYOUTS]),
+        (["-o", "chart.gif"], ["chart.gif", *FORMATS]),
+        (["--workload", "idle"], ["idle", "kernbench"]),
+        (["--chart", "knobs", "--knob", "speed", "-o", "x.svg"], ["speed", "flood_threshold"]),
+        (["-o", "no/such/folder/x.svg"], ["no/such/folder/x.svg", "can't be written"]),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    *,
+    words: list[str],
+    expected: list[str],
+) -> None:
+    """A wrong name is an error of use that says what was found and what is allowed, and writes nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    code = call(monkeypatch, "plot", str(run), *words)
+
+    said = capsys.readouterr().err
+    assert code == ExitCode.USAGE
+    assert [word for word in expected if word not in said] == []
+    assert list(tmp_path.iterdir()) == []
