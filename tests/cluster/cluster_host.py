@@ -43,11 +43,13 @@ def main() -> None:
     host = Host(Path(folder), int(head_cpus))
     for cpus in node_cpus:
         host.add(int(cpus))
-    print(host.cluster.address, flush=True)
+    sys.stdout.write(host.cluster.address + "\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         act, *numbers = line.split()
         getattr(host, act)(*map(int, numbers))
-        print("ok", flush=True)
+        sys.stdout.write("ok\n")
+        sys.stdout.flush()
     host.cluster.shutdown()
 
 

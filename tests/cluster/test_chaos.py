@@ -95,9 +95,7 @@ class Chaos:
         return codes
 
     def _start(self) -> "subprocess.Popen[str]":
-        self._driver = self._bench.start(
-            "tests.cluster.program", "take_a_moment", *self._words, **self._cluster.access
-        )
+        self._driver = self._bench.start("tests.cluster.program", "take_a_moment", *self._words, **self._cluster.access)
         return self._driver
 
     def _finished(self) -> int:

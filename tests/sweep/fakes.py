@@ -101,7 +101,7 @@ def fail_until_mended(batch: Batch) -> BatchCounts:
     """Fail in one way for two vCPUs and in another one for four, each until the marker of that way is there."""
     marker = batch.parameters["marker"]
     if batch.guest.vcpus == 2 and not Path(marker + ".value").exists():
-        print("looking at the value", batch.guest.vcpus, file=sys.stderr)
+        sys.stderr.write(f"looking at the value {batch.guest.vcpus}\n")
         raise ValueError(f"{batch.guest.vcpus} vCPUs are too many")
     if batch.guest.vcpus == 4 and not Path(marker + ".lookup").exists():
         raise LookupError("no table for these vCPUs")
@@ -123,7 +123,7 @@ def find_the_disk_full(batch: Batch) -> BatchCounts:
 
 
 def wait_for_the_marker(batch: Batch) -> BatchCounts:
-    """Answer at once for two vCPUs, which come first as the larger ones; else say so and wait until the test lets go."""
+    """Answer for two vCPUs, which come first as the larger ones; else say so and wait until the test lets go."""
     marker = batch.parameters["marker"]
     if batch.guest.vcpus != 2:
         Path(f"{marker}.{batch.seed}.waits").touch()
