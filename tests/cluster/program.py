@@ -14,7 +14,7 @@ def put_in_place(fake: str, patch: pytest.MonkeyPatch) -> None:
     """Put a fake in the engine's place, in this process only: workers find their functions by name."""
     # These hold the real engine under its name, so that what depends on it, such as compiling, stays away from fakes.
     import sweep.batch_memory
-    import sweep.execute
+    import sweep.execute  # noqa: F401
 
     patch.setattr("engine.workloads.WORKLOADS", fakes.WORKLOADS)
     patch.setattr("sweep.cell.engine_fingerprint", lambda: "a fake engine")

@@ -1,18 +1,22 @@
 """One fault at a time, each in real processes: what is said, what is kept, what is left behind, and how to go on."""
 
+import contextlib
+import ipaddress
 import platform
 import shlex
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from results.diff import diff_runs
 from results.store import RunStore
 from sweep.exit_codes import ExitCode
-from tests.cluster.processes import Bench, ended, open_cluster, wait_until
+from tests.cluster.processes import PATIENCE_SECONDS, Bench, ended, open_cluster, wait_until
 from tests.cluster.program import put_in_place
 from tests.sweep import fakes
 from tests.sweep.starting import start as start_here
@@ -82,6 +86,32 @@ class Here:
 def here(spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """Give the program in this process."""
     return Here(patch=monkeypatch, capture=capsys, spec=spec)
+
+
+def read_until(text: str, driver: "subprocess.Popen[str]") -> None:
+    """Read what a driver says until it has said `text`: two signals that come at once are one."""
+    assert driver.stderr is not None
+    for line in driver.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"it ended without saying '{text}'")
+
+
+def listened(pid: int) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Yield the addresses on which a process waits for connections, as the kernel tells."""
+    sockets = set()
+    for number in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(number.readlink().name)
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                # Four bytes at a time, each in the order of this machine.
+                raw = bytes.fromhex(words[1].partition(":")[0])
+                address = ipaddress.ip_address(b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4)))
+                mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+                yield mapped or address
 
 
 def test_a_batch_that_raises_says_all_about_itself(bench: Bench, here: Here, spec: str) -> None:
@@ -187,6 +217,7 @@ def test_two_ctrl_c_give_up_what_runs(bench: Bench, spec: str) -> None:
     before = finished(spec)
 
     driver.send_signal(signal.SIGINT)
+    read_until("Ctrl-C once more gives it up", driver)
     driver.send_signal(signal.SIGINT)
     done = ended(driver)
 
@@ -216,16 +247,39 @@ def test_sigterm_gives_what_runs_its_grace(bench: Bench, spec: str, *, released:
     goes_on("wait_for_the_marker", spec)
 
 
-@pytest.mark.parametrize("backend", ["local", "ray"])
-def test_a_killed_driver_takes_its_workers_along(bench: Bench, spec: str, backend: str) -> None:
-    """After kill -9 of the driver no process and no temporary file of its own is left, and finished cells stay."""
-    driver = start(bench, "wait_for_the_marker", spec, "-j", "1", "--backend", backend)
+def test_a_killed_driver_takes_its_workers_along(bench: Bench, spec: str) -> None:
+    """After kill -9 of the driver none of its processes and temporary files is left, and finished cells stay."""
+    driver = start(bench, "wait_for_the_marker", spec, "-j", "1")
     wait_until(lambda: waits(spec), driver)
     before = finished(spec)
 
     driver.kill()
     driver.communicate()
 
+    wait_until(lambda: not bench.alive() and not bench.left_files())
+    assert finished(spec) == before
+    touch(spec, "go")
+    goes_on("wait_for_the_marker", spec)
+
+
+def test_a_cluster_of_our_own_is_private_and_goes_with_its_driver(bench: Bench, spec: str) -> None:
+    """Ray on this machine listens on loopback only, has no dashboard, and is gone, folder and all, after kill -9."""
+    driver = start(bench, "wait_for_the_marker", spec, "-j", "1", "--backend", "ray")
+    wait_until(lambda: waits(spec), driver)
+    before = finished(spec)
+    family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    names = " ".join(word for one in family for word in one.cmdline())
+    heard = {address for one in family for address in listened(one.pid)}
+
+    driver.kill()
+    driver.communicate()
+
+    assert "raylet" in names
+    assert "ray/dashboard/dashboard.py" not in names
+    assert heard
+    assert {address for address in heard if not address.is_loopback} == set()
+    _, left = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
+    assert left == []
     wait_until(lambda: not bench.alive() and not bench.left_files())
     assert finished(spec) == before
     touch(spec, "go")
