@@ -5,6 +5,7 @@ from typing import Final
 from engine.vocabulary import COUNTER_NAMES, LANES_MAX
 from sweep.outcome import Simulate
 from sweep.plan import PlannedBatch
+from sweep.worker import simulate_batch
 
 WORKER_BYTES: Final = 400 << 20
 """A worker with numba, polars and the kernels loaded, before its first batch (measured: 330 to 380 MiB resident)."""
@@ -20,8 +21,6 @@ _UNIT_BYTES: Final = 64 << 20
 
 def batch_bytes(planned: PlannedBatch, simulate: Simulate) -> int:
     """Return an upper bound of the memory that a worker needs for a batch; arrays count whole, touched or not."""
-    from sweep.worker import simulate_batch
-
     windows = _WINDOWS * len(planned.policies) * len(COUNTER_NAMES) * 8
     needed = WORKER_BYTES + windows
     if simulate is simulate_batch:

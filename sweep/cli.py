@@ -45,7 +45,9 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {name: TyperCommand(name, help=text, rich_markup_mode=None) for name, text in VERBS}
+        self.commands = {
+            name: TyperCommand(name, help=text, short_help=text, rich_markup_mode=None) for name, text in VERBS
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the verb that was typed."""

@@ -1,4 +1,4 @@
-"""How far a run is, from its manifest and a few small columns: no Ray, no polars, from any machine, while it runs."""
+"""How far a run is, from its manifest and a few small columns: without Ray, from any machine, while it runs."""
 
 import json
 import time
@@ -95,6 +95,15 @@ class RunReader:
         Raises:
             SweepError: there is no run.
         """
+        from results.storage import StoreError
+
+        try:
+            return self._look()
+        except StoreError:
+            # A compaction may just have taken away a file that was listed before: the next list is without it.
+            return self._look()
+
+    def _look(self) -> RunStatus:
         from results.manifest import Manifest
         from results.storage import open_storage
 

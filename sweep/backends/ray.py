@@ -5,6 +5,7 @@ Never calls `ray stop`, which ends the clusters of others as well.
 
 import os
 import platform
+import secrets
 import signal
 import sys
 import time
@@ -131,15 +132,28 @@ class RayBackend:
     def _connect(self, address: str | None, workers: int | None) -> Any:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if address is None:
-            self._own = OwnCluster(workers)
-            import ray
-
-            self._own.start(ray)
-            return ray
+            return self._start_own(workers)
         check_address(address)
         import ray
 
         ray.init(address=address, **QUIET)
+        return ray
+
+    def _start_own(self, workers: int | None) -> Any:
+        # One for both attempts: Ray reads the token once per process.
+        token = secrets.token_hex(32)
+        # Before ray is imported, which looks at the environment then.
+        self._own = OwnCluster(workers, token)
+        import ray
+
+        try:
+            self._own.start(ray)
+        except Exception:  # noqa: BLE001  Ray has no class for it.
+            # Ray gives its own processes 30 s to start, which is not enough on a machine that has much to do.
+            ray.shutdown()
+            self._own.close()
+            self._own = OwnCluster(workers, token)
+            self._own.start(ray)
         return ray
 
     def _outcome(self, task: Task, reference: Any) -> Outcome:

@@ -1,7 +1,6 @@
 """A Ray cluster of our own on this machine: loopback only, no dashboard, no statistics, and nothing left of it."""
 
 import os
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ _END_SECONDS: Final = 60.0
 class OwnCluster:
     """Starts Ray here and clears it away again; a guard process does the latter if this one is killed."""
 
-    def __init__(self, workers: int | None) -> None:
+    def __init__(self, workers: int | None, token: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sweep-ray-"))
         guard = Path(__file__).with_name("ray_guard.py")
         self._guard = subprocess.Popen(
@@ -27,10 +26,10 @@ class OwnCluster:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        token = self.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32), encoding="ascii")
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        path = self.folder / "token"
+        path.touch(mode=0o600)
+        path.write_text(token, encoding="ascii")
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
         os.environ["RAY_AUTH_MODE"] = "token"
         # In spite of its name this is what puts every listener on 127.0.0.1.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -86,6 +86,8 @@ def check_shared(ray: Any, nodes: list[Node], run: str) -> None:
                 problems += [
                     f"{node.address}: {text}" for text in _differences(ray.get(reference), token=token, path=path)
                 ]
+            except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+                continue  # It went away meanwhile, as nodes do; the others can do its work.
             except ray.exceptions.RayError as error:
                 problems.append(f"{node.address}: {type(error).__name__}: {str(error).strip().splitlines()[-1]}")
     if problems:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import resource
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -95,10 +97,42 @@ def die_on_two_vcpus(batch: Batch) -> BatchCounts:
     return simulate(batch)
 
 
-def wait_after_the_first(batch: Batch) -> BatchCounts:
-    """Answer for two vCPUs, which come first as the larger ones; note the own pid and hang for any other guest."""
-    if batch.guest.vcpus == 2:
-        return simulate(batch)
-    Path(batch.parameters["marker"] + f".{os.getpid()}").touch()
-    time.sleep(600)
-    raise AssertionError("the test ends this process")
+def fail_until_mended(batch: Batch) -> BatchCounts:
+    """Fail in one way for two vCPUs and in another one for four, each until the marker of that way is there."""
+    marker = batch.parameters["marker"]
+    if batch.guest.vcpus == 2 and not Path(marker + ".value").exists():
+        sys.stderr.write(f"looking at the value {batch.guest.vcpus}\n")
+        raise ValueError(f"{batch.guest.vcpus} vCPUs are too many")
+    if batch.guest.vcpus == 4 and not Path(marker + ".lookup").exists():
+        raise LookupError("no table for these vCPUs")
+    return simulate(batch)
+
+
+def need_memory_per_lane(batch: Batch) -> BatchCounts:
+    """Have room for one lane only."""
+    if len(batch.policies) > 1:
+        raise MemoryError(f"no room for {len(batch.policies)} lanes")
+    return simulate(batch)
+
+
+def find_the_disk_full(batch: Batch) -> BatchCounts:
+    """Answer, but for the guests with one vCPU let this process write no more, until the marker is there."""
+    if batch.guest.vcpus == 1 and not Path(batch.parameters["marker"] + ".mended").exists():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    return simulate(batch)
+
+
+def wait_for_the_marker(batch: Batch) -> BatchCounts:
+    """Answer for two vCPUs, which come first as the larger ones; else say so and wait until the test lets go."""
+    marker = batch.parameters["marker"]
+    if batch.guest.vcpus != 2:
+        Path(f"{marker}.{batch.seed}.waits").touch()
+        while not Path(marker + ".go").exists():
+            time.sleep(0.02)
+    return simulate(batch)
+
+
+def take_a_moment(batch: Batch) -> BatchCounts:
+    """Take 100 to 300 ms, by the seed."""
+    time.sleep(0.1 + batch.seed % 200 / 1000)
+    return simulate(batch)

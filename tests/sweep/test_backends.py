@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +21,19 @@ def tables(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.glob("*/*.parquet"))}
 
 
-def ray_folders() -> set[str]:
-    """Return the temporary folders of Ray backends that are there now."""
-    return {path.name for path in Path("/tmp").glob("sweep-ray-*")}
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give temporary files a folder of their own, with a short name: Ray makes sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 @pytest.mark.slow
-def test_ray_and_local_give_the_same_bytes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_ray_and_local_give_the_same_bytes(tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A sweep with a worker that dies ends in the same files on both backends; Ray leaves no folder and no noise."""
     spec = write_spec(tmp_path)
-    before, environment = ray_folders(), dict(os.environ)
+    environment = dict(os.environ)
     assert start(spec, simulate=fakes.simulate, out="local") is ExitCode.OK
     local_out = capfd.readouterr().out
 
@@ -40,7 +45,7 @@ def test_ray_and_local_give_the_same_bytes(tmp_path: Path, capfd: pytest.Capture
     assert len(RunStore(tmp_path / "ray").finished_cells()) == 16
     assert captured.out.replace(f"{tmp_path}/ray", f"{tmp_path}/local") == local_out
     assert "backend ray (a test): Ray 2." in captured.err
-    assert ray_folders() == before
+    assert list(temporary.iterdir()) == []
     assert dict(os.environ) == environment
 
 

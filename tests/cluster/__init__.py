@@ -1,0 +1,1 @@
+"""Sweeps on clusters and under faults: real processes, killed for real."""

@@ -1,0 +1,110 @@
+"""`sweep status`: how far a run is, read from its files alone, while it runs and after."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.exit_codes import ExitCode
+from tests.cluster.processes import Bench, ended, wait_until
+from tests.cluster.test_faults import start, touch, waits
+from tests.sweep.starting import start as start_here
+from tests.sweep.test_cli import call
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+LOOK = """
+import sys
+sys.argv = ["sweep", "status", *{words!r}]
+from sweep.cli import main
+try:
+    main()
+finally:
+    print("HEAVY", [name for name in ("ray", "numba") if name in sys.modules], file=sys.stderr)
+"""
+
+
+def look(*words: str) -> str:
+    """Return what `sweep status` prints in a process of its own, which loads neither cluster nor compiler."""
+    code = LOOK.format(words=words)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "HEAVY []\n")
+    return done.stdout
+
+
+def test_a_run_is_watched_from_elsewhere_while_it_runs(bench: Bench, spec: str, tmp_path: Path) -> None:
+    """From the run's files alone status says what is done, per axis, at which rate, and `--watch` ends with the run."""
+    run = str(tmp_path / "run")
+    driver = start(bench, "wait_for_the_marker", spec, "-j", "1")
+    wait_until(lambda: waits(spec), driver)
+
+    shutil.copytree(run, tmp_path / "elsewhere")
+    seen = json.loads(look(str(tmp_path / "elsewhere"), "--json"))
+    text = look(run)
+    watch = bench.start("sweep.cli", "status", run, "--json", "--watch", "--every", "0.1")
+    assert watch.stdout is not None
+    first = json.loads(watch.stdout.readline())
+    touch(spec, "go")
+    done, watched = ended(driver), ended(watch)
+
+    assert (seen["sweep"], seen["complete"], seen["ended"]) == ("small", False, None)
+    assert seen["cells"] == {"done": 8, "total": 16, "failed": 0}
+    assert seen["axes"]["guest"] == [
+        {"value": "1cpu-1g", "done": 0, "total": 8},
+        {"value": "2cpu-1g", "done": 8, "total": 8},
+    ]
+    assert {one["done"] for one in seen["axes"]["policy"]} == {2}
+    assert seen["cells_per_second"] > 0
+    assert seen["seconds_left"] == pytest.approx(8 / seen["cells_per_second"])
+    assert "cells     8 of 16  [############            ] 50.0 %" in text
+    assert "state     under way since " in text
+    assert done.returncode == watched.returncode == ExitCode.OK
+    assert (first["cells"]["done"], first["complete"]) == (8, False)
+    last = json.loads(watched.stdout.splitlines()[-1])
+    assert (last["cells"]["done"], last["complete"]) == (16, True)
+    assert not last["seconds_left"]
+
+
+def test_a_run_with_failures_says_which(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a run with failures status counts them by kind; without a name it lists the runs in ./runs."""
+    from tests.sweep import fakes
+
+    monkeypatch.chdir(tmp_path)
+    start_here(Path(spec), simulate=fakes.fail_until_mended, out="runs/broken")
+    start_here(Path(spec), out="runs/whole")
+    capsys.readouterr()
+
+    codes = [call(monkeypatch, "status", "runs/broken"), call(monkeypatch, "status")]
+    text = capsys.readouterr().out
+    call(monkeypatch, "status", "--json")
+    content = json.loads(capsys.readouterr().out)
+
+    assert codes == [ExitCode.OK, ExitCode.OK]
+    assert "failures  8 cells: 8 ValueError" in text
+    assert "state     not complete, and the last driver ended " in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("runs/")]
+    assert [row[:6] for row in rows] == [
+        ["runs/broken", "8", "of", "16", "8", "failed"],
+        ["runs/whole", "16", "of", "16", "0", "failed"],
+    ]
+    assert [run["complete"] for run in content["runs"]] == [False, True]
+    assert content["runs"][0]["failures"] == {"ValueError": 8}
+
+
+def test_status_of_nothing_says_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without a run is an error that says what makes a run; no runs at all is no error."""
+    monkeypatch.chdir(tmp_path)
+
+    codes = [call(monkeypatch, "status", "./nowhere"), call(monkeypatch, "status")]
+
+    out, err = capsys.readouterr()
+    assert codes == [ExitCode.USAGE, ExitCode.OK]
+    assert err.startswith("./nowhere: no run here\n")
+    assert out == "no run in ./runs\n"
