@@ -91,7 +91,7 @@ def test_failed_cells_fail_a_job_that_brought_its_code(head: Head, tmp_path: Pat
 def test_a_cancelled_job_keeps_what_it_finished(head: Head, tmp_path: Path) -> None:
     """A stopped job drains: its cells are counted, it holds no lock, and the same submission goes on."""
     run = str(tmp_path / "run")
-    spec = write(tmp_path, "long", "{name: pingpong, rounds: 3000}", replicates=10_000)
+    spec = write(tmp_path, "long", "{name: pingpong, rounds: 1000}", replicates=10_000)
     job = str(submitted(head, spec, "--out", run)["submission_id"])
     wait_until(lambda: done_cells(run) > 0)
 
