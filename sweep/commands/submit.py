@@ -70,13 +70,13 @@ def submit(
             "--kuberay: where do results go? Give --out /runs/NAME with --claim, or --out s3://BUCKET/NAME"
         )
     words = all_overrides(overrides, name)
-    request = _request(spec, words, out=out, python=python, travels=slurm is None)
+    request = _request(spec, words, out=out, python=python or ("python" if slurm is None else sys.executable))
     if kuberay is not None:
         size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
         _write(_rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay), kuberay)
     elif slurm is not None:
         size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
-        _write(_sbatch(request, size, partition=partition, spec=spec, file=slurm), slurm)
+        _write(_sbatch(request, size, partition=partition, file=slurm), slurm)
     else:
         plan = _plan(request, cpus=driver_cpus, memory=driver_memory, resource=resource, upload_code=upload_code)
         if dry_run:
@@ -85,9 +85,7 @@ def submit(
             _start(request, plan, needed_address(address), again=again, as_json=as_json, wait=wait)
 
 
-def _request(
-    path: Path, overrides: tuple[str, ...], *, out: str | None, python: str | None, travels: bool
-) -> "JobRequest":
+def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python: str) -> "JobRequest":
     from sweep.cell import engine_fingerprint
     from sweep.cluster.options import check_line
     from sweep.cluster.request import JobRequest, check_portable
@@ -95,15 +93,14 @@ def _request(
     for option, text in (("SPEC", str(path)), ("--out", out), ("--python", python), *(("-s", o) for o in overrides)):
         check_line(option, text or "")
     sweep = read_sweep(path, overrides)
-    if travels:
-        check_portable(path, sweep, lambda other: read_sweep(other, overrides))
+    check_portable(path, sweep, lambda other: read_sweep(other, overrides))
     return JobRequest(
         spec=sweep,
         spec_name=path.name,
         spec_text=path.read_text(encoding="utf-8"),
         overrides=overrides,
         run=_shared_run(str(run_folder(sweep, None)) if out is None else out),
-        python=python or ("python" if travels else sys.executable),
+        python=python,
         fingerprint=engine_fingerprint(),
     )
 
@@ -159,13 +156,13 @@ def _rayjob(
     return rayjob_manifest(request, options, file=_file_name(file, f"{request.name}.yaml"))
 
 
-def _sbatch(request: "JobRequest", size: "ClusterSize", *, partition: str | None, spec: Path, file: Path) -> str:
+def _sbatch(request: "JobRequest", size: "ClusterSize", *, partition: str | None, file: Path) -> str:
     from sweep.cluster.options import check_word
     from sweep.cluster.slurm import SlurmOptions, sbatch_script
 
     options = SlurmOptions(size=size, partition=None if partition is None else check_word("--partition", partition))
     name = _file_name(file, f"{request.name}.sbatch")
-    return sbatch_script(request, options, spec_path=_absolute(str(spec)), file=name)
+    return sbatch_script(request, options, file=name)
 
 
 def _plan(
