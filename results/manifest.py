@@ -34,6 +34,8 @@ class ManifestEntry:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise StoreError(f"batch '{self.name}': a name has 1 to 128 of A-Z a-z 0-9 . _ - and starts with no sign")
+        if not all(isinstance(text, str) for pair in self.replaces.items() for text in pair):
+            raise StoreError(f"batch '{self.name}': it replaces something that is no entry")
 
     def text(self) -> str:
         """Return the entry as it stands in its file; the same parts give the same text."""
@@ -178,7 +180,7 @@ def read_entry(storage: Storage, name: str) -> ManifestEntry:
         return ManifestEntry(parts=parts, **fields)
     except SchemaError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path}: no manifest entry ({error}). Entries appear whole: something else wrote it"
         ) from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.columns import COUNTER, SORT_KEYS, TABLES
-from results.schema import check_footer, check_table, table_schema
+from results.schema import SchemaError, check_footer, check_table, table_schema
 
 PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
 """Tables that a batch may have rows in: counted by the manifest, compacted, compared. "cells" is the first."""
@@ -20,6 +21,8 @@ REQUIRED_TABLES: Final = ("cells", "windows")
 ROW_GROUP_ROWS: Final = 122_880
 """Rows of a row group: the size at which DuckDB's guide on file formats measures the fastest scans."""
 ZSTD_LEVEL: Final = 3
+_PATH: Final = re.compile(rf"(?:{'|'.join(PART_TABLES)})/[A-Za-z0-9][A-Za-z0-9._-]{{0,200}}\.parquet")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 DIGESTS_LISTED: Final = 1_000
 """Digests of traces that a footer lists: some 40 kB; of more it holds the number and a hash."""
 
@@ -33,6 +36,11 @@ class Part:
     rows: int
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        # It may come from a manifest that a stranger wrote, and files of its path are moved and removed.
+        if not (_PATH.fullmatch(self.path) and _SHA256.fullmatch(str(self.sha256)) and min(self.rows, self.bytes) >= 0):
+            raise ValueError(f"{self.path!r} with {self.rows} rows is no part of a run")
 
     @property
     def path(self) -> str:
@@ -100,6 +108,18 @@ def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
 
 
 def read_rows(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of a part, all columns or some."""
-    with source, pq.ParquetFile(source) as file:
-        return file.read(columns=columns)
+    """Return the rows of a part, all columns or some.
+
+    Raises:
+        SchemaError: it is no Parquet file, is damaged, or has not those columns.
+    """
+    try:
+        with source, pq.ParquetFile(source) as file:
+            missing = set(columns or ()) - set(file.schema_arrow.names)
+            if missing:
+                raise SchemaError(f"a table has no column {', '.join(sorted(missing))}: see `sweep fsck`")
+            return file.read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise SchemaError(f"a table can't be read ({str(error).strip()}): see `sweep fsck`") from error

@@ -3,6 +3,7 @@
 Names are relative to the run and use "/". Nothing here knows tables or commits: that is results/manifest.py.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -97,6 +98,25 @@ class Storage(Protocol):
 
     def check_lock(self) -> None:
         """Raise StoreError if this process has locked the run and lost that lock since."""
+
+
+def read_json(storage: Storage, name: str, kind: type[T]) -> T:
+    """Return the content of a JSON file of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StoreError: it is no JSON, or holds something else than a `kind`.
+    """
+    try:
+        content = json.loads(storage.read(name))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{storage.locate(name)}: no JSON ({error}). Restore the file, or remove the run") from error
+    if not isinstance(content, kind):
+        raise StoreError(
+            f"{storage.locate(name)}: holds {type(content).__name__}, expected {kind.__name__}. Restore the file, or "
+            "remove the run"
+        )
+    return content
 
 
 def is_url(location: str | Path) -> bool:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar, cast
 
 import polars as pl
 import pyarrow as pa
@@ -44,7 +44,7 @@ class LocalStorage:
     def files_in(self, folder: str) -> list[Listed]:
         """Return the files in a folder, by name."""
         found = []
-        for path in sorted((self.root / folder).glob("*")):
+        for path in sorted(self._inside(f"{folder}/file").parent.glob("*")):
             try:
                 status = path.stat()
             except FileNotFoundError:
@@ -88,8 +88,8 @@ class LocalStorage:
     def _written(self, name: str, content: bytes | pa.Buffer) -> Iterator[Path]:
         """Give a synchronised file with `content`, and leave nothing of it; its names are synchronised at the end."""
         (self.root / STAGING).mkdir(parents=True, exist_ok=True)
-        path = self.root / name
-        temporary = self.root / STAGING / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        path = self._inside(name)
+        temporary = self._inside(f"{STAGING}/file").parent / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)
@@ -102,16 +102,17 @@ class LocalStorage:
 
     def move(self, source: str, target: str) -> None:
         """Give a file another name."""
-        (self.root / source).replace(self.root / target)
-        sync_directory((self.root / target).parent)
+        place = self._inside(target)
+        self._inside(source).replace(place)
+        sync_directory(place.parent)
 
     def delete(self, name: str) -> None:
         """Remove a file; a missing one is no error."""
-        (self.root / name).unlink(missing_ok=True)
+        self._inside(name).unlink(missing_ok=True)
 
     def append(self, name: str, lines: str) -> None:
         """Add lines to a log; a log is no result, and a crash may cut its last line."""
-        with (self.root / name).open("a", encoding="utf-8") as stream:
+        with self._open_log(name, "a") as stream:
             stream.write(lines)
 
     def lines(self, name: str) -> list[str]:
@@ -128,6 +129,27 @@ class LocalStorage:
         paths = [self.root / name for name in names]
         return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 
+    def _inside(self, name: str) -> Path:
+        """Return the path of a file that is written, moved, removed or listed.
+
+        Raises:
+            StoreError: the name or a link leads out of the run: somebody else made it.
+        """
+        path = self.root / name
+        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(f"{path}: leads out of the run, to {path.parent.resolve()}. Remove that link")
+        return path
+
+    def _open_log(self, name: str, mode: str) -> TextIO:
+        path = self._inside(name)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise StoreError(f"{path}: is a link, and a run writes nowhere else. Remove it") from error
+        return cast(TextIO, os.fdopen(descriptor, mode, encoding="utf-8"))
+
     def locate(self, name: str) -> str:
         """Return the path of a file."""
         return str(self.root / name)
@@ -140,7 +162,7 @@ class LocalStorage:
             StoreError: another process holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK_FILE).open("a+", encoding="utf-8") as stream:
+        with self._open_log(LOCK_FILE, "a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

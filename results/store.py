@@ -24,7 +24,7 @@ from results.cell_ids import CellIds, fixed
 from results.manifest import Manifest, ManifestEntry, StoreError
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
 from results.schema import footer_metadata, table_schema
-from results.storage import STAGING, open_storage
+from results.storage import STAGING, open_storage, read_json
 from results.storage_local import LocalStorage
 
 _FOLDERS: Final = ("manifest", *PART_TABLES, "failures")
@@ -85,7 +85,7 @@ class RunStore:
             StoreError: there is no run.
         """
         try:
-            spec: dict[str, Any] = json.loads(self.storage.read(SPEC_FILE))
+            spec: dict[str, Any] = read_json(self.storage, SPEC_FILE, dict)
         except FileNotFoundError:
             raise StoreError(f"{self.name}: no run here ({SPEC_FILE} is missing). See: sweep run --help") from None
         return spec
@@ -93,9 +93,11 @@ class RunStore:
     def provenance(self) -> list[dict[str, Any]]:
         """Return one record per start of the run, newest last."""
         try:
-            records: list[dict[str, Any]] = json.loads(self.storage.read(PROVENANCE_FILE))
+            records: list[dict[str, Any]] = read_json(self.storage, PROVENANCE_FILE, list)
         except FileNotFoundError:
             return []
+        if not all(isinstance(record, dict) for record in records):
+            raise StoreError(f"{self.storage.locate(PROVENANCE_FILE)}: a record is no mapping. Restore the file")
         return records
 
     def write_provenance(self, records: list[dict[str, Any]]) -> None:

@@ -1,8 +1,10 @@
 """Reads YAML into nodes that remember where they stand, so that each error can show its line."""
 
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -12,8 +14,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweep.spec_problems import Place, Problem, Source, SpecError
 
+BYTES_MAX: Final = 1 << 20
+"""Text of one file (assumption): a sweep with every policy spelt out has a hundredth of that."""
+DEPTH_MAX: Final = 100
+"""Nesting of one document (assumption): a sweep needs five levels; the parser's time grows with the square of it."""
+_PLAIN_TAGS: Final = MappingProxyType({"mapping": "tag:yaml.org,2002:map", "list": "tag:yaml.org,2002:seq"})
 _ALIAS_LIMIT: Final = 100_000
 """Nodes that one document may expand to (assumption): far above any sweep, far below an alias bomb."""
+_TOO_DEEP: Final = f"nested more than {DEPTH_MAX} levels deep; a sweep needs five"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,7 @@ class _Reader:
         self._count += 1
         if id(node) in self._open or self._count > _ALIAS_LIMIT:
             raise SpecError([Problem(place=place, message="this alias contains itself or grows without bound")])
+        self._check_tag(node, place)
         self._open.add(id(node))
         if isinstance(node, MappingNode):
             spot = self._mapping(node, place)
@@ -68,6 +77,13 @@ class _Reader:
             spot = Spot(value=self._scalar(node, place), place=place)
         self._open.discard(id(node))
         return spot
+
+    def _check_tag(self, node: Node, place: Place) -> None:
+        shape = "mapping" if isinstance(node, MappingNode) else "list" if isinstance(node, SequenceNode) else ""
+        tag = str(getattr(node.tag, "trval", node.tag) or "")
+        if shape and tag not in {"", _PLAIN_TAGS[shape]}:
+            note = "tags such as !!python/object are not read; remove it"
+            self.problems.append(Problem(place=place, message=f"unknown tag '{tag}'", notes=(note,)))
 
     def _mapping(self, node: MappingNode, place: Place) -> Spot:
         entries: dict[str, Entry] = {}
@@ -101,20 +117,40 @@ def read_nodes(source: Source) -> tuple[Spot, list[Problem]]:
     Raises:
         SpecError: the text is no YAML, or holds nothing.
     """
+    _check_size(source)
     try:
         node = YAML(typ="rt", pure=True).compose(io.StringIO(source.text))
+    except RecursionError:
+        raise _whole(source, _TOO_DEEP) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         place = Place(source=source, line=line, column=column)
         raise SpecError([Problem(place=place, message=f"not YAML: {error.problem or error.context}")]) from error
     except YAMLError as error:
-        place = Place(source=source, line=0, column=0)
-        raise SpecError([Problem(place=place, message=f"not YAML: {str(error).splitlines()[0]}")]) from error
+        raise _whole(source, f"not YAML: {str(error).splitlines()[0]}") from error
     if node is None:
-        raise SpecError([Problem(place=Place(source=source, line=0, column=0), message="the document is empty")])
+        raise _whole(source, "the document is empty")
     reader = _Reader(source)
-    return reader.read(node), reader.problems
+    try:
+        return reader.read(node), reader.problems
+    except RecursionError:
+        raise _whole(source, _TOO_DEEP) from None
+
+
+def _check_size(source: Source) -> None:
+    """Refuse what would keep the parser busy for minutes, before it starts."""
+    if len(source.text) > BYTES_MAX:
+        raise _whole(source, f"more than {BYTES_MAX} characters; a sweep is a few hundred lines")
+    depth = 0
+    for sign in re.findall(r"[\[\]{}]", source.text):
+        depth = depth + 1 if sign in "[{" else max(0, depth - 1)
+        if depth > DEPTH_MAX:
+            raise _whole(source, _TOO_DEEP)
+
+
+def _whole(source: Source, message: str) -> SpecError:
+    return SpecError([Problem(place=Place(source=source, line=0, column=0), message=message)])
 
 
 def read_source(path: Path) -> Source:
@@ -124,7 +160,11 @@ def read_source(path: Path) -> Source:
         SpecError: the file can't be read as UTF-8 text.
     """
     try:
-        return Source(name=str(path), text=path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(BYTES_MAX + 1)
+        # A cut in the middle of a letter is no other error than the size.
+        text = content.decode() if len(content) <= BYTES_MAX else content.decode(errors="replace")
+        return Source(name=str(path), text=text.replace("\r\n", "\n").replace("\r", "\n"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is no UTF-8 text"
         place = Place(source=Source(name=str(path), text=""), line=-1, column=0)

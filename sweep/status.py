@@ -1,11 +1,11 @@
 """How far a run is, from its manifest and a few small columns: without Ray, from any machine, while it runs."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,13 +105,13 @@ class RunReader:
 
     def _look(self) -> RunStatus:
         from results.manifest import Manifest
-        from results.storage import open_storage
+        from results.storage import open_storage, read_json
 
         storage = open_storage(self.location)
         manifest = Manifest(storage)
         try:
-            spec = json.loads(storage.read(_SPEC_FILE))
-            records = json.loads(storage.read(_PROVENANCE_FILE))
+            spec = read_json(storage, _SPEC_FILE, dict)
+            records = read_json(storage, _PROVENANCE_FILE, list)
         except FileNotFoundError as error:
             raise SweepError(
                 f"{self.location}: no run here\n  `sweep status` lists the runs in ./runs; a run is made by `sweep run`"
@@ -120,7 +120,7 @@ class RunReader:
         committed = {PurePath(one.name).stem: one.modified for one in storage.files_in(manifest.folder)}
         done = self._done(storage, manifest, entries)
         axes, total, there = _progress(storage, done)
-        last = records[-1] if records else {}
+        last = records[-1] if records and isinstance(records[-1], dict) else {}
         started = _seconds(last.get("started"))
         return RunStatus(
             run=self.location,
@@ -187,26 +187,30 @@ def _rate(
     entries: "Sequence[ManifestEntry]", committed: dict[str, float], started: float | None, last: dict[str, Any]
 ) -> float | None:
     """Return cells per second of the last driver: of its own account, or by the commits since it began."""
-    tally = last.get("tally", {})
-    if tally.get("wall_seconds"):
-        return float(tally["cells_done"]) / float(tally["wall_seconds"]) or None
+    tally = last.get("tally")
+    if isinstance(tally, dict):
+        done, seconds = tally.get("cells_done"), tally.get("wall_seconds")
+        if isinstance(done, int) and isinstance(seconds, int | float) and 0 < seconds < inf:
+            return done / seconds or None
     if started is None:
         return None
     new = [entry for entry in entries if not entry.replaces and committed.get(entry.name, 0.0) >= started]
     cells = sum(part.rows for entry in new for part in entry.parts if part.table == "cells")
-    seconds = max((committed[entry.name] for entry in new), default=started) - started
-    return cells / seconds if cells and seconds > 0 else None
+    wall = max((committed[entry.name] for entry in new), default=started) - started
+    return cells / wall if cells and wall > 0 else None
 
 
 def _read(storage: "Storage", name: str, columns: list[str]) -> "pa.Table":
-    import pyarrow.parquet as pq
+    from results.parts import read_rows
 
-    with storage.open(name) as stream:
-        return pq.ParquetFile(stream).read(columns=columns)
+    return read_rows(storage.open(name), columns)
 
 
 def _seconds(text: object) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+    try:
+        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _iso(seconds: float | None) -> str | None:

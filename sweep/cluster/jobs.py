@@ -5,22 +5,24 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from sweep.cluster.request import DRAIN_SECONDS, JobRequest
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.fingerprint import without_secrets
 
 _CODE: Final = ("configs", "engine", "results", "sweep")
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _ADDRESSES: Final = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_POLL_SECONDS: Final = 1.0
 _LIVE: Final = frozenset({"PENDING", "RUNNING"})
-_ATTEMPTS_MAX: Final = 1000
-"""Jobs of one sweep on one cluster (assumption): a search that never ends must not look like a slow cluster."""
 
 
 class ClusterError(SweepError):
@@ -74,6 +76,18 @@ class Job:
         return ExitCode.OK
 
 
+def next_attempt(submission_id: str, jobs: Iterable[Job], *, again: bool = False) -> tuple[str, Job | None]:
+    """Return the name under which a sweep is to be submitted, and the job that makes another one needless, if any."""
+    known = {job.submission_id: job for job in jobs}
+    name = submission_id
+    for attempt in count(2):
+        job = known.get(name)
+        if job is None or job.is_live or (job.status == "SUCCEEDED" and not again):
+            break
+        name = f"{submission_id}-{attempt}"
+    return name, known.get(name)
+
+
 def plan_job(
     request: JobRequest, *, cpus: float, memory_bytes: int | None, resources: Mapping[str, float], upload_code: bool
 ) -> JobPlan:
@@ -105,11 +119,18 @@ def staged(request: JobRequest, plan: JobPlan) -> Iterator[Path]:
         yield folder
 
 
+def uploaded(request: JobRequest, plan: JobPlan) -> dict[str, int]:
+    """Return every file that would be in the working directory of the job, with its bytes."""
+    with staged(request, plan) as folder:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
 class Jobs:
     """The jobs of one cluster."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self._address = without_secrets(address)
         with _address_alone(), self._errors():
             from ray.job_submission import JobSubmissionClient
 
@@ -123,24 +144,27 @@ class Jobs:
         A job that waits or runs is never started twice. One that failed or was stopped is continued under the next free
         name; one that succeeded only if `again`.
         """
-        for attempt in range(1, _ATTEMPTS_MAX):
-            name = plan.submission_id if attempt == 1 else f"{plan.submission_id}-{attempt}"
-            known = self.find(name)
-            if known is None:
-                with staged(request, plan) as folder, self._errors():
-                    self._client.submit_job(
-                        submission_id=name,
-                        entrypoint=plan.entrypoint,
-                        entrypoint_num_cpus=plan.entrypoint_num_cpus or None,
-                        entrypoint_memory=plan.entrypoint_memory,
-                        entrypoint_resources=plan.entrypoint_resources or None,
-                        runtime_env={**plan.runtime_env, "working_dir": str(folder)},
-                        metadata=plan.metadata,
-                    )
-                return self.get(name), True
-            if known.is_live or (known.status == "SUCCEEDED" and not again):
-                return known, False
-        raise ClusterError(f"{self._address}: {_ATTEMPTS_MAX} jobs named {plan.submission_id}; start a new cluster")
+        name, known = next_attempt(plan.submission_id, self.all(), again=again)
+        if known is not None:
+            return known, False
+        try:
+            with staged(request, plan) as folder, self._errors():
+                self._client.submit_job(
+                    submission_id=name,
+                    entrypoint=plan.entrypoint,
+                    entrypoint_num_cpus=plan.entrypoint_num_cpus or None,
+                    entrypoint_memory=plan.entrypoint_memory,
+                    entrypoint_resources=plan.entrypoint_resources or None,
+                    runtime_env={**plan.runtime_env, "working_dir": str(folder)},
+                    metadata=plan.metadata,
+                )
+        except ClusterError:
+            # Somebody else may have submitted the same sweep meanwhile: Ray refuses the second one of a name.
+            there = self.find(name)
+            if there is None:
+                raise
+            return there, False
+        return self.get(name), True
 
     def find(self, submission_id: str) -> Job | None:
         """Return a job, or None if the cluster knows none of that name."""
@@ -181,7 +205,10 @@ class Jobs:
 
         with self._errors():
             asyncio.run(tail())
-        return self.get(submission_id)
+        # A stream that breaks is not the end of the job.
+        while (job := self.get(submission_id)).is_live:
+            time.sleep(_POLL_SECONDS)
+        return job
 
     def stop(self, submission_id: str) -> bool:
         """Ask a job to stop and return whether it was running."""
@@ -196,7 +223,7 @@ class Jobs:
         except Exception as error:
             if not _is_told(error):
                 raise
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            first = without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))
             hint = "give the address of the dashboard, such as http://head:8265"
             if type(error).__name__ == "AuthenticationError":
                 hint = "this cluster asks for its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file"

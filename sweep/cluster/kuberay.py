@@ -35,20 +35,22 @@ class KubeRayOptions:
     """Secret whose entries become environment variables: the credentials of an object store."""
 
 
-def rayjob_manifest(request: JobRequest, options: KubeRayOptions) -> str:
-    """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text."""
+def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) -> str:
+    """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text; `file` is its name."""
     if len(request.spec_text.encode()) > _CONFIG_MAP_BYTES_MAX:
         raise SweepError(f"{request.spec_name}: more than 1 MiB does not fit a ConfigMap; put it into the image")
     _check_run(request.run, options)
     return "\n".join(
         [
-            *_header(request, options),
+            *_header(request, options, file),
             *_config_map(request),
             "---",
             *_job(request, options),
-            *_submitter(request, options),
+            *_submitter(options),
             "  rayClusterSpec:",
             f"    rayVersion: {_text(options.ray_version)}",
+            "    # The operator makes a token and gives it to all pods: without it nobody talks to the cluster.",
+            "    authOptions: {mode: token}",
             *_head(request, options),
             *_workers(request, options),
         ]
@@ -65,18 +67,17 @@ def _check_run(run: str, options: KubeRayOptions) -> None:
     )
 
 
-def _header(request: JobRequest, options: KubeRayOptions) -> list[str]:
+def _header(request: JobRequest, options: KubeRayOptions, file: str) -> list[str]:
     name = request.name
     return [
         f"# {request.spec.name} on KubeRay. Written by `sweep submit --kuberay`; change it as you like.",
+        "# Needs the KubeRay operator 1.5.1 or later.",
         "#",
-        "# Once per namespace, the token without which nobody talks to the cluster:",
-        f'#   kubectl create secret generic {name}-token --from-literal=auth_token="$(openssl rand -hex 32)"',
-        f"# Start:              kubectl apply -f {name}.yaml",
+        f"# Start:              kubectl apply -f {file}",
         f"# Watch:              kubectl get rayjob {name} -w",
         f"#                     sweep status {request.run}",
-        f"# Go on, once ended:  kubectl replace --force -f {name}.yaml   (finished cells are not repeated)",
-        f"# Stop:               kubectl delete -f {name}.yaml            (what is finished stays)",
+        f"# Go on, once ended:  kubectl replace --force -f {file}   (finished cells are not repeated)",
+        f"# Stop:               kubectl delete -f {file}            (what is finished stays)",
         "#",
         f"# {DRAIN_SECONDS} s before the end of its {options.size.seconds} s the driver is asked to stop and commits.",
         "# If the head is lost, the job ends and the same command goes on: the run is the state, not the cluster.",
@@ -117,19 +118,19 @@ def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
         f'      RAY_JOB_STOP_WAIT_TIME_S: "{DRAIN_SECONDS}"',
         '      PYTHONUNBUFFERED: "1"',
         "  submissionMode: K8sJobMode",
-        "  # The cluster goes as soon as the job has ended, its description a while later.",
+        "  # The cluster goes so many seconds after the job; the RayJob and its log stay until they are deleted.",
         "  shutdownAfterJobFinishes: true",
         f"  ttlSecondsAfterFinished: {options.ttl_seconds}",
         "  # A backstop: the time of the sweep, and what pulling images and starting pods may take.",
         f"  activeDeadlineSeconds: {options.size.seconds + _START_SECONDS}",
-        "  # A second attempt would find why the first one failed again; the manifest of the run is how to continue.",
+        "  # No second attempt by itself: it would meet the same cause. The run knows what is missing.",
         "  backoffLimit: 0",
     ]
 
 
-def _submitter(request: JobRequest, options: KubeRayOptions) -> list[str]:
+def _submitter(options: KubeRayOptions) -> list[str]:
     return [
-        "  # The pod that hands the job over and waits for it; it needs the token as well.",
+        "  # The pod that hands the job over and waits for it.",
         "  submitterPodTemplate:",
         "    spec:",
         "      restartPolicy: Never",
@@ -137,7 +138,6 @@ def _submitter(request: JobRequest, options: KubeRayOptions) -> list[str]:
         "      containers:",
         "        - name: submitter",
         f"          image: {_text(options.image)}",
-        *_indent(_token(request), 10),
         *_indent(_container_security(), 10),
         *_indent(_resources("500m", "1Gi"), 10),
     ]
@@ -193,7 +193,7 @@ def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, m
         f"  - name: {name}",
         f"    image: {_text(options.image)}",
         *_indent(ports if name == "ray-head" else [], 4),
-        *_indent(_token(request), 4),
+        *_indent(_environment(), 4),
         *_indent(credentials, 4),
         *_indent(_container_security(), 4),
         *_indent(_resources(cpu, memory), 4),
@@ -221,15 +221,8 @@ def _volumes(request: JobRequest, options: KubeRayOptions) -> tuple[list[str], l
     return mounts, volumes
 
 
-def _token(request: JobRequest) -> list[str]:
-    return [
-        "env:",
-        "  - {name: RAY_AUTH_MODE, value: token}",
-        "  - name: RAY_AUTH_TOKEN",
-        "    valueFrom:",
-        f"      secretKeyRef: {{name: {request.name}-token, key: auth_token}}",
-        '  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}',
-    ]
+def _environment() -> list[str]:
+    return ["env:", '  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}']
 
 
 def _pod_security() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from sweep.cluster.checks import Check, Seen, State, check_nodes, missing_nodes
 from sweep.cluster.facts import NodeFacts, gather_facts
 from sweep.cluster.jobs import ClusterError
-from sweep.cluster.shared import Probe, check_run, probe_folder, probe_run
+from sweep.cluster.shared import Probe, check_place, probe_run
 from sweep.progress import format_seconds
 
 _ANSWER_SECONDS: Final = 120.0
@@ -35,10 +35,14 @@ def check_cluster(address: str, *, run: str | None, nodes: int | None) -> list[C
 
 
 def _check_run(ray: Any, labels: dict[str, str], run: str) -> list[Check]:
-    with probe_folder(run) as place:
-        answers, silent = _ask(ray, labels, probe_run, place)
-        probes: list[Probe] = [answer for _, answer, _, _ in answers]
-        return [*silent, *check_run(run, place, probes)]
+    silent: list[Check] = []
+
+    def ask(place: str) -> list[Probe]:
+        answers, unanswered = _ask(ray, labels, probe_run, place)
+        silent.extend(unanswered)
+        return [answer for _, answer, _, _ in answers]
+
+    return [*check_place(run, ask), *silent]
 
 
 def _seen(label: str, facts: NodeFacts, before: float, after: float) -> Seen:

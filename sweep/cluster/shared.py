@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,23 @@ def probe_folder(run: str) -> Iterator[str]:
             if not existed:
                 with contextlib.suppress(OSError):
                     Path(run).rmdir()
+
+
+def check_place(run: str, ask: Callable[[str], Sequence[Probe]]) -> list[Check]:
+    """Have every node try the run's place and judge what they found; `ask` returns their probes of a folder in it.
+
+    Raises:
+        StoreError: `run` is no place for a run, whatever is there.
+    """
+    from results.storage import StoreError, open_storage
+
+    open_storage(run)
+    try:
+        with probe_folder(run) as place:
+            return check_run(run, place, ask(place))
+    except (OSError, StoreError) as error:
+        found = f"{run}: {getattr(error, 'strerror', None) or error}"
+        return [_check("shared run path", "this machine", fits=False, found=found, advice=_ADVICE)]
 
 
 def probe_run(place: str, node: str) -> Probe:

@@ -1,5 +1,6 @@
 """An sbatch script that starts a Ray cluster of its own, runs a sweep on it, and leaves before its time is up."""
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -15,22 +16,30 @@ class SlurmOptions:
     partition: str | None
 
 
-def sbatch_script(request: JobRequest, options: SlurmOptions, *, spec_path: str, file: str) -> str:
-    """Return the script; `spec_path` is the specification as the nodes see it, `file` the script's own name."""
+def sbatch_script(request: JobRequest, options: SlurmOptions, *, file: str) -> str:
+    """Return the script, with the specification inside; `file` is its own name."""
     words = {
         "@directives@": "\n".join(f"#SBATCH --{text}" for text in _directives(request, options)),
         "@sweep@": request.spec.name,
         "@python@": shlex.quote(request.python),
         "@run@": shlex.quote(request.run),
         "@file@": shlex.quote(file),
-        "@command@": request.command(spec_path),
+        "@command@": request.command("@spec@").replace("@spec@", '"$spec"'),
+        "@specname@": shlex.quote(request.spec_name),
+        "@text@": request.spec_text.rstrip("\n"),
+        "@end@": _end_mark(request.spec_text),
         "@drain@": str(DRAIN_SECONDS),
         "@minutes@": str(DRAIN_SECONDS // 60),
     }
-    script = _SCRIPT
-    for word, text in words.items():
-        script = script.replace(word, text)
-    return script
+    return re.sub(r"@[a-z]+@", lambda match: words[match[0]], _SCRIPT)
+
+
+def _end_mark(text: str) -> str:
+    """Return a line that does not occur in the text that it ends."""
+    mark = "END_OF_SWEEP"
+    while mark in text.splitlines():
+        mark += "_"
+    return mark
 
 
 def _directives(request: JobRequest, options: SlurmOptions) -> list[str]:
@@ -74,6 +83,14 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 first=${nodes[0]}
 export python temp first
 
+# The sweep as it was when this script was written.
+spec_folder="/tmp/sweep-$SLURM_JOB_ID.spec"
+spec="$spec_folder"/@specname@
+mkdir -m 700 "$spec_folder"
+cat >"$spec" <<'@end@'
+@text@
+@end@
+
 # shellcheck disable=SC2329 # Called on the nodes.
 # Run one Ray node in the foreground and leave nothing of it behind. A lost head ends the job, and sbatch goes on from
 # the run's folder; a Redis for the head's tables (GCS fault tolerance) would only save the minutes of a restart.
@@ -105,7 +122,7 @@ steps=()
 finish() {
   for step in "${steps[@]}"; do kill "$step" 2>/dev/null || true; done
   wait || true
-  rm -f "$token"
+  rm -rf "$token" "$spec_folder"
 }
 trap finish EXIT
 

@@ -3,6 +3,7 @@
 import typer
 
 from sweep.commands.jobs_common import AddressOption, JobArgument, needed_address
+from sweep.fingerprint import without_secrets
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -13,7 +14,8 @@ def cancel(job: JobArgument, address: AddressOption = None) -> None:
     from sweep.cluster.jobs import Jobs
 
     jobs = Jobs(needed_address(address))
+    at = without_secrets(address or "")
     if jobs.stop(job):
-        typer.echo(f"{job}: asked to stop; `sweep status {job} --address {address}` says when it has")
+        typer.echo(f"{job}: asked to stop; `sweep status {job} --address {at}` says when it has")
     else:
         typer.echo(f"{job}: had ended already ({jobs.get(job).status})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from sweep.exit_codes import SweepError
+from sweep.resolved import check_resolved
 from sweep.spec import SweepSpec
 from sweep.spec_read import load_spec
 
@@ -76,6 +77,21 @@ def results_errors() -> Iterator[None]:
         yield
     except (SchemaError, StoreError, ComparisonError) as error:
         raise SweepError(str(error)) from error
+    except Exception as error:
+        if not _is_damage(error):
+            raise
+        text = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SweepError(
+            f"the run's tables can't be read: {text}\n  a file of it is damaged or was not written by this program: "
+            "see `sweep fsck`"
+        ) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Say whether a library that reads tables refused one; neither is loaded unless a table was read."""
+    if isinstance(error, OSError):
+        return error.errno is None
+    return type(error).__module__.partition(".")[0] in {"polars", "pyarrow"}
 
 
 def open_store(run: Path) -> "RunStore":
@@ -84,7 +100,7 @@ def open_store(run: Path) -> "RunStore":
 
     with results_errors():
         store = RunStore(run)
-        store.spec()
+        check_resolved(store.spec(), store.storage.locate("spec.json"))
     return store
 
 

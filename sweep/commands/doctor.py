@@ -45,13 +45,12 @@ def doctor(
 def _here(out: str | None) -> "list[Check]":
     from sweep.cluster.checks import Seen, check_nodes
     from sweep.cluster.facts import gather_facts
-    from sweep.cluster.shared import check_run, probe_folder, probe_run
+    from sweep.cluster.shared import check_place, probe_run
 
     facts = gather_facts()
     checks = check_nodes([Seen(node=facts.host, facts=facts, skew=0.0, uncertainty=0.0)], facts)
     if out is not None:
-        with probe_folder(out) as place:
-            checks += check_run(out, place, [probe_run(place, facts.host)])
+        checks += check_place(out, lambda place: [probe_run(place, facts.host)])
     return checks
 
 

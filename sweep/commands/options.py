@@ -21,6 +21,7 @@ from sweep.commands.common import (
     run_folder,
 )
 from sweep.driver_rules import Rules
+from sweep.fingerprint import without_secrets
 from sweep.interrupts import GRACE_SECONDS
 from sweep.spec import SweepSpec
 
@@ -130,5 +131,5 @@ def taking(*choosers: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
 
 
 def command_line(*words: str) -> str:
-    """Return words as they would be typed in a shell."""
-    return shlex.join(words)
+    """Return words as they would be typed in a shell; it is kept in runs, so without secrets."""
+    return without_secrets(shlex.join(words))

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,7 @@ from sweep.commands.common import (
 )
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.exit_codes import SweepError
+from sweep.fingerprint import without_secrets
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import JobPlan
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sweep.cluster.request import JobRequest
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+_STANDARD_OUTPUT: Final = Path("-")
 
 
 @app.command()
@@ -35,9 +37,12 @@ def submit(
     name: NameOption = None,
     out: Annotated[str | None, typer.Option("--out", metavar="RUN", help="The run, as all nodes see it.")] = None,
     address: AddressOption = None,
-    kuberay: Annotated[bool, typer.Option("--kuberay", help="Write a RayJob for KubeRay.")] = False,
-    slurm: Annotated[bool, typer.Option("--slurm", help="Write an sbatch script.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where to; stdout if not given.")] = None,
+    kuberay: Annotated[
+        Path | None, typer.Option("--kuberay", metavar="FILE", help="Write a RayJob for KubeRay; `-` is stdout.")
+    ] = None,
+    slurm: Annotated[
+        Path | None, typer.Option("--slurm", metavar="FILE", help="Write an sbatch script; `-` is stdout.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Print the log; end with the job's exit code.")] = False,
@@ -54,32 +59,33 @@ def submit(
     image: Annotated[str, typer.Option(help="KubeRay: made from deploy/Containerfile.")] = "shadowsweep:latest",
     claim: Annotated[str | None, typer.Option(help="KubeRay: volume claim that holds the run.")] = None,
     secret: Annotated[str | None, typer.Option(help="KubeRay: Secret for an object store.")] = None,
-    ttl: Annotated[int, typer.Option(min=0, help="KubeRay: seconds that an ended job stays listed.")] = 3600,
+    ttl: Annotated[int, typer.Option(min=0, help="KubeRay: seconds that the cluster outlives the job.")] = 60,
     partition: Annotated[str | None, typer.Option(help="Slurm: partition.")] = None,
 ) -> None:
     """Hand a sweep to a Ray cluster; or write a RayJob or an sbatch script, which start a cluster of their own."""
-    if kuberay and slurm:
+    if kuberay is not None and slurm is not None:
         raise SweepError("--kuberay and --slurm exclude each other; give one of them")
-    if kuberay and out is None:
+    if kuberay is not None and out is None:
         raise SweepError(
             "--kuberay: where do results go? Give --out /runs/NAME with --claim, or --out s3://BUCKET/NAME"
         )
-    request = _request(spec, all_overrides(overrides, name), out=out, python=python, slurm=slurm)
-    if kuberay or slurm:
+    words = all_overrides(overrides, name)
+    request = _request(spec, words, out=out, python=python or ("python" if slurm is None else sys.executable))
+    if kuberay is not None:
         size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
-        job = _rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl) if kuberay else None
-        _write(job or _sbatch(request, size, partition=partition, spec=spec, output=output), output)
+        _write(_rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay), kuberay)
+    elif slurm is not None:
+        size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
+        _write(_sbatch(request, size, partition=partition, file=slurm), slurm)
     else:
         plan = _plan(request, cpus=driver_cpus, memory=driver_memory, resource=resource, upload_code=upload_code)
         if dry_run:
-            _show(plan, address, as_json=as_json)
+            _show(request, plan, address, as_json=as_json)
         else:
             _start(request, plan, needed_address(address), again=again, as_json=as_json, wait=wait)
 
 
-def _request(
-    path: Path, overrides: tuple[str, ...], *, out: str | None, python: str | None, slurm: bool
-) -> "JobRequest":
+def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python: str) -> "JobRequest":
     from sweep.cell import engine_fingerprint
     from sweep.cluster.options import check_line
     from sweep.cluster.request import JobRequest, check_portable
@@ -87,15 +93,14 @@ def _request(
     for option, text in (("SPEC", str(path)), ("--out", out), ("--python", python), *(("-s", o) for o in overrides)):
         check_line(option, text or "")
     sweep = read_sweep(path, overrides)
-    if not slurm:
-        check_portable(path, sweep, lambda other: read_sweep(other, overrides))
+    check_portable(path, sweep, lambda other: read_sweep(other, overrides))
     return JobRequest(
         spec=sweep,
         spec_name=path.name,
         spec_text=path.read_text(encoding="utf-8"),
         overrides=overrides,
         run=_shared_run(str(run_folder(sweep, None)) if out is None else out),
-        python=python or (sys.executable if slurm else "python"),
+        python=python,
         fingerprint=engine_fingerprint(),
     )
 
@@ -126,7 +131,14 @@ def _size(*, workers: int, cpus: int, memory: str, time: str) -> "ClusterSize":
 
 
 def _rayjob(
-    request: "JobRequest", size: "ClusterSize", *, image: str, claim: str | None, secret: str | None, ttl: int
+    request: "JobRequest",
+    size: "ClusterSize",
+    *,
+    image: str,
+    claim: str | None,
+    secret: str | None,
+    ttl: int,
+    file: Path,
 ) -> str:
     from importlib.metadata import version
 
@@ -141,18 +153,16 @@ def _rayjob(
         claim=None if claim is None else check_word("--claim", claim),
         secret=None if secret is None else check_word("--secret", secret),
     )
-    return rayjob_manifest(request, options)
+    return rayjob_manifest(request, options, file=_file_name(file, f"{request.name}.yaml"))
 
 
-def _sbatch(
-    request: "JobRequest", size: "ClusterSize", *, partition: str | None, spec: Path, output: Path | None
-) -> str:
-    from sweep.cluster.options import check_line, check_word
+def _sbatch(request: "JobRequest", size: "ClusterSize", *, partition: str | None, file: Path) -> str:
+    from sweep.cluster.options import check_word
     from sweep.cluster.slurm import SlurmOptions, sbatch_script
 
     options = SlurmOptions(size=size, partition=None if partition is None else check_word("--partition", partition))
-    file = f"{request.name}.sbatch" if output is None else check_line("-o", str(output))
-    return sbatch_script(request, options, spec_path=_absolute(str(spec)), file=file)
+    name = _file_name(file, f"{request.name}.sbatch")
+    return sbatch_script(request, options, file=name)
 
 
 def _plan(
@@ -170,23 +180,44 @@ def _plan(
     )
 
 
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
+def _file_name(file: Path, default: str) -> str:
+    """Return the name by which comments in a file call it."""
+    from sweep.cluster.options import check_line
+
+    return default if file == _STANDARD_OUTPUT else check_line("FILE", file.name)
+
+
+def _write(text: str, file: Path) -> None:
+    if file == _STANDARD_OUTPUT:
         typer.echo(text, nl=False)
         return
-    output.write_text(text, encoding="utf-8")
-    typer.echo(f"written: {output}; its first lines say how to start it", err=True)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SweepError(f"{file}: can't be written: {error.strerror}; give another place") from error
+    typer.echo(f"written: {file}; its first lines say how to start it", err=True)
 
 
-def _show(plan: "JobPlan", address: str | None, *, as_json: bool) -> None:
+def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_json: bool) -> None:
+    from sweep.cluster.jobs import uploaded
     from sweep.cluster.request import as_table
+    from sweep.progress import format_bytes
 
-    content: dict[str, Any] = {"address": address, **plan.content()}
+    files = uploaded(request, plan)
+    shown = None if address is None else without_secrets(address)
+    content: dict[str, Any] = {"address": shown, **plan.content(), "uploads": files}
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
-    flat = {"address": address or "none: give --address", **plan.content()}
-    flat["uploads"] = ", ".join(plan.uploads)
+    flat = {**content, "address": shown or "none: give --address"}
+    tops = dict.fromkeys(name.partition("/")[0] for name in files)
+    sizes = {top: [size for name, size in files.items() if name.partition("/")[0] == top] for top in tops}
+    flat["uploads"] = ", ".join(
+        f"{top} ({len(found)} files, {format_bytes(sum(found))})"
+        if top not in files
+        else f"{top} ({format_bytes(files[top])})"
+        for top, found in sizes.items()
+    )
     for name in ("runtime_env", "metadata", "entrypoint_resources"):
         flat[name] = json.dumps(flat[name])
     typer.echo(as_table(flat))
@@ -201,8 +232,9 @@ def _start(request: "JobRequest", plan: "JobPlan", address: str, *, again: bool,
         typer.echo(json.dumps({"submission_id": job.submission_id, "new": is_new, "run": request.run}, indent=1))
     else:
         what = "submitted" if is_new else f"nothing started: this job is there already ({job.status})"
-        typer.echo(f"{what}: {job.submission_id}\n  sweep status {job.submission_id} --address {address}")
-        typer.echo(f"  sweep logs {job.submission_id} --address {address} --follow\n  sweep status {request.run}")
+        at = f"{job.submission_id} --address {without_secrets(address)}"
+        typer.echo(f"{what}: {job.submission_id}\n  sweep status {at}\n  sweep logs {at} --follow")
+        typer.echo(f"  sweep status {request.run}")
     if wait:
         ended = jobs.follow(job.submission_id, lambda text: typer.echo(text, nl=False, err=as_json))
         if ended.code:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,10 @@ from sweep.trace.schema import FORMAT, SCHEMA, TABLE_KEYS
 GROUP_ROWS: Final = 1 << 18
 """Rows after which a row group is written: about 10 MB of memory."""
 _ZSTD_LEVEL: Final = 3
+_COMMS_MAX: Final = 1 << 16
+"""What `comm` of an operation can tell apart."""
 _DELTA_COLUMNS: Final = ("time_ns", "address", "length")
+T = TypeVar("T")
 
 
 class OperationWriter:
@@ -123,8 +126,10 @@ class OperationFile:
             raise TraceError(f"{path}: its columns are not those of version {version}; import the recording again")
         self._file = pq.ParquetFile(path, read_dictionary=["comm"], page_checksum_verification=True)
         self.path = path
-        self.comms: tuple[str, ...] = tuple(json.loads(comms))
-        self.source: dict[str, Any] = json.loads(facts)
+        self.comms: tuple[str, ...] = tuple(_words(path, comms, list))
+        if len(self.comms) > _COMMS_MAX or not all(isinstance(name, str) for name in self.comms):
+            raise TraceError(f"{path}: its command names are no list of at most {_COMMS_MAX} texts; import it again")
+        self.source: dict[str, Any] = _words(path, facts, dict)
         self.rows: int = metadata.num_rows
         self._comm_index = {name: comm for comm, name in enumerate(self.comms)}
 
@@ -188,6 +193,19 @@ def _read_metadata(path: Path) -> Any:
         return pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
         raise TraceError(f"{path}: is no readable Parquet file: {error}; import the recording again") from error
+
+
+def _words(path: Path, text: str, kind: type[T]) -> T:
+    """Return what a key of the metadata holds as JSON."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: its metadata can't be read: {error}; import the recording again") from error
+    if not isinstance(content, kind):
+        raise TraceError(
+            f"{path}: its metadata holds {type(content).__name__}, expected {kind.__name__}; import it again"
+        )
+    return content
 
 
 def _describe(metadata: Any) -> list[str]:

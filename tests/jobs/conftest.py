@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START_SECONDS = 90
+START_SECONDS = 180
+"""Ray starts in ten seconds on an idle machine; others may be at work on this one."""
 WORKER_PORTS = range(10_002, 20_000)
 """Ports that Ray gives to workers unless told otherwise."""
 
@@ -32,7 +33,7 @@ class Head:
     environment: dict[str, str]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def head() -> Iterator[Head]:
     """Start `ray start --head` and end all its processes; never by `ray stop`, which ends those of others."""
     folder = Path(tempfile.mkdtemp(prefix="sh-"))
@@ -66,7 +67,7 @@ def head() -> Iterator[Head]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(head: Head, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def sweep(head: Head, *words: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
     """Run the program beside the cluster and return how it ended."""
     return subprocess.run(
         [sys.executable, "-m", "sweep.cli", *words],
