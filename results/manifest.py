@@ -160,7 +160,8 @@ class Manifest:
 
 def _without_hidden(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
     hidden = {pair for entry in entries for pair in entry.replaces.items()}
-    return [entry for entry in entries if (entry.name, entry.digest()) not in hidden]
+    names = {name for name, _ in hidden}
+    return [entry for entry in entries if entry.name not in names or (entry.name, entry.digest()) not in hidden]
 
 
 def read_entry(storage: Storage, name: str) -> ManifestEntry:
