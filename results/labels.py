@@ -4,10 +4,12 @@ A cell is stored once, under the name that it was first simulated by, for names 
 renamed, or that has the same knobs as another one, gets its rows here.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
 
+from results.parts import Part
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
@@ -28,11 +30,15 @@ class LabelledRun:
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
-        return self._labelled(self._store.scan_cells())
+        return self.scan("cells")
 
     def scan_windows(self) -> pl.LazyFrame:
         """Return the table of windows."""
-        return self._labelled(self._store.scan_windows())
+        return self.scan("windows")
+
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return any table, or the rows of some of its parts."""
+        return self._labelled(self._store.scan(table, parts))
 
     def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self._labels is None:

@@ -1,9 +1,10 @@
 """Rows of many sorted parts as a few large ones: in one order, cut after whole cells, one file in memory at a time.
 
-What the order needs of a cell – its id, where its names stand among all names, its file – takes some 60 bytes; that is all
-that grows with a run.
+What the order needs of a cell – its id, where its names stand among all names, its file – takes some 60 bytes; that is
+all that grows with a run.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Self
@@ -111,7 +112,7 @@ def roll(table: str, sources: Sequence[Source], cells: Cells, *, roll_rows: int 
     before = np.cumsum(cells.rows) - cells.rows
     file_of_cell = before // roll_rows
     edges = np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1)) if len(before) else []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         chosen = cells[slice(int(start), int(end))]
         found = [
             upgraded(table, _rows_of(sources[source], chosen[chosen.source == source]))

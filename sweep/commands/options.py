@@ -5,7 +5,6 @@ import inspect
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -18,7 +17,7 @@ from sweep.commands.common import (
     SpecArgument,
     all_overrides,
     read_sweep,
-    run_folder,
+    run_location,
 )
 from sweep.driver_rules import Rules
 from sweep.interrupts import GRACE_SECONDS
@@ -48,7 +47,8 @@ class ChosenSweep:
     """The sweep that a command line names, and where its results go."""
 
     spec: SweepSpec
-    folder: Path
+    folder: str
+    """Folder or URL."""
     words: tuple[str, ...]
     """What names the sweep, as it was typed."""
 
@@ -75,8 +75,8 @@ def choose_sweep(
     for text in all_overrides(overrides, name):
         words += ["-s", text]
     if out is not None:
-        words += ["--out", str(out)]
-    return ChosenSweep(spec=sweep, folder=run_folder(sweep, out), words=tuple(words))
+        words += ["--out", out]
+    return ChosenSweep(spec=sweep, folder=run_location(sweep, out), words=tuple(words))
 
 
 def choose_place(

@@ -21,7 +21,7 @@ BatchOption = Annotated[
 
 def choose_run(run: RunArgument) -> str:
     """Return the run of the arguments."""
-    return str(run)
+    return run
 
 
 @app.command()

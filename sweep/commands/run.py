@@ -18,7 +18,7 @@ def run(sweep: ChosenSweep, place: ChosenPlace) -> None:
 
     execution = Execution(
         spec=sweep.spec,
-        run=str(sweep.folder),
+        run=sweep.folder,
         backend=place.backend,
         simulate=simulate_batch,
         fingerprint=engine_fingerprint(),

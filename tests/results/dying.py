@@ -1,9 +1,9 @@
 """Lets writers of a run die, and checks what they leave; tests/results/test_crashes.py starts this.
 
-    python -m tests.results.dying kills FOLDER TIMES     at any time, in the middle of any file, before any change of a name
-    python -m tests.results.dying steps FOLDER           before each change of a name, one after the other
-    python -m tests.results.dying disk FOLDER TIMES      of a disk that is full; below `unshare --mount`, so that nobody
-                                                         else sees it
+    python -m tests.results.dying kills FOLDER TIMES    at any time, in the middle of any file, before changes of names
+    python -m tests.results.dying steps FOLDER          before each change of a name, one after the other
+    python -m tests.results.dying disk FOLDER TIMES     of a disk that is full; below `unshare --mount`, so that nobody
+                                                        else sees it
 
 Prints what came about as JSON. Writers and readers are forks of this process, which starts no threads itself: a fork
 costs milliseconds where a new interpreter costs a second.
