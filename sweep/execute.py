@@ -50,6 +50,8 @@ class Execution:
     only: Collection[str] | None = None
     """Ids of the cells to which this start is restricted."""
     rules: Rules = field(default_factory=Rules)
+    break_lock: bool = False
+    """Take the run from whoever holds it."""
 
 
 def execute(execution: Execution) -> ExitCode:
@@ -64,7 +66,7 @@ def execute(execution: Execution) -> ExitCode:
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(), _ways_on(execution):
         store = RunStore(execution.run)
-        with store.storage.lock(driver_facts()):
+        with store.storage.lock(driver_facts(), breaking=execution.break_lock):
             return _execute(execution, store)
 
 

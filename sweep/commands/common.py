@@ -34,6 +34,9 @@ OutOption = Annotated[
         "--out", metavar="RUN", help="Folder or URL of the run; runs/<name> if not given.", show_default=False
     ),
 ]
+BreakLockOption = Annotated[
+    bool, typer.Option("--break-lock", help="In an object store: take the run from a driver that is dead for sure.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameOption = Annotated[
     str | None,
@@ -107,9 +110,9 @@ def open_store(run: str) -> "RunStore":
 
 
 @contextmanager
-def locked(store: "RunStore") -> Iterator[None]:
+def locked(store: "RunStore", *, breaking: bool = False) -> Iterator[None]:
     """Hold a run, as a driver does, while its files are changed."""
-    with results_errors(), store.storage.lock(driver_facts()):
+    with results_errors(), store.storage.lock(driver_facts(), breaking=breaking):
         yield
 
 

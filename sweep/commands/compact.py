@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.commands.common import JsonOption, RunArgument, locked, open_store
+from sweep.commands.common import BreakLockOption, JsonOption, RunArgument, locked, open_store
 
 if TYPE_CHECKING:
     from results.manifest import ManifestEntry
@@ -14,12 +14,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def compact(run: RunArgument, as_json: JsonOption = False) -> None:
+def compact(run: RunArgument, break_lock: BreakLockOption = False, as_json: JsonOption = False) -> None:
     """Make a few sorted files of a run's many, as a finished sweep does; not while a sweep is writing there."""
     from results.compaction import compact as compact_run
 
     store = open_store(run)
-    with locked(store):
+    with locked(store, breaking=break_lock):
         store.manifest.finish()
         before = _files(store.manifest.live())
         compact_run(store)

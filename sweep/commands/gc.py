@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import JsonOption, RunArgument, locked, open_store
+from sweep.commands.common import BreakLockOption, JsonOption, RunArgument, locked, open_store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -14,11 +14,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def gc(
     run: RunArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
+    break_lock: BreakLockOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Finish half-done commits and remove files that no commit knows; not while a sweep is writing there."""
     store = open_store(run)
-    with locked(store):
+    with locked(store, breaking=break_lock):
         if dry_run:
             files = store.orphans()
         else:

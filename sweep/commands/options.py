@@ -11,6 +11,7 @@ import typer
 
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.commands.common import (
+    BreakLockOption,
     NameOption,
     OutOption,
     OverrideOption,
@@ -61,6 +62,8 @@ class ChosenPlace:
     rules: Rules
     words: tuple[str, ...]
     """What says so, as it was typed."""
+    break_lock: bool = False
+    """Not among the words: whoever goes on later breaks nobody's lock."""
 
 
 def choose_sweep(
@@ -85,6 +88,7 @@ def choose_place(
     workers: WorkersOption = None,
     fail_fast: FailFastOption = None,
     grace: GraceOption = GRACE_SECONDS,
+    break_lock: BreakLockOption = False,
 ) -> ChosenPlace:
     """Return the backend of the arguments and the rules for an early end."""
     words: list[str] = []
@@ -98,6 +102,7 @@ def choose_place(
         backend=choose_backend(backend, address=address, workers=workers),
         rules=Rules(fail_fast=fail_fast, grace_seconds=grace),
         words=tuple(words),
+        break_lock=break_lock,
     )
 
 

@@ -24,6 +24,7 @@ def run(sweep: ChosenSweep, place: ChosenPlace) -> None:
         fingerprint=engine_fingerprint(),
         command=command_line("sweep", "run", *sweep.words, *place.words),
         rules=place.rules,
+        break_lock=place.break_lock,
     )
     code = execute(execution)
     if code is not ExitCode.OK:

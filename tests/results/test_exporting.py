@@ -73,7 +73,7 @@ def test_what_can_not_be_written_is_named(store: RunStore, tmp_path: Path) -> No
     """Unknown formats and tables list those that are known; a missing folder leaves nothing."""
     with pytest.raises(StoreError, match=r"unknown format '\.xlsx'\. Give a name that ends in \.parquet, \.csv"):
         export(store, tmp_path / "x.xlsx")
-    with pytest.raises(StoreError, match="table 'rows' is unknown. Allowed: cells, windows"):
+    with pytest.raises(StoreError, match=r"table 'rows' is unknown\. Allowed: cells, windows"):
         export(store, tmp_path / "x.csv", table="rows")
     with pytest.raises(FileNotFoundError):
         export(store, tmp_path / "nowhere" / "x.csv")

@@ -64,7 +64,7 @@ def scribble(store: RunStore) -> None:
 def unspecify(store: RunStore) -> None:
     """Cut the specification."""
     (store.path / "spec.json").write_text('{"name": ')
-    store.spec = lambda: {}  # type: ignore[method-assign]
+    store.spec = dict  # type: ignore[method-assign]
 
 
 def reorder(store: RunStore) -> None:

@@ -78,7 +78,7 @@ def test_gc_removes_leftovers_and_nothing_else(sweep: Any, run: RunStore) -> Non
 
 
 def test_nothing_is_tidied_while_a_sweep_writes(sweep: Any, run: RunStore) -> None:
-    """gc and compact refuse a run that somebody holds, and say who."""
+    """Gc and compact refuse a run that somebody holds, and say who."""
     with run.storage.lock({"host": "there"}):
         codes = [sweep(verb, run.name) for verb in ("gc", "compact")]
 
