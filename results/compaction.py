@@ -19,6 +19,8 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
     is finished by the next `RunStore.create`. A reader that has opened files before the compaction gets an error that
     names the missing file, never wrong rows. Only for a driver, while none of its workers is writing.
     """
+    from results.labels import note_plain_labels  # It reads with polars, which a worker that only writes never loads.
+
     live = store.manifest.live()
     if not live:
         return None
@@ -28,10 +30,12 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
     name = compacted_name(parts)
     if replaces.keys() == {name}:
         _discard(store, parts)
+        note_plain_labels(store)
         return None
     entry = ManifestEntry(name=name, parts=parts, replaces=replaces)
     store.manifest.add(entry)
     store.manifest.finish()
+    note_plain_labels(store)
     return entry
 
 

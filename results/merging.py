@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import polars as pl
 
 from results.compaction import compacted_name, in_order, stage_rolled
 from results.diff import TableDifference, diff_runs
-from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA
+from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, note_plain_labels, write_labels
 from results.manifest import ManifestEntry, StoreError
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.rolling import ROLL_ROWS, Source, cells_in_order
@@ -117,10 +116,9 @@ def _union(runs: Sequence[RunStore], out: RunStore, table: str, roll_rows: int) 
 def _write_beside(runs: Sequence[RunStore], out: RunStore, spec: Mapping[str, Any]) -> None:
     """Write what goes with the tables: names of cells, prices, and what has failed in both runs."""
     if any(run.storage.exists(LABELS_FILE) for run in runs):
-        labels = pl.concat([_labels(run) for run in runs]).unique().sort(LABELS_SCHEMA.names())
-        content = BytesIO()
-        labels.write_parquet(content)
-        out.storage.put(LABELS_FILE, content.getvalue())
+        names = pl.concat([_labels(run) for run in runs]).unique().sort(LABELS_SCHEMA.names())
+        write_labels(out.storage, names)
+        note_plain_labels(out)
     for run in runs:
         if run.spec().get("costs") == spec.get("costs") and run.storage.exists(COSTS_FILE):
             out.storage.put(COSTS_FILE, run.storage.read(COSTS_FILE))

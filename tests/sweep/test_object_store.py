@@ -33,7 +33,7 @@ def execution(path: Path, *overrides: str, **changes: Any) -> Execution:
     """Return a start of the small sweep into the bucket."""
     return Execution(
         spec=read(path, *overrides),
-        run=f"s3://{BUCKET}/runs/small",
+        run=f"s3://{BUCKET}/{path.parent.name}/small",
         backend=BackendChoice(name=BackendName.LOCAL, reason="a test", address=None, workers=2),
         simulate=fakes.simulate,
         fingerprint="a fake engine",
@@ -70,7 +70,7 @@ def test_a_sweep_runs_into_a_bucket(
     assert call("summarize", url, "--csv") == call("summarize", str(tmp_path / "run"), "--csv")
     assert json.loads(call("fsck", url, "--json"))["findings"] == []
     assert json.loads(call("gc", url, "--json"))["files"] == []
-    assert call("compact", url) == f"{url}: 2 files\n"
+    assert call("compact", url) == f"{url}: 3 files\n"
     call("export", url, "-o", str(tmp_path / "cells.csv"))
     found = objects(server, url)
     texts = [*found.values(), said.out.encode(), said.err.encode()]
