@@ -3,7 +3,6 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,25 +18,25 @@ from results.schema import table_schema
 from results.store import RunStore
 
 
-def _parquet(path: Path, schema: pa.Schema) -> AbstractContextManager[Any]:
+def _parquet(path: Path, schema: pa.Schema) -> Any:
     return pq.ParquetWriter(path, schema, compression="zstd", compression_level=ZSTD_LEVEL, write_page_index=True)
 
 
-def _arrow(path: Path, schema: pa.Schema) -> AbstractContextManager[Any]:
+def _arrow(path: Path, schema: pa.Schema) -> Any:
     return pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
 
-def _csv(path: Path, schema: pa.Schema) -> AbstractContextManager[Any]:
+def _csv(path: Path, schema: pa.Schema) -> Any:
     return pyarrow.csv.CSVWriter(path, schema)
 
 
-FORMS: Final[dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Any]]]] = {
+FORMS: Final[dict[str, Callable[[Path, pa.Schema], Any]]] = {
     ".parquet": _parquet,
     ".csv": _csv,
     ".arrow": _arrow,
     ".feather": _arrow,
 }
-"""End of the file's name -> what writes such a file."""
+"""End of the file's name -> what opens such a file to write, as a context."""
 
 
 def export(store: RunStore, out: Path, *, table: str = "cells") -> int:

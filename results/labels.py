@@ -35,7 +35,7 @@ def write_labels(storage: Storage, labels: pl.DataFrame) -> None:
     """Write which cell goes by which names; the file is replaced whole."""
     storage.delete(_PLAIN_FILE)
     content = BytesIO()
-    labels.cast(dict(LABELS_SCHEMA)).select(LABELS_SCHEMA.names()).write_parquet(content)
+    labels.cast(LABELS_SCHEMA).write_parquet(content)
     storage.put(LABELS_FILE, content.getvalue())
 
 

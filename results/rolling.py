@@ -89,7 +89,8 @@ def _codes(column: pa.ChunkedArray, known: dict[object, int]) -> Indices:
     """Return a number for each value: the same one for the same value, as `known` has it or gets it."""
     encoded = column.combine_chunks().dictionary_encode()
     numbers = [known.setdefault(value, len(known)) for value in encoded.dictionary.to_pylist()]
-    return np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
+    found: Indices = np.array(numbers, dtype=np.int64)[encoded.indices.to_numpy()]
+    return found
 
 
 def _places(codes: dict[str, list[Indices]], values: dict[str, dict[object, int]]) -> Indices:
@@ -111,7 +112,9 @@ def roll(table: str, sources: Sequence[Source], cells: Cells, *, roll_rows: int 
     """Yield the rows of `cells` of one table, file by file, with the columns of the present schema."""
     before = np.cumsum(cells.rows) - cells.rows
     file_of_cell = before // roll_rows
-    edges = np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1)) if len(before) else []
+    edges: Sequence[int] | Indices = (
+        np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1)) if len(before) else []
+    )
     for start, end in itertools.pairwise(edges):
         chosen = cells[slice(int(start), int(end))]
         found = [

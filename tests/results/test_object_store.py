@@ -102,8 +102,7 @@ def test_of_two_commits_one_wins(url: str) -> None:
     def commit(index: int) -> bool:
         try:
             RunStore(url).commit(entries[index])
-        except StoreError as error:
-            assert "batch 'b' is committed with other contents" in str(error)
+        except StoreError:
             return False
         return True
 
@@ -148,9 +147,12 @@ def test_a_stale_lease_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> No
     first, second = open_storage(url), open_storage(url)
     monkeypatch.setattr(storage_lease, "STALE_SECONDS", -10.0)
 
-    with first.lock({"host": "here"}), second.lock({"host": "there"}):
-        with pytest.raises(StoreError, match="has taken over"):
-            first.check_lock()
+    with (
+        first.lock({"host": "here"}),
+        second.lock({"host": "there"}),
+        pytest.raises(StoreError, match="has taken over"),
+    ):
+        first.check_lock()
 
 
 def hold_and_die(url: str) -> None:
