@@ -158,11 +158,13 @@ def duckdb_query(run: Path) -> str:
         nested, shadow = (cycles(paging, locked=locked) for paging in ("nested", "shadow"))
         return f"case when paging = 'nested' then {nested} else {shadow} end / {model.cpu_ghz.value!r}"
 
-    queue = ["0.0 as q0"]
-    for n in range(1, max(VCPUS)):
-        queue.append(
+    queue = [
+        "0.0 as q0",
+        *(
             f"case when vcpus > {n} then {n} * (1.0 + q{n - 1}) / (ratio + 1.0 + q{n - 1}) else q{n - 1} end as q{n}"
-        )
+            for n in range(1, max(VCPUS))
+        ),
+    ]
     scale = f"{model.native_time_scale.value!r}::double"
     return f"""
     with rated as (
@@ -184,7 +186,8 @@ def duckdb_query(run: Path) -> str:
       from waited group by cell_id),
     counted as (select c.*, n.exits, n.insn_emulation, n.mmu_flooded, n.mmu_shadow_zapped, n.fatal
       from cells c join '{run}/cells/*.parquet' n using (cell_id))
-    select c.workload, c.guest, c.vcpus, c.memory_mib, c.policy, count(*) as replicates, avg(c.elapsed) / 1e9 as elapsed_s,
+    select c.workload, c.guest, c.vcpus, c.memory_mib, c.policy, count(*) as replicates,
+      avg(c.elapsed) / 1e9 as elapsed_s,
       avg(c.native) / 1e9 as native_s, avg(c.waiting) / 1e9 as lock_wait_s,
       avg(100.0 * (c.elapsed / b.elapsed - 1.0)) as difference_percent,
       stddev_samp(100.0 * (c.elapsed / b.elapsed - 1.0)) as deviation,

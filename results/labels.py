@@ -27,7 +27,7 @@ LABELS_SCHEMA: Final = pl.Schema(
 PIECE_ROWS: Final = 500_000
 """Rows that are read at a time where all of them would be too many: those of one rolled file."""
 _PLAIN_FILE: Final = "labels-plain.json"
-"""Present if the names that the tables hold are those of the labels: for which parts of the table of cells that is so."""
+"""Present if the tables hold the names of the labels: for which parts of the table of cells that is so."""
 _SEEDS: Final = (2011, 2012)
 
 

@@ -112,9 +112,9 @@ def roll(table: str, sources: Sequence[Source], cells: Cells, *, roll_rows: int 
     """Yield the rows of `cells` of one table, file by file, with the columns of the present schema."""
     before = np.cumsum(cells.rows) - cells.rows
     file_of_cell = before // roll_rows
-    edges: Sequence[int] | Indices = (
-        np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1)) if len(before) else []
-    )
+    edges: Sequence[int] | Indices = []
+    if len(before):
+        edges = np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1))
     for start, end in itertools.pairwise(edges):
         chosen = cells[slice(int(start), int(end))]
         found = [
