@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 # More workers than 2 only help on machines with more cores: `make test WORKERS=8`.
 WORKERS ?= 2
 UV ?= uv
+SPARK := .venv-spark
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -21,7 +22,7 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
-test: $(STAMP) ## Run all tests (those of the report in a browser need Chromium: apt-get install chromium)
+test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/python -m engine.warm
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
@@ -46,9 +47,11 @@ result: $(STAMP) ## Put table and picture of runs/kernbench into README.md
 lock: ## Write requirements.lock from pyproject.toml and requirements.in (needs uv)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --custom-compile-command "make lock" --all-extras pyproject.toml requirements.in -o requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" requirements-spark.in -o requirements-spark.lock
 
 clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(SPARK) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -58,4 +61,20 @@ $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
+# The sources of pyspark become a wheel by the setuptools of .venv, which the lock has pinned.
+.PHONY: $(SPARK)
+$(SPARK): $(SPARK)/.installed
+
+$(SPARK)/.installed: requirements-spark.lock | $(STAMP)
+	@mkdir -p $(SPARK)
+	@if command -v java >/dev/null; then set -e; \
+	  test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK); \
+	  $(BIN)/python -m pip wheel --quiet --require-hashes --no-deps --no-build-isolation \
+	    -r requirements-spark.lock -w $(SPARK)/wheels; \
+	  $(SPARK)/bin/python -m pip install --quiet --no-deps --no-index $(SPARK)/wheels/*.whl; \
+	  rm -r $(SPARK)/wheels; \
+	else echo "no java here: the test that Spark reads a run is skipped"; fi
 	@touch $@

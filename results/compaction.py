@@ -5,19 +5,11 @@ the backend, the workers, the order of the commits or earlier compactions.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from results.columns import SORT_KEYS
 from results.manifest import ManifestEntry, StoreError
-from results.parts import PART_TABLES, Part, encode_part, read_rows
+from results.parts import PART_TABLES, Part, encode_part
+from results.rolling import ROLL_ROWS, Cells, Source, cells_in_order, roll
 from results.store import RunStore
-
-ROLL_ROWS: Final = 500_000
-"""Rows of windows in a file: about 200 MB in memory, 20 to 60 MB on disk."""
 
 
 def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None:
@@ -27,72 +19,58 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
     is finished by the next `RunStore.create`. A reader that has opened files before the compaction gets an error that
     names the missing file, never wrong rows. Only for a driver, while none of its workers is writing.
     """
+    from results.labels import note_plain_labels  # It reads with polars, which a worker that only writes never loads.
+
     live = store.manifest.live()
     if not live:
         return None
-    staged = [part for table in PART_TABLES for part in _roll(store, table, roll_rows)]
-    parts = tuple(sorted(staged, key=lambda part: (part.table, part.name)))
+    staged = [part for table in PART_TABLES for part in _rolled(store, table, roll_rows)]
+    parts = in_order(staged)
     replaces = {entry.name: entry.digest() for entry in live}
-    name = "compacted-" + _digest(parts)
+    name = compacted_name(parts)
     if replaces.keys() == {name}:
         _discard(store, parts)
+        note_plain_labels(store)
         return None
     entry = ManifestEntry(name=name, parts=parts, replaces=replaces)
     store.manifest.add(entry)
     store.manifest.finish()
+    note_plain_labels(store)
     return entry
 
 
-def _roll(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
-    """Stage the sorted files of one table; memory holds the rows of one file."""
-    sources = store.manifest.files(table)
+def _rolled(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
+    sources = [Source(storage=store.storage, name=name) for name in store.manifest.files(table)]
     if not sources:
         return
-    cells = _cells_in_order(store, sources)
-    before = np.cumsum(cells["rows"]) - cells["rows"].to_numpy()
-    file_of_cell = before // roll_rows
-    for index, file in enumerate(np.unique(file_of_cell)):
-        chosen = cells.filter(pa.array(file_of_cell == file))
-        found = [
-            _rows_of_cells(store, sources[source], chosen.filter(pc.equal(chosen["source"], source)))
-            for source in pc.unique(chosen["source"]).to_pylist()
-        ]
-        yield _stage(store, table, index, pa.concat_tables(found))
-
-
-def _rows_of_cells(store: RunStore, source: str, cells: pa.Table) -> pa.Table:
-    rows = read_rows(store.storage.open(source))
-    if rows.num_rows == pc.sum(cells["rows"]).as_py():
-        return rows
-    return rows.filter(pc.is_in(rows["cell_id"], cells["cell_id"].combine_chunks()))
-
-
-def _cells_in_order(store: RunStore, sources: Sequence[str]) -> pa.Table:
-    """Return the cells of one table in sort order: keys, rows, and the index of the file that holds them."""
-    keys = list(SORT_KEYS["cells"])
-    tables = []
-    for index, source in enumerate(sources):
-        rows = read_rows(store.storage.open(source), keys)
-        cells = rows.group_by(keys, use_threads=False).aggregate([([], "count_all")])
-        place = pa.array([index] * cells.num_rows, pa.int64())
-        tables.append(cells.rename_columns([*keys, "rows"]).append_column("source", place))
-    ordered = pa.concat_tables(tables).combine_chunks().sort_by([(key, "ascending") for key in keys])
-    twice = [entry["values"] for entry in ordered["cell_id"].value_counts().to_pylist() if entry["counts"] > 1]
+    cells = cells_in_order(sources)
+    twice = cells.twice()
     if twice:
         raise StoreError(
             f"{store.name}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
         )
-    return ordered
+    yield from stage_rolled(store, table, sources, cells, roll_rows=roll_rows)
 
 
-def _stage(store: RunStore, table: str, index: int, rows: pa.Table) -> Part:
-    part, content = encode_part(rows, table, f"part-{index:04d}", store.footer())
-    store.stage(part, content)
-    return part
+def stage_rolled(
+    store: RunStore, table: str, sources: Sequence[Source], cells: Cells, *, roll_rows: int = ROLL_ROWS
+) -> Iterator[Part]:
+    """Stage the sorted files of one table; memory holds the rows of one file."""
+    footer = store.footer()
+    for index, rows in enumerate(roll(table, sources, cells, roll_rows=roll_rows)):
+        part, content = encode_part(rows, table, f"part-{index:04d}", footer)
+        store.stage(part, content)
+        yield part
 
 
-def _digest(parts: tuple[Part, ...]) -> str:
-    return ManifestEntry(name="compacted", parts=parts).digest()[:16]
+def in_order(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return parts as a commit lists them."""
+    return tuple(sorted(parts, key=lambda part: (part.table, part.name)))
+
+
+def compacted_name(parts: tuple[Part, ...]) -> str:
+    """Return the name of a commit of rolled parts: it follows from their bytes."""
+    return "compacted-" + ManifestEntry(name="compacted", parts=parts).digest()[:16]
 
 
 def _discard(store: RunStore, parts: tuple[Part, ...]) -> None:

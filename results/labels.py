@@ -4,10 +4,16 @@ A cell is stored once, under the name that it was first simulated by, for names 
 renamed, or that has the same knobs as another one, gets its rows here.
 """
 
+import json
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import Final
 
+import numpy as np
 import polars as pl
 
+from results.parts import Part
+from results.storage import Storage
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
@@ -18,21 +24,78 @@ LABELS_SCHEMA: Final = pl.Schema(
 )
 
 
+PIECE_ROWS: Final = 500_000
+"""Rows that are read at a time where all of them would be too many: those of one rolled file."""
+_PLAIN_FILE: Final = "labels-plain.json"
+"""Present if the tables hold the names of the labels: for which parts of the table of cells that is so."""
+_SEEDS: Final = (2011, 2012)
+
+
+def write_labels(storage: Storage, labels: pl.DataFrame) -> None:
+    """Write which cell goes by which names; the file is replaced whole."""
+    storage.delete(_PLAIN_FILE)
+    content = BytesIO()
+    labels.cast(LABELS_SCHEMA).write_parquet(content)
+    storage.put(LABELS_FILE, content.getvalue())
+
+
+def note_plain_labels(store: RunStore) -> None:
+    """Note down if all cells go by the names in their tables alone, so that readers of large runs need no join."""
+    if not store.storage.exists(LABELS_FILE):
+        return
+    labels = _digest(store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA))
+    parts = store.manifest.parts("cells")
+    counts, sums = zip(*(_digest(store.scan("cells", [part])) for part in parts), strict=True) if parts else ((), ())
+    if labels == (sum(counts), tuple(sum(column) % 2**64 for column in zip(*sums, strict=True))):
+        text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
+        store.storage.put(_PLAIN_FILE, text.encode())
+
+
+def _digest(rows: pl.LazyFrame) -> tuple[int, tuple[int, ...]]:
+    """Return the number of rows and sums of hashes of the names and ids: equal for the same rows in any order."""
+    names = rows.select(LABELS_SCHEMA.names()).collect(engine="streaming")
+    hashes = [names.hash_rows(seed).to_numpy() for seed in _SEEDS]
+    return names.height, tuple(int(one.sum(dtype=np.uint64)) for one in hashes)
+
+
 class LabelledRun:
     """The tables of a run under the labels of its specification; what summaries read."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        there = store.storage.exists(LABELS_FILE)
+        there = store.storage.exists(LABELS_FILE) and not self._is_plain()
         self._labels = store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA) if there else None
+
+    def _is_plain(self) -> bool:
+        """Say whether the tables hold the names of the labels."""
+        try:
+            plain = json.loads(self._store.storage.read(_PLAIN_FILE))
+        except FileNotFoundError:
+            return False
+        return bool(plain == {"cells": [part.sha256 for part in self._store.manifest.parts("cells")]})
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
-        return self._labelled(self._store.scan_cells())
+        return self.scan("cells")
 
     def scan_windows(self) -> pl.LazyFrame:
         """Return the table of windows."""
-        return self._labelled(self._store.scan_windows())
+        return self.scan("windows")
+
+    def pieces(self, table: str, rows: int = PIECE_ROWS) -> Iterator[pl.LazyFrame]:
+        """Yield any table in pieces of some parts each, about that many rows: no cell is in two of them."""
+        chosen: list[Part] = []
+        for part in self._store.manifest.parts(table):
+            if chosen and sum(one.rows for one in chosen) + part.rows > rows:
+                yield self.scan(table, chosen)
+                chosen = []
+            chosen.append(part)
+        if chosen:
+            yield self.scan(table, chosen)
+
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return any table, or the rows of some of its parts."""
+        return self._labelled(self._store.scan(table, parts))
 
     def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self._labels is None:

@@ -86,7 +86,7 @@ class Manifest:
 
     def live(self) -> list[ManifestEntry]:
         """Return the entries that count."""
-        return _without_hidden(self.committed())
+        return without_hidden(self.committed())
 
     def find(self, part: Part) -> str:
         """Return where in the run a committed part is now: in place, or staged if a driver died while committing.
@@ -121,7 +121,7 @@ class Manifest:
         """Carry out what committed entries still owe: remove what they replace, move their files into place."""
         self.storage.check_lock()
         entries = self.committed()
-        live = _without_hidden(entries)
+        live = without_hidden(entries)
         kept = {part.path for entry in live for part in entry.parts}
         live_names = {entry.name for entry in live}
         hidden = [entry for entry in entries if entry.name not in live_names]
@@ -160,9 +160,11 @@ class Manifest:
                 )
 
 
-def _without_hidden(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+def without_hidden(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+    """Return the entries that none of the others takes the place of."""
     hidden = {pair for entry in entries for pair in entry.replaces.items()}
-    return [entry for entry in entries if (entry.name, entry.digest()) not in hidden]
+    names = {name for name, _ in hidden}
+    return [entry for entry in entries if entry.name not in names or (entry.name, entry.digest()) not in hidden]
 
 
 def read_entry(storage: Storage, name: str) -> ManifestEntry:

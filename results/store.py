@@ -13,7 +13,7 @@ different in an object store.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,10 +167,11 @@ class RunStore:
         """Return the committed rows of the table of windows."""
         return self.scan("windows")
 
-    def scan(self, table: str) -> pl.LazyFrame:
-        """Return the committed rows of any table of `PART_TABLES`; one that no batch has is empty."""
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return the committed rows of any table of `PART_TABLES`, or of some parts; one that no batch has is empty."""
         self.spec()
-        return self._scan_files(table, self.manifest.files(table))
+        chosen = self.manifest.parts(table) if parts is None else parts
+        return self._scan_files(table, [self.manifest.find(part) for part in chosen])
 
     def failures(self) -> pl.LazyFrame:
         """Return the cells that have failed and have not succeeded since."""
@@ -185,8 +186,12 @@ class RunStore:
     def orphans(self) -> list[str]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""
         known = {self.manifest.find(part) for entry in self.manifest.live() for part in entry.parts}
-        found = [listed.name for folder in (STAGING, *PART_TABLES) for listed in self.storage.files_in(folder)]
-        return sorted(name for name in found if name not in known)
+        return [name for name in self.files_of_parts() if name not in known]
+
+    def files_of_parts(self) -> list[str]:
+        """Return all files where parts are staged and kept, whether they count or not."""
+        folders = (STAGING, *PART_TABLES)
+        return sorted(listed.name for folder in folders for listed in self.storage.files_in(folder))
 
     def remove_orphans(self) -> list[str]:
         """Remove and return the orphans. Only for a driver, while none of its workers is writing."""

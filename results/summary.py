@@ -1,11 +1,13 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import polars as pl
 
 from results.cost_model import CostModel
+from results.labels import LabelledRun
 from results.pricing import price_cells
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
 from results.statistics import interval_columns
@@ -19,6 +21,10 @@ COUNTS: Final = (
     "fatal",
 )
 """Counters that a summary shows, as means over replicates."""
+_POLICY: Final = (*GROUP, "policy")
+_TEXTS: Final = ("workload", "guest", "policy")
+_CELL: Final = (*_POLICY, "replicate", "trace_digest")
+_TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 _PAIR: Final = ("workload", "guest", "replicate")
 
 
@@ -45,6 +51,41 @@ def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
     return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedCells:
+    """What a summary needs of the cells, and no more: for ten million of them it takes less than a gigabyte."""
+
+    sums: pl.DataFrame
+    """Per workload, guest and policy: sums of times and counts, and the number of cells as `replicates`."""
+    times: pl.DataFrame
+    """Per cell: which one it is, its trace, and its elapsed time; texts are categorical."""
+
+
+def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
+    """Price the windows of a run, some files at a time; None if it has no cell yet."""
+    sums, times = [], []
+    for piece in run.pieces("windows"):
+        cells = price_cells(piece, cost_model, keys=_CELL, prices=_TIMES).collect(engine="streaming")
+        sums.append(cells.group_by(_POLICY).agg(pl.col(_TIMES).sum(), replicates=pl.len()))
+        times.append(_times(cells))
+    counts = [
+        piece.group_by(_POLICY).agg(pl.col(COUNTS).sum()).collect(engine="streaming") for piece in run.pieces("cells")
+    ]
+    if not sums or not counts:
+        return None
+    joined = _added(sums).join(_added(counts), on=_POLICY, how="left")
+    return PricedCells(sums=joined, times=pl.concat(times)) if joined.height else None
+
+
+def _times(cells: pl.DataFrame) -> pl.DataFrame:
+    texts = pl.col("workload", "guest", "policy", "trace_digest")
+    return cells.select(*_CELL, "elapsed_ns").with_columns(texts.cast(pl.Categorical))
+
+
+def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
+
+
 def summarize(
     tables: Tables,
     cost_model: CostModel,
@@ -57,6 +98,12 @@ def summarize(
 
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+    """Return what `summarize_priced` does, of cells as `price_run` gives them."""
+    sums = cells.group_by(_POLICY).agg(pl.col(*_TIMES, *COUNTS).sum(), replicates=pl.len())
+    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies)
+
+
+def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
     """Return mean times and counts per workload, guest and policy, and the difference to `baseline` in %.
 
     The difference is paired by replicate and has a 95 % interval (null where there is one replicate only). Policies
@@ -65,30 +112,25 @@ def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[st
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
     """
-    found = cells["policy"].unique().sort().to_list()
+    found = cells.sums["policy"].unique().sort().to_list()
     if baseline not in found:
         raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
-    by = [*GROUP, "policy"]
-    means = cells.group_by(by).agg(
-        *[pl.col(counter).mean() for counter in COUNTS],
-        replicates=pl.len(),
-        elapsed_s=pl.col("elapsed_ns").mean() / 1e9,
-        native_s=pl.col("native_ns").mean() / 1e9,
-        lock_wait_s=pl.col("lock_wait_ns").mean() / 1e9,
-    )
-    paired = pair_with(cells, baseline).with_columns(
+    count = pl.col("replicates")
+    seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
+    means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
+    paired = pair_with(cells.times, baseline).with_columns(
         difference=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0),
     )
-    differences = interval_columns(paired, "difference", by).select(
-        *by,
+    differences = interval_columns(paired, "difference", _POLICY).select(
+        *[pl.col(name).cast(pl.String) if name in _TEXTS else name for name in _POLICY],
         difference_percent="mean",
         difference_low="low",
         difference_high="high",
     )
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
-    joined = means.join(differences, on=by, how="left").sort(*GROUP, order)
-    front = [*by, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
+    joined = means.join(differences, on=_POLICY, how="left").sort(*GROUP, order)
+    front = [*_POLICY, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
     return joined.select(*front, *COUNTS, "lock_wait_s")
 
 

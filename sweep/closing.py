@@ -41,16 +41,16 @@ def render_summary(
     """Return the summary of a run as `form`, or None if no cell is finished."""
     from results.labels import LabelledRun
     from results.render import render
-    from results.summary import price_run, summarize_cells
+    from results.summary import priced_cells, summarize_priced
 
     resolved = store.spec()
     model: CostModel = load_cost_model(costs or resolved["costs"])
-    cells = price_run(LabelledRun(store), model)
-    if cells.is_empty():
+    cells = priced_cells(LabelledRun(store), model)
+    if cells is None:
         return None
     order = [policy["name"] for policy in resolved["policies"]]
-    summary = summarize_cells(cells, baseline or resolved["baseline"], policies=order)
-    return render(summary, form, _comparison(cells, kernbench_labels(resolved)))
+    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order)
+    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)))
 
 
 def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":
@@ -59,7 +59,7 @@ def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | 
 
     from results.summary import seed_comparison
 
-    rows = cells.filter(pl.col("workload").is_in(kernbench))
+    rows = cells.filter(pl.col("workload").cast(pl.String).is_in(kernbench))
     if rows.is_empty():
         return None
     comparison = seed_comparison(rows)

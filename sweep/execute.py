@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.batch_memory import batch_bytes
 from sweep.closing import closing_lines, failure_lines, timing_lines
-from sweep.commands.common import RUNS, load_cost_model, results_errors
+from sweep.commands.common import driver_facts, load_cost_model, neighbours, results_errors
 from sweep.driver import Driver, StorageError
 from sweep.driver_rules import Rules
 from sweep.estimate import Estimate, estimate_cost
@@ -51,6 +50,8 @@ class Execution:
     only: Collection[str] | None = None
     """Ids of the cells to which this start is restricted."""
     rules: Rules = field(default_factory=Rules)
+    break_lock: bool = False
+    """Take the run from whoever holds it."""
 
 
 def execute(execution: Execution) -> ExitCode:
@@ -65,7 +66,7 @@ def execute(execution: Execution) -> ExitCode:
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(), _ways_on(execution):
         store = RunStore(execution.run)
-        with store.storage.lock({"host": platform.node(), "pid": str(os.getpid()), "since": _now()}):
+        with store.storage.lock(driver_facts(), breaking=execution.break_lock):
             return _execute(execution, store)
 
 
@@ -146,7 +147,7 @@ def _simulate(execution: Execution, store: Any, plan: Plan, *, left: list[Planne
         ensure_compiled(_say)
     started = time.perf_counter()
     cells = sum(len(batch.policies) for batch in left)
-    cost = estimate_cost(left, _neighbours(execution.run))
+    cost = estimate_cost(left, neighbours(execution.run))
     backend = open_backend(execution.backend, run_task)
     try:
         _say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
@@ -179,13 +180,6 @@ def _leave(store: Any, backend: Backend) -> None:
         backend.close()
     finally:
         store.remove_orphans()
-
-
-def _neighbours(run: str) -> Path:
-    """Return the folder whose runs tell what batches take."""
-    from results.storage import is_url
-
-    return RUNS if is_url(run) else Path(run).parent
 
 
 def _jobs(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[Job, float | None]]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 from sweep.backends.choose import BackendChoice
@@ -32,7 +31,7 @@ def retry_execution(
     Raises:
         SweepError: there is no such run or cause, or the engine has changed since.
     """
-    store = open_store(Path(run))
+    store = open_store(run)
     planned_with = store.provenance()[-1]["code_fingerprint"]
     if planned_with != fingerprint:
         raise SweepError(
@@ -57,7 +56,7 @@ def simulate_here(run: str, name: str, *, simulate: Simulate, fingerprint: str) 
     Raises:
         SweepError: there is no such run or batch.
     """
-    store = open_store(Path(run))
+    store = open_store(run)
     planned_with = store.provenance()[-1]["code_fingerprint"]
     with results_errors():
         planned = _find_batch(plan_sweep(_spec(store), planned_with), store.finished_cells(), name)

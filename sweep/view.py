@@ -1,11 +1,10 @@
 """What a run keeps of its present specification for those who read it: names of cells, and prices."""
 
 import json
-from io import BytesIO
 
 import polars as pl
 
-from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA
+from results import labels
 from results.run import COSTS_FILE
 from results.store import RunStore
 from sweep.plan import Plan
@@ -15,7 +14,7 @@ from sweep.spec_costs import read_costs
 
 def write_labels(store: RunStore, plan: Plan) -> None:
     """Write which cell goes by which names; the file is replaced whole."""
-    rows: dict[str, list[str | int]] = {name: [] for name in ("cell_id", *LABELS)}
+    rows: dict[str, list[str | int]] = {name: [] for name in ("cell_id", *labels.LABELS)}
     for batch in plan.batches:
         for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True):
             rows["cell_id"].append(cell_id)
@@ -23,9 +22,7 @@ def write_labels(store: RunStore, plan: Plan) -> None:
             rows["workload"].append(batch.coordinate.workload.label)
             rows["guest"].append(guest_label(batch.coordinate.guest))
             rows["replicate"].append(batch.coordinate.replicate)
-    content = BytesIO()
-    pl.DataFrame(rows, schema=LABELS_SCHEMA).write_parquet(content)
-    store.storage.put(LABELS_FILE, content.getvalue())
+    labels.write_labels(store.storage, pl.DataFrame(rows, schema=labels.LABELS_SCHEMA))
 
 
 def write_costs(store: RunStore, name: str) -> None:

@@ -1,7 +1,10 @@
 """What several verbs need: reading a specification, opening a run, telling errors of results as errors of use."""
 
+import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,15 +24,21 @@ if TYPE_CHECKING:
 RUNS: Final = Path("runs")
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.", show_default=False)]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.", show_default=False)]
 OverrideOption = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="PATH=VALUE", help="Override a value, as in -s guests.vcpus=[1,2,4]."),
 ]
 OutOption = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder of the run; runs/<name> if not given.", show_default=False),
+    str | None,
+    typer.Option(
+        "--out", metavar="RUN", help="Folder or URL of the run; runs/<name> if not given.", show_default=False
+    ),
 ]
+BreakLockOption = Annotated[
+    bool, typer.Option("--break-lock", help="In an object store: take the run from a driver that is dead for sure.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameOption = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="Name of the sweep; short for -s name=NAME.", show_default=False),
@@ -61,9 +70,21 @@ def workload_registry() -> Mapping[str, "Workload"]:
     return WORKLOADS
 
 
-def run_folder(spec: SweepSpec, out: Path | None) -> Path:
-    """Return where a sweep's results go."""
-    return out if out is not None else RUNS / spec.name
+def run_location(spec: SweepSpec, out: str | None) -> str:
+    """Return where a sweep's results go: a folder, or a URL in its one spelling."""
+    from results.storage import checked_url, is_url
+
+    if out is None:
+        return str(RUNS / spec.name)
+    with results_errors():
+        return checked_url(out) if is_url(out) else out
+
+
+def neighbours(run: str) -> Path:
+    """Return the folder whose runs tell what batches take."""
+    from results.storage import is_url
+
+    return RUNS if is_url(run) else Path(run).parent
 
 
 @contextmanager
@@ -94,7 +115,7 @@ def _is_damage(error: Exception) -> bool:
     return type(error).__module__.partition(".")[0] in {"polars", "pyarrow"}
 
 
-def open_store(run: Path) -> "RunStore":
+def open_store(run: str) -> "RunStore":
     """Return the store of a run that must be there."""
     from results.store import RunStore
 
@@ -102,6 +123,19 @@ def open_store(run: Path) -> "RunStore":
         store = RunStore(run)
         check_resolved(store.spec(), store.storage.locate("spec.json"))
     return store
+
+
+@contextmanager
+def locked(store: "RunStore", *, breaking: bool = False) -> Iterator[None]:
+    """Hold a run, as a driver does, while its files are changed."""
+    with results_errors(), store.storage.lock(driver_facts(), breaking=breaking):
+        yield
+
+
+def driver_facts() -> dict[str, str]:
+    """Return what a lock says about who holds it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"host": platform.node(), "pid": str(os.getpid()), "since": since}
 
 
 def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -> "RunFrames":

@@ -1,6 +1,5 @@
 """`sweep diff`: are the results of two runs the same?"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +12,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run.", show_default=False)],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another run.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="A", help="Folder or URL of a run.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Folder or URL of another run.", show_default=False)],
 ) -> None:
     """Say whether two runs have the same results."""
     from results.diff import diff_runs

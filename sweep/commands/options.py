@@ -5,20 +5,20 @@ import inspect
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.commands.common import (
+    BreakLockOption,
     NameOption,
     OutOption,
     OverrideOption,
     SpecArgument,
     all_overrides,
     read_sweep,
-    run_folder,
+    run_location,
 )
 from sweep.driver_rules import Rules
 from sweep.fingerprint import without_secrets
@@ -49,7 +49,8 @@ class ChosenSweep:
     """The sweep that a command line names, and where its results go."""
 
     spec: SweepSpec
-    folder: Path
+    folder: str
+    """Folder or URL."""
     words: tuple[str, ...]
     """What names the sweep, as it was typed."""
 
@@ -62,6 +63,8 @@ class ChosenPlace:
     rules: Rules
     words: tuple[str, ...]
     """What says so, as it was typed."""
+    break_lock: bool = False
+    """Not among the words: whoever goes on later breaks nobody's lock."""
 
 
 def choose_sweep(
@@ -76,8 +79,8 @@ def choose_sweep(
     for text in all_overrides(overrides, name):
         words += ["-s", text]
     if out is not None:
-        words += ["--out", str(out)]
-    return ChosenSweep(spec=sweep, folder=run_folder(sweep, out), words=tuple(words))
+        words += ["--out", out]
+    return ChosenSweep(spec=sweep, folder=run_location(sweep, out), words=tuple(words))
 
 
 def choose_place(
@@ -86,6 +89,7 @@ def choose_place(
     workers: WorkersOption = None,
     fail_fast: FailFastOption = None,
     grace: GraceOption = GRACE_SECONDS,
+    break_lock: BreakLockOption = False,
 ) -> ChosenPlace:
     """Return the backend of the arguments and the rules for an early end."""
     words: list[str] = []
@@ -99,6 +103,7 @@ def choose_place(
         backend=choose_backend(backend, address=address, workers=workers),
         rules=Rules(fail_fast=fail_fast, grace_seconds=grace),
         words=tuple(words),
+        break_lock=break_lock,
     )
 
 

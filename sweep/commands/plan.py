@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sweep.commands.common import neighbours, results_errors
 from sweep.commands.options import ChosenSweep, choose_sweep, taking
 from sweep.estimate import Estimate, estimate_cost
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
@@ -23,20 +24,20 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
+    from results.store import RunStore
     from sweep.cell import engine_fingerprint
 
     folder = sweep.folder
     planned = plan_sweep(sweep.spec, engine_fingerprint())
     finished: Collection[str] = ()
-    if (folder / "spec.json").exists():
-        from sweep.commands.common import open_store, results_errors
-
-        with results_errors():
-            finished = open_store(folder).finished_cells()
+    with results_errors():
+        store = RunStore(folder)
+        if store.exists():
+            finished = store.finished_cells()
     left = remaining(planned, finished)
-    cost = estimate_cost(left, folder.parent)
+    cost = estimate_cost(left, neighbours(folder))
     content = plan_content(sweep.spec, planned, left=left, cost=cost)
-    content["run"] = str(folder)
+    content["run"] = folder
     typer.echo(json.dumps(content, indent=1) if as_json else "\n".join(plan_lines(content)))
 
 

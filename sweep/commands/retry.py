@@ -1,5 +1,6 @@
 """`sweep retry`: once more what has failed; or one failed batch right here, to see why."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ BatchOption = Annotated[
 
 def choose_run(run: RunArgument) -> str:
     """Return the run of the arguments."""
-    return str(run)
+    return run
 
 
 @app.command()
@@ -46,6 +47,6 @@ def retry(run: str, place: ChosenPlace, only: OnlyOption = None, batch: BatchOpt
         fingerprint=engine_fingerprint(),
         command=command_line(*words),
     )
-    code = execute(execution)
+    code = execute(replace(execution, break_lock=place.break_lock))
     if code is not ExitCode.OK:
         raise typer.Exit(code)

@@ -18,12 +18,13 @@ def run(sweep: ChosenSweep, place: ChosenPlace) -> None:
 
     execution = Execution(
         spec=sweep.spec,
-        run=str(sweep.folder),
+        run=sweep.folder,
         backend=place.backend,
         simulate=simulate_batch,
         fingerprint=engine_fingerprint(),
         command=command_line("sweep", "run", *sweep.words, *place.words),
         rules=place.rules,
+        break_lock=place.break_lock,
     )
     code = execute(execution)
     if code is not ExitCode.OK:

@@ -15,7 +15,7 @@ from sweep.commands.common import (
     all_overrides,
     read_sweep,
     results_errors,
-    run_folder,
+    run_location,
 )
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.exit_codes import SweepError
@@ -99,7 +99,7 @@ def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python:
         spec_name=path.name,
         spec_text=path.read_text(encoding="utf-8"),
         overrides=overrides,
-        run=_shared_run(str(run_folder(sweep, None)) if out is None else out),
+        run=_shared_run(run_location(sweep, out)),
         python=python,
         fingerprint=engine_fingerprint(),
     )

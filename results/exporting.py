@@ -1,0 +1,73 @@
+"""One table of a run as one file: Parquet, CSV or Arrow, written file by file, so that memory holds a part of it."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from results.files import sync_file
+from results.labels import LabelledRun
+from results.manifest import StoreError
+from results.parts import PART_TABLES, ROW_GROUP_ROWS, ZSTD_LEVEL
+from results.schema import table_schema
+from results.store import RunStore
+
+
+def _parquet(path: Path, schema: pa.Schema) -> Any:
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=ZSTD_LEVEL, write_page_index=True)
+
+
+def _arrow(path: Path, schema: pa.Schema) -> Any:
+    return pa.ipc.new_file(path, schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+
+
+def _csv(path: Path, schema: pa.Schema) -> Any:
+    return pyarrow.csv.CSVWriter(path, schema)
+
+
+FORMS: Final[dict[str, Callable[[Path, pa.Schema], Any]]] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".arrow": _arrow,
+    ".feather": _arrow,
+}
+"""End of the file's name -> what opens such a file to write, as a context."""
+
+
+def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
+    """Write one table of a run, under the labels of its specification, to one file; return the number of rows.
+
+    The file is whole or absent, and has unit, description and source of each column where the format can hold them.
+
+    Raises:
+        StoreError: the end of the name or the table is unknown.
+        OSError: the file can't be written.
+    """
+    if out.suffix not in FORMS:
+        raise StoreError(f"{out}: unknown format '{out.suffix}'. Give a name that ends in {', '.join(FORMS)}")
+    if table not in PART_TABLES:
+        raise StoreError(f"table '{table}' is unknown. Allowed: {', '.join(PART_TABLES)}")
+    schema = table_schema(table).with_metadata(store.footer())
+    temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    rows = 0
+    try:
+        with FORMS[out.suffix](temporary, schema) as writer:
+            for piece in _pieces(store, table):
+                writer.write_table(piece.cast(schema), ROW_GROUP_ROWS)
+                rows += piece.num_rows
+        sync_file(temporary)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _pieces(store: RunStore, table: str) -> Iterator[pa.Table]:
+    run = LabelledRun(store)
+    for part in store.manifest.parts(table):
+        yield run.scan(table, [part]).collect(engine="streaming").to_arrow()

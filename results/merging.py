@@ -1,0 +1,139 @@
+"""Two runs as one: the union of their cells, the same files whichever of the two is named first."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from results.compaction import compacted_name, in_order, stage_rolled
+from results.diff import TableDifference, diff_runs
+from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, note_plain_labels, write_labels
+from results.manifest import ManifestEntry, StoreError
+from results.parts import PART_TABLES, REQUIRED_TABLES, Part
+from results.rolling import ROLL_ROWS, Source, cells_in_order
+from results.run import COSTS_FILE
+from results.schema import table_schema, upgraded
+from results.store import RunStore
+
+_SHOWN: Final = 5
+_LARGEST: Final = ("replicates",)
+"""What a merged specification has the larger value of."""
+
+
+def merge_runs(first: str | Path, second: str | Path, out: str | Path, *, roll_rows: int = ROLL_ROWS) -> RunStore:
+    """Write the union of the cells of two runs as a new one, and return it.
+
+    A cell of both runs must have the same answer in both; the names that it goes by do not matter. Labels, costs and
+    failures come along. The merged specification lists what either lists; see `merged_spec`.
+
+    Raises:
+        StoreError: a run is missing, there is one at `out`, or the two have different answers.
+    """
+    # The order of the arguments must leave no trace, so the runs are put in an order of their own.
+    runs = sorted((RunStore(first), RunStore(second)), key=_order)
+    _check_answers(runs)
+    out_store = RunStore(out)
+    if out_store.exists():
+        raise StoreError(f"{out_store.name}: there is a run. Give --out another folder, or remove it")
+    spec = merged_spec([store.spec() for store in runs])
+    fingerprints = {record["code_fingerprint"] for store in runs for record in store.provenance()[-1:]}
+    records = [record for store in runs for record in store.provenance()]
+    unique = {json.dumps(record, sort_keys=True): record for record in records}
+    history = [unique[text] for text in sorted(unique, key=lambda text: (str(unique[text].get("started")), text))]
+    out_store.create(spec, {"code_fingerprint": "+".join(sorted(fingerprints))})
+    out_store.write_provenance([*history, *out_store.provenance()])
+    parts = in_order([part for table in PART_TABLES for part in _union(runs, out_store, table, roll_rows)])
+    if parts:
+        out_store.commit(ManifestEntry(name=compacted_name(parts), parts=parts))
+    _write_beside(runs, out_store, spec)
+    out_store.manifest.publish()
+    return out_store
+
+
+def _order(store: RunStore) -> tuple[str, list[str]]:
+    return json.dumps(store.spec(), sort_keys=True), sorted(entry.digest() for entry in store.manifest.live())
+
+
+def _check_answers(runs: Sequence[RunStore]) -> None:
+    """Raise StoreError if a cell has other rows in one run than in the other one."""
+    shared = set(runs[0].finished_cells()) & set(runs[1].finished_cells())
+    if not shared:
+        return
+    for table in diff_runs(runs[0].name, runs[1].name).tables:
+        wrong = {name: cells for name, cells in table.columns.items() if name not in LABELS}
+        wrong |= _missing(table, shared)
+        if wrong:
+            column, cells = next(iter(wrong.items()))
+            every = {cell for some in wrong.values() for cell in some}
+            raise StoreError(
+                f"{runs[0].name} and {runs[1].name} have different answers for {len(every)} of the same cells: table "
+                f"{table.table}, column '{column}', cells {', '.join(cells[:_SHOWN])}. One of the two is damaged (see "
+                "`sweep fsck`), or somebody's engine is not the one whose fingerprint it bears; `sweep diff` lists all"
+            )
+
+
+def _missing(table: TableDifference, shared: set[str]) -> dict[str, tuple[str, ...]]:
+    """Return the cells of both runs of which one has rows that the other lacks."""
+    if table.table not in REQUIRED_TABLES:
+        return {}  # A run of an older version has no rows there.
+    cells = tuple(cell for cell in (*table.only_in_first, *table.only_in_second) if cell in shared)
+    return {"window": cells} if cells else {}
+
+
+def merged_spec(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what describes the cells of all specifications: lists are joined, the larger number of replicates counts.
+
+    Where they differ otherwise, as in name, seed or baseline, the merged one has the value whose text is first in the
+    alphabet.
+    """
+    merged: dict[str, Any] = {}
+    for key in sorted({key for spec in specs for key in spec}):
+        values = [spec[key] for spec in specs if key in spec]
+        merged[key] = max(values) if key in _LARGEST else _merged(values)
+    return merged
+
+
+def _merged(values: Sequence[Any]) -> Any:
+    texts = {json.dumps(value, sort_keys=True): value for value in values}
+    if len(texts) == 1:
+        return values[0]
+    if all(isinstance(value, list) for value in values):
+        items = {json.dumps(item, sort_keys=True): item for value in values for item in value}
+        return [items[text] for text in sorted(items)]
+    return texts[min(texts)]
+
+
+def _union(runs: Sequence[RunStore], out: RunStore, table: str, roll_rows: int) -> Sequence[Part]:
+    sources = [Source(storage=run.storage, name=name) for run in runs for name in run.manifest.files(table)]
+    if not sources:
+        return []
+    cells = cells_in_order(sources).first_of_each()
+    return list(stage_rolled(out, table, sources, cells, roll_rows=roll_rows))
+
+
+def _write_beside(runs: Sequence[RunStore], out: RunStore, spec: Mapping[str, Any]) -> None:
+    """Write what goes with the tables: names of cells, prices, and what has failed in both runs."""
+    if any(run.storage.exists(LABELS_FILE) for run in runs):
+        names = pl.concat([_labels(run) for run in runs]).unique().sort(LABELS_SCHEMA.names())
+        write_labels(out.storage, names)
+        note_plain_labels(out)
+    for run in runs:
+        if run.spec().get("costs") == spec.get("costs") and run.storage.exists(COSTS_FILE):
+            out.storage.put(COSTS_FILE, run.storage.read(COSTS_FILE))
+            break
+    failures = pl.concat([run.failures().collect() for run in runs])
+    left = failures.filter(~pl.col("cell_id").is_in(list(out.finished_cells())))
+    if left.height:
+        # Of two failures of a cell the one that was tried more often says more.
+        order = ["cell_id", "attempt", *(name for name in left.columns if name not in {"cell_id", "attempt"})]
+        last = left.sort(order).unique(subset="cell_id", keep="last", maintain_order=True)
+        out.record_failures("merged", upgraded("failures", last.to_arrow().cast(table_schema("failures"))))
+
+
+def _labels(run: RunStore) -> pl.DataFrame:
+    """Return the names of a run's cells."""
+    if run.storage.exists(LABELS_FILE):
+        return run.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA).collect()
+    return run.scan_cells().select(LABELS_SCHEMA.names()).collect()

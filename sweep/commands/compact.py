@@ -1,0 +1,34 @@
+"""`sweep compact`: a few sorted files instead of many."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from sweep.commands.common import BreakLockOption, JsonOption, RunArgument, locked, open_store
+
+if TYPE_CHECKING:
+    from results.manifest import ManifestEntry
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def compact(run: RunArgument, break_lock: BreakLockOption = False, as_json: JsonOption = False) -> None:
+    """Make a few sorted files of a run's many, as a finished sweep does; not while a sweep is writing there."""
+    from results.compaction import compact as compact_run
+
+    store = open_store(run)
+    with locked(store, breaking=break_lock):
+        store.manifest.finish()
+        before = _files(store.manifest.live())
+        compact_run(store)
+        after = _files(store.manifest.live())
+    if as_json:
+        typer.echo(json.dumps({"run": store.name, "files_before": before, "files": after}, indent=1))
+        return
+    typer.echo(f"{store.name}: {before} files became {after}" if before != after else f"{store.name}: {after} files")
+
+
+def _files(entries: "list[ManifestEntry]") -> int:
+    return sum(len(entry.parts) for entry in entries)

@@ -1,0 +1,35 @@
+"""`sweep export`: one table of a run as one file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.commands.common import JsonOption, RunArgument, open_store, results_errors
+from sweep.progress import format_bytes
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[
+        Path,
+        typer.Option("-o", metavar="FILE", help="Ends in .parquet, .csv, .arrow or .feather.", show_default=False),
+    ],
+    table: Annotated[str, typer.Option(metavar="NAME", help="Table to write: cells, windows, …")] = "cells",
+    as_json: JsonOption = False,
+) -> None:
+    """Write one table of a run, under the names of its sweep, to one Parquet, CSV or Arrow file."""
+    from results.exporting import export as export_table
+
+    store = open_store(run)
+    with results_errors():
+        rows = export_table(store, out, table=table)
+    size = out.stat().st_size
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "table": table, "rows": rows, "bytes": size}, indent=1))
+        return
+    typer.echo(f"{out}: {rows} rows of {table}, {format_bytes(size)}")

@@ -1,0 +1,37 @@
+"""`sweep fsck`: is a run what its manifest says?"""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from sweep.commands.common import JsonOption, RunArgument, open_store, results_errors
+from sweep.exit_codes import ExitCode
+from sweep.progress import format_bytes
+
+if TYPE_CHECKING:
+    from results.fsck import Checkup
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Check every file of a run against its manifest, and say what gc and compact would do; change nothing."""
+    from results.fsck import check_run
+
+    store = open_store(run)
+    with results_errors():
+        checkup = check_run(store)
+    typer.echo(json.dumps(checkup.content(), indent=1) if as_json else "\n".join(_lines(checkup)))
+    if checkup.is_damaged:
+        raise typer.Exit(ExitCode.DAMAGED)
+
+
+def _lines(checkup: "Checkup") -> Iterator[str]:
+    for finding in checkup.findings:
+        yield f"{finding.level}: {finding.place}: {finding.what}\n  {finding.then}"
+    rows = ", ".join(f"{count} {table}" for table, count in checkup.rows.items()) or "no rows"
+    verdict = "DAMAGED" if checkup.is_damaged else "sound"
+    yield f"{checkup.run}: {rows} in {checkup.files} files ({format_bytes(checkup.bytes)}): {verdict}"

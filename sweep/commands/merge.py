@@ -1,0 +1,32 @@
+"""`sweep merge`: one run of two."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from sweep.commands.common import JsonOption, open_store, results_errors
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def merge(
+    first: Annotated[str, typer.Argument(metavar="A", help="Folder or URL of a run.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Folder or URL of another run.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", metavar="RUN", help="Where the union goes.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Write the union of the cells of two runs as a new one; cells of both must have the same answer in both."""
+    from results.merging import merge_runs
+
+    with results_errors():
+        cells = [len(open_store(run).finished_cells()) for run in (first, second)]
+        merged = merge_runs(first, second, out)
+        union = len(merged.finished_cells())
+    if as_json:
+        content = {"run": merged.name, "cells": union, "of": [first, second], "cells_of": cells}
+        typer.echo(json.dumps(content, indent=1))
+        return
+    shared = sum(cells) - union
+    typer.echo(f"{merged.name}: {union} cells: {cells[0]} of {first} and {cells[1]} of {second}, {shared} in both")

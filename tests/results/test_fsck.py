@@ -1,0 +1,156 @@
+"""Checks of a run: silent about sound ones, and each kind of damage or leftover has its own words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from results.compaction import compact
+from results.fsck import Level, check_run
+from results.parts import PART_TABLES
+from results.store import RunStore
+from tests.results.synthetic import cell, make_run, replicate_batches, write_batch
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    """Return a compacted run of two batches."""
+    made = make_run(tmp_path / "run", replicate_batches(2))
+    compact(made)
+    return made
+
+
+def the_file(store: RunStore, table: str) -> Path:
+    """Return the only file of a table."""
+    (name,) = store.manifest.files(table)
+    return store.path / name
+
+
+def test_a_sound_run_gives_no_finding(store: RunStore) -> None:
+    """All rows and files are counted, and nothing is found."""
+    found = check_run(store)
+
+    assert found.findings == []
+    assert found.rows == {"cells": 8, "windows": 24}
+    assert (found.commits, found.files) == (1, 2)
+    assert found.bytes == sum(path.stat().st_size for table in PART_TABLES for path in (store.path / table).glob("*"))
+
+
+def flip(store: RunStore) -> None:
+    """Change one byte of the data of a file."""
+    path = the_file(store, "windows")
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def cut(store: RunStore) -> None:
+    """Lose the end of a file."""
+    path = the_file(store, "cells")
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def lose(store: RunStore) -> None:
+    """Lose a file."""
+    the_file(store, "windows").unlink()
+
+
+def scribble(store: RunStore) -> None:
+    """Put something else among the commits."""
+    (store.path / "manifest" / "x.json").write_text("{}")
+
+
+def unspecify(store: RunStore) -> None:
+    """Cut the specification."""
+    (store.path / "spec.json").write_text('{"name": ')
+    store.spec = dict  # type: ignore[method-assign]
+
+
+def reorder(store: RunStore) -> None:
+    """Write the rows of a file in another order."""
+    path = the_file(store, "cells")
+    rows = pq.read_table(path)
+    pq.write_table(rows.take(list(range(rows.num_rows))[::-1]), path)
+
+
+def rename(store: RunStore) -> None:
+    """Give a column another name."""
+    path = the_file(store, "cells")
+    rows = pq.read_table(path)
+    renamed = rows.rename_columns(["exit" if name == "exits" else name for name in rows.schema.names])
+    pq.write_table(renamed.replace_schema_metadata(rows.schema.metadata), path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (flip, ["bytes with hash"]),
+        (cut, ["bytes with hash", "Parquet"]),
+        (lose, ["it is missing", "8 cells"]),
+        (scribble, ["no manifest entry"]),
+        (unspecify, ["no JSON"]),
+        (reorder, ["bytes with hash", "rows are not in the order of workload"]),
+        (rename, ["bytes with hash", "columns missing: ['exits'], unknown or of another type: ['exit']"]),
+    ],
+)
+def test_damage_is_named(store: RunStore, harm: Callable[[RunStore], None], words: list[str]) -> None:
+    """Every kind of damage is found, with its place and what to do."""
+    harm(store)
+
+    found = check_run(store)
+
+    damage = [one for one in found.findings if one.level is Level.DAMAGE]
+    assert found.is_damaged
+    assert [word for word in words if not any(word in one.what for one in damage)] == []
+    assert all(one.place and one.then for one in damage)
+
+
+def test_a_cell_in_two_batches_is_damage(tmp_path: Path) -> None:
+    """Two batches with the same cell are found in both tables."""
+    store = make_run(tmp_path, [("a", [cell("kvm-3.0")]), ("b", [cell("kvm-3.0")])])
+
+    damage = [one for one in check_run(store).findings if one.level is Level.DAMAGE]
+
+    assert [one.place for one in damage] == ["cells", "windows"]
+    assert all(one.what == f"1 cells ({cell('kvm-3.0').cell_id}) in two files" for one in damage)
+
+
+def test_leftovers_are_no_damage(tmp_path: Path) -> None:
+    """What a crash leaves is listed with what tidies it up, and the run is sound."""
+    store = make_run(tmp_path, replicate_batches(1))
+    staged = write_batch(store, "late", [cell("oracle")])
+    owed = write_batch(store, "owed", [cell("kvm-6.1")])
+    store.manifest.add(owed)
+
+    found = check_run(store)
+
+    assert not found.is_damaged
+    leftovers = {one.place: one.then for one in found.findings if one.level is Level.LEFTOVER}
+    assert leftovers == {
+        **{store.manifest.staged(part): "`sweep gc` removes it" for part in staged.parts},
+        **{
+            store.manifest.staged(part): "`sweep gc` finishes it, and so does the next start of the sweep"
+            for part in owed.parts
+        },
+    }
+    assert [one.what for one in found.findings if one.level is Level.ADVICE] == ["2 commits with 4 files"]
+
+
+def test_a_half_done_compaction_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that a compaction has taken the place of count as leftovers until somebody tidies up."""
+    store = make_run(tmp_path, replicate_batches(2))
+    monkeypatch.setattr(store.manifest, "finish", lambda: None)
+    compact(store)
+    monkeypatch.undo()
+
+    before = check_run(store)
+    store.manifest.finish()
+    after = check_run(store)
+
+    assert not before.is_damaged
+    assert [one.place for one in before.findings if "takes its place" in one.what] == [
+        "manifest/batch-0.json",
+        "manifest/batch-1.json",
+    ]
+    assert after.findings == []

@@ -1,0 +1,93 @@
+"""A sweep whose run is in an object store, from the plan to the summary, by the local backend and a real server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.diff import diff_runs
+from results.storage import open_storage
+from results.store import RunStore
+from sweep import cli
+from sweep.backends.choose import BackendChoice, BackendName
+from sweep.execute import Execution, execute
+from sweep.exit_codes import ExitCode, SweepError
+from tests.results.s3_server import BUCKET, KEY, SECRET, s3_server
+from tests.results.test_object_store import objects
+from tests.sweep import fakes
+from tests.sweep.starting import read, start, write_spec
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Serve a bucket, and let the environment say how to reach it."""
+    with s3_server() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield environment
+
+
+def execution(path: Path, *overrides: str, **changes: Any) -> Execution:
+    """Return a start of the small sweep into the bucket."""
+    return Execution(
+        spec=read(path, *overrides),
+        run=f"s3://{BUCKET}/{path.parent.name}/small",
+        backend=BackendChoice(name=BackendName.LOCAL, reason="a test", address=None, workers=2),
+        simulate=fakes.simulate,
+        fingerprint="a fake engine",
+        command=f"sweep run {path}",
+        **changes,
+    )
+
+
+def test_a_sweep_runs_into_a_bucket(
+    server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers write, the driver commits, a second start only does what is new, and every verb takes the URL."""
+    path = write_spec(tmp_path)
+    url = execution(path).run
+
+    def call(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["sweep", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == ExitCode.OK
+        return capsys.readouterr().out
+
+    codes = [execute(execution(path, "replicates=1")), execute(execution(path)), execute(execution(path))]
+    said = capsys.readouterr()
+    start(path)
+    capsys.readouterr()
+
+    assert codes == [ExitCode.OK] * 3
+    assert "8 cells in 2 batches to do, 8 are there" in said.err
+    assert "nothing to do: 16 cells are already there" in said.err
+    assert diff_runs(url, tmp_path / "run").identical
+    status = json.loads(call("status", url, "--json"))
+    assert (status["complete"], status["cells"]["done"]) == (True, 16)
+    assert call("summarize", url, "--csv") == call("summarize", str(tmp_path / "run"), "--csv")
+    assert json.loads(call("fsck", url, "--json"))["findings"] == []
+    assert json.loads(call("gc", url, "--json"))["files"] == []
+    assert call("compact", url) == f"{url}: 3 files\n"
+    call("export", url, "-o", str(tmp_path / "cells.csv"))
+    found = objects(server, url)
+    texts = [*found.values(), said.out.encode(), said.err.encode()]
+    assert [word for text in texts for word in (KEY, SECRET) if word.encode() in text] == []
+    assert not any(name.startswith(".tmp/") or name == "lease.json" for name in found)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    """While somebody holds the run nothing is started; --break-lock takes it."""
+    path = write_spec(tmp_path)
+    held = open_storage(execution(path).run)
+
+    with held.lock({"host": "elsewhere"}):
+        with pytest.raises(SweepError, match=r"another `sweep run` is writing here \(host elsewhere"):
+            execute(execution(path))
+        code = execute(execution(path, break_lock=True))
+
+    assert code == ExitCode.OK
+    assert len(RunStore(execution(path).run).finished_cells()) == 16
