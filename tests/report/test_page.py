@@ -17,6 +17,8 @@ from sweep.commands.common import load_cost_model
 from tests.report.conftest import sweep
 from tests.report.opening import opened
 
+pytestmark = pytest.mark.timeout(900)
+
 BYTES_MAX: Final = 10_000_000
 HOSTILE: Final = (
     "<script>window.hacked = 1</script>",
@@ -49,6 +51,9 @@ class Made:
         self.rows = rows.with_columns(
             cell_id=pl.format("{}", pl.int_range(pl.len())),
             paging=pl.lit("shadow"),
+            clear_instruction=pl.lit("stosq"),
+            write_protect_instruction=pl.lit("lock_and"),
+            page_cache_share=pl.lit(0.5),
             seed=pl.lit(1, dtype=pl.UInt64),
             events=pl.lit(1, dtype=pl.Int64),
             native_seconds=pl.lit(1.0),
@@ -129,7 +134,7 @@ def test_hostile_names_are_harmless(browser: Browser, tmp_path: Path) -> None:
     path.write_text(page_of(Made(policies=policies, workloads=1, guests=2, replicates=2), policies, HOSTILE[1]))
 
     with opened(browser, path) as found:
-        found.page.hover("#grid-0 svg.marks g.mark-rect.role-mark > path >> nth=2")
+        found.page.hover("#grid-0 svg.marks g.mark-rect.role-mark > path >> nth=2", force=True)
         found.page.wait_for_selector("#vg-tooltip-element.visible")
 
         assert found.evaluate("window.hacked") is None
