@@ -1,16 +1,24 @@
 """One run for those who read: tables as LazyFrames, and where they come from."""
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from results.cost_model import CostModel
+from results.cost_model import CostModel, cost_model_from_mapping
 from results.store import RunStore
 from results.summary import price_run, summarize
 
 COSTS_FILE: Final = "costs.json"
 """The cost model that the specification names, as the last start of the sweep read it."""
+
+
+def own_costs(store: RunStore) -> CostModel | None:
+    """Return the prices that a run carries, or None for a run of a program that did not write them."""
+    if not store.storage.exists(COSTS_FILE):
+        return None
+    return cost_model_from_mapping(json.loads(store.storage.read(COSTS_FILE)))
 
 
 class Run:

@@ -18,6 +18,8 @@ VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("summarize", "Print per guest and workload how the policies compare."),
     ("report", "Write one page with verdict, charts, tables and data that works offline."),
     ("plot", "Draw one chart of a run: in the terminal, or as SVG, PNG or PDF for a paper."),
+    ("compare", "Compare one metric over any dimensions, in a run or between two, with verdicts."),
+    ("explain", "Say where the difference between two policies comes from, to the cycle."),
     ("price", "Price a run anew: what holds within the ranges of the costs, and which cost decides."),
     ("diff", "Say whether two runs have the same results."),
     ("submit", "Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."),

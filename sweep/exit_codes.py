@@ -10,6 +10,7 @@ class ExitCode(IntEnum):
     CELLS_FAILED = 1
     USAGE = 2
     DIFFERS = 3
+    REGRESSED = 5
     CLUSTER_LOST = 69
     STORAGE = 74
     UNFIT = 78
@@ -23,6 +24,7 @@ class ExitCode(IntEnum):
             ExitCode.CELLS_FAILED: "the sweep ended, but some cells failed or a file can't be used",
             ExitCode.USAGE: "the command line or a configuration is wrong; nothing was started",
             ExitCode.DIFFERS: "`sweep diff` found a difference",
+            ExitCode.REGRESSED: "`sweep compare --fail-on` found a cell that meets a condition",
             ExitCode.CLUSTER_LOST: "the cluster went away or can't run the batches; what was finished is kept",
             ExitCode.STORAGE: "the rows can't be written, as on a full disk; what was finished is kept",
             ExitCode.UNFIT: "`sweep doctor` found something that a sweep would fail on",

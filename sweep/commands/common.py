@@ -43,6 +43,27 @@ BaselineOption = Annotated[
 ]
 
 
+MinEffectOption = Annotated[
+    float | None,
+    typer.Option("--min-effect", metavar="PERCENT", min=0.0, help="Smallest difference that counts; 0.5 if not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with every digit.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, with every digit.")]
+MarkdownOption = Annotated[bool, typer.Option("--md", help="Print Markdown.")]
+
+
+def chosen_form(*, as_json: bool, as_csv: bool, as_md: bool) -> str:
+    """Return the form of output that is asked for: text if none is.
+
+    Raises:
+        SweepError: several are.
+    """
+    forms = [form for form, wanted in (("json", as_json), ("csv", as_csv), ("md", as_md)) if wanted]
+    if len(forms) > 1:
+        raise SweepError("--json, --csv and --md exclude each other; give one of them")
+    return forms[0] if forms else "text"
+
+
 def all_overrides(overrides: list[str] | None, name: str | None) -> tuple[str, ...]:
     """Return the overrides of the command line, the name among them."""
     return (*(overrides or ()), *([] if name is None else [f"name={name}"]))
@@ -124,6 +145,16 @@ def load_cost_model(name: str) -> "CostModel":
         return cost_model_from_mapping(root.value).at(bound)
     except CostModelError as error:
         raise cost_problems(root, error.problems) from error
+
+
+def cost_model_of(store: "RunStore", costs: str | None) -> "CostModel":
+    """Return the cost model of that name, or the run's own prices as its last start read them."""
+    from results.run import own_costs
+
+    if costs is not None:
+        return load_cost_model(costs)
+    with results_errors():
+        return own_costs(store) or load_cost_model(store.spec()["costs"])
 
 
 def split_bound(name: str) -> tuple[str, str]:
