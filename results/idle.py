@@ -41,7 +41,7 @@ def _idle_knobs(rows: pl.DataFrame, knobs: Mapping[str, Mapping[str, Any]]) -> I
         if compared and all(len({answers[policy] for policy in group}) == 1 for group in compared):
             said |= {frozenset(group) for group in compared}
             pairs = "; ".join(_listed(group) for group in compared)
-            yield f"the knob {knob} did nothing here: every count is the same under {pairs}"
+            yield f"changing {knob} alone did nothing here: every count is the same under {pairs}"
     twins: dict[Hashable, list[str]] = defaultdict(list)
     for policy in known:
         twins[answers[policy]].append(policy)

@@ -8,11 +8,13 @@ from typing import Final
 
 import polars as pl
 
+from results.parts import PART_TABLES
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
 LABELS: Final = ("policy", "workload", "guest", "replicate")
 """The names that a specification gives to a cell, beside its id in that file."""
+_ACTIVITIES: Final = "activities"
 LABELS_SCHEMA: Final = pl.Schema(
     {"cell_id": pl.String, "policy": pl.String, "workload": pl.String, "guest": pl.String, "replicate": pl.Int32}
 )
@@ -33,6 +35,12 @@ class LabelledRun:
     def scan_windows(self) -> pl.LazyFrame:
         """Return the table of windows."""
         return self._labelled(self._store.scan_windows())
+
+    def scan_activities(self) -> pl.LazyFrame | None:
+        """Return the table of activities, or None if the run has no such rows: older programs did not write them."""
+        if _ACTIVITIES not in PART_TABLES or not self._store.manifest.files(_ACTIVITIES):
+            return None
+        return self._labelled(self._store.scan(_ACTIVITIES))
 
     def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self._labels is None:
