@@ -87,8 +87,8 @@ def breaches(tables: Sequence[Comparison], gates: Sequence[Gate]) -> list[Breach
         compared = table.cells.filter(pl.col("verdict") != Verdict.BASELINE)
         if compared.filter(pl.col("difference_deviation").is_not_null()).is_empty():
             raise ComparisonError(
-                f"--fail-on: no difference of {table.measure.name} has two replicates, so nothing can be sure. Give the "
-                "sweep more replicates; `sweep diff` says whether two runs are equal"
+                f"--fail-on: no difference of {table.measure.name} has two replicates, so nothing can be sure. Give "
+                "the sweep more replicates; `sweep diff` says whether two runs are equal"
             )
         for gate in gates:
             found += _breaches(table, compared, gate)

@@ -16,8 +16,9 @@ from results.compare_dimensions import (
 )
 from results.compare_values import measure_named, measured_cells
 from results.cost_model import CostModel
-from results.summary import ComparisonError, Tables
+from results.idle import idle_notes
 from results.sequential import rule_of
+from results.summary import ComparisonError, Tables
 from results.verdicts import MINIMUM_EFFECT, Rule
 
 _LABELS: Final = ("workload", "guest")
@@ -70,7 +71,7 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     dimensions = dimensions_of({run.name: run.spec for run in runs})
     layout = _layout(cells, dimensions, question, runs)
     orders = {**default_orders([run.spec for run in runs], [run.name for run in runs]), "guest": guest_order(cells)}
-    notes = () if len(runs) == 1 else tuple(_two_runs(runs, frames))
+    notes = idle_notes(runs[0].tables, runs[0].spec) if len(runs) == 1 else _two_runs(runs, frames)
     strictest = max((rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs), key=_strictness)
     tables = []
     for measure in measures:

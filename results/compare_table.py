@@ -77,7 +77,9 @@ def comparison_markdown(table: Comparison) -> str:
     heads = [" ".join(" ".join(block.head).split()) for block in every]
     lines = [f"**{comparison_title(table)}**", "", _markdown_row(heads)]
     lines.append(_markdown_row(["---" if i < len(labels) else "---:" for i in range(len(every))]))
-    lines += [_markdown_row([" ".join(block.texts[i][0].split()) for block in every]) for i in range(len(every[0].texts))]
+    lines += [
+        _markdown_row([" ".join(block.texts[i][0].split()) for block in every]) for i in range(len(every[0].texts))
+    ]
     lines += ["", _legend(table), *(f"- note: {note}" for note in table.notes)]
     return "\n".join([*lines, *(f"- warning: {warning}" for warning in table.warnings)]) + "\n"
 

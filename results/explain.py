@@ -2,8 +2,8 @@
 
 Two sums, both exact:
 
-    cycles   difference of counts times cycles each, in rational numbers: what the hypervisor's work differs by, over all
-             vCPUs. The lines of the counters add up to the difference of the totals.
+    cycles   difference of counts times cycles each, in rational numbers: what the hypervisor's work differs by, over
+             all vCPUs. The lines of the counters add up to the difference of the totals.
     elapsed  each line's share of the elapsed time, in whole ns: per window cycles / GHz / concurrency, waiting for the
              lock / concurrency, and the rounding of windows to whole ns, exactly as results.pricing composes a window.
              The lines add up to the difference of `elapsed_ns` that every summary shows.

@@ -1,4 +1,4 @@
-"""Which guest activity the difference of two policies comes from: counts and cycles of fork, exit, page reuse, …"""
+"""Which guest activity the difference of two policies comes from: counts and cycles of fork, exit, page reuse and others."""
 
 from fractions import Fraction
 from typing import Final
@@ -10,8 +10,8 @@ from results.explain import Pair, cycles_each, priced_counters, side_counts
 from results.summary import ComparisonError, Tables
 
 NO_ACTIVITIES: Final = (
-    "this run says nothing about the guest's activities: it was made before they were counted. Run its sweep again with "
-    "this version of the program (`sweep run`, into another folder if the old counts are to stay)"
+    "this run says nothing about the guest's activities: it was made before they were counted. Run its sweep again "
+    "with this version of the program (`sweep run`, into another folder if the old counts are to stay)"
 )
 
 

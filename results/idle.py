@@ -25,7 +25,9 @@ def idle_notes(tables: Tables, spec: Mapping[str, Any]) -> list[str]:
     rows = cells.select(
         "policy", *_TRACE, "memory_mib", "mmu_recycled", counts=pl.struct(COUNTER_NAMES).hash(seed=0)
     ).collect(engine="streaming")
-    knobs = {policy["name"]: dict(policy.get("knobs", {})) for policy in spec["policies"] if isinstance(policy, Mapping)}
+    knobs = {
+        policy["name"]: dict(policy.get("knobs", {})) for policy in spec["policies"] if isinstance(policy, Mapping)
+    }
     return [*_idle_knobs(rows, knobs), *_idle_pool(rows, knobs)]
 
 

@@ -48,7 +48,7 @@ def trade_offs(
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
-    Rows are sorted by the first metric. Bounds (`bounds_of`) are left out: they would beat all others, and are no choice.
+    Rows are sorted by the first metric. Bounds (`bounds_of`) are left out: they beat all others, and are no choice.
     """
     goals = [measure_named(name) for name in metrics]
     cells = measured_cells(tables, goals, costs).filter(~pl.col("policy").is_in(sorted(bounds_of(spec))))

@@ -45,8 +45,8 @@ def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
 def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr) -> pl.LazyFrame:
     """Return one row per window with the terms of its elapsed time as they are before rounding, in ns.
 
-    Columns: identity, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`, `_unqueued`, `_waiting`, and
-    `also`. Elapsed is `_unqueued + _waiting / _concurrency`, and `_unqueued` is `_native + _overhead / _concurrency`.
+    Columns: identity, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`, `_unqueued`, `_waiting`,
+    and `also`. Elapsed is `_unqueued + _waiting / _concurrency`, and `_unqueued` is `_native + _overhead / _concurrency`.
     """
     scale = model.native_time_scale.value
     rated = windows.select(

@@ -34,14 +34,6 @@ def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
     return replace(plan, batches=batches)
 
 
-def first_plan(plan: Plan, spec: SweepSpec) -> Plan:
-    """Return the part of `plan` that is simulated in any case."""
-    if spec.until is None:
-        return plan
-    first = spec.until.minimum
-    return replace(plan, batches=tuple(batch for batch in plan.batches if batch.coordinate.replicate < first))
-
-
 def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Place, int]:
     """Return how many replicates each workload on each guest needs by what is known of it."""
     from results.sequential import wanted_replicates

@@ -38,9 +38,11 @@ class Tally:
 class Keeper:
     """The only one who writes to the run's manifest. Holds sums, never rows."""
 
-    def __init__(self, store: RunStore, progress: Progress, reproduce: Callable[[str], str]) -> None:
-        """`reproduce` gives the command that runs a batch of a name in a terminal."""
-        self.tally = Tally()
+    def __init__(
+        self, store: RunStore, progress: Progress, reproduce: Callable[[str], str], tally: Tally | None = None
+    ) -> None:
+        """`reproduce` gives the command that runs a batch of a name in a terminal; `tally` is what was done before."""
+        self.tally = Tally() if tally is None else tally
         self._store = store
         self._progress = progress
         self._reproduce = reproduce

@@ -30,5 +30,13 @@ def write_labels(store: RunStore, plan: Plan) -> None:
 
 def write_costs(store: RunStore, name: str) -> None:
     """Write the cost model that the specification names, for readers who have no YAML."""
-    content = json.dumps(read_costs(name).value, indent=1) + "\n"
-    store.storage.put(COSTS_FILE, content.encode())
+    store.storage.put(COSTS_FILE, _costs_content(name))
+
+
+def has_costs(store: RunStore, name: str) -> bool:
+    """Say whether the run carries that cost model as it is now."""
+    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(name)
+
+
+def _costs_content(name: str) -> bytes:
+    return (json.dumps(read_costs(name).value, indent=1) + "\n").encode()

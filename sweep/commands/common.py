@@ -119,7 +119,7 @@ def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -
     return RunFrames(
         tables=LabelledRun(store),
         spec=spec,
-        model=load_cost_model(costs or spec["costs"]),
+        model=cost_model_of(store, costs),
         baseline=baseline or spec["baseline"],
     )
 

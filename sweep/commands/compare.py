@@ -132,7 +132,9 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _refuse_with_pareto(given: list[str]) -> None:
     if given:
-        raise SweepError(f"--pareto shows one run, cell by cell, and takes no {given[0]}. Give only --metric and --costs")
+        raise SweepError(
+            f"--pareto shows one run, cell by cell, and takes no {given[0]}. Give only --metric and --costs"
+        )
 
 
 def _print_front(run: Path, metric: list[str] | None, *, costs: str | None, form: str) -> None:

@@ -36,7 +36,9 @@ def explain(
     workload: Annotated[
         str | None, typer.Option("--workload", metavar="W", help="Only this workload; all if not given.")
     ] = None,
-    guest: Annotated[str | None, typer.Option("--guest", metavar="G", help="Only this guest; all if not given.")] = None,
+    guest: Annotated[
+        str | None, typer.Option("--guest", metavar="G", help="Only this guest; all if not given.")
+    ] = None,
     windows: Annotated[
         int, typer.Option("--windows", metavar="N", min=0, max=10_000, help="Also over N stretches of the time.")
     ] = 0,

@@ -205,7 +205,7 @@ def test_activities_that_do_not_add_up_are_refused() -> None:
     (pair,) = find_pairs(made, "kvm-3.3", "kvm-3.0")
     short = made.activities().with_columns(exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits"))
 
-    with pytest.raises(ComparisonError, match="exits: the activities add up to .* see `sweep fsck`"):
+    with pytest.raises(ComparisonError, match=r"exits: the activities add up to .* see `sweep fsck`"):
         explain_activities(made, short.lazy(), model(), pair)
 
 
@@ -227,7 +227,7 @@ def test_unknown_names_are_refused(
         find_pairs(store, policy, baseline, **place)
 
 
-def test_other_traces_are_refused(tmp_path: Path) -> None:
+def test_other_traces_are_refused() -> None:
     """Partners that met different traces have no difference to explain."""
     made = Made(seed=1, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
     made.cells = made.cells.with_columns(trace_digest=pl.col("policy"))
