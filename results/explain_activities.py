@@ -1,4 +1,4 @@
-"""Which guest activity the difference of two policies comes from: counts and cycles of fork, exit, page reuse and others."""
+"""Which guest activity the difference of two policies comes from: counts and cycles of each."""
 
 from fractions import Fraction
 from typing import Final

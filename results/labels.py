@@ -8,7 +8,6 @@ from typing import Final
 
 import polars as pl
 
-from results.parts import PART_TABLES
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
@@ -38,7 +37,7 @@ class LabelledRun:
 
     def scan_activities(self) -> pl.LazyFrame | None:
         """Return the table of activities, or None if the run has no such rows: older programs did not write them."""
-        if _ACTIVITIES not in PART_TABLES or not self._store.manifest.files(_ACTIVITIES):
+        if not self._store.manifest.files(_ACTIVITIES):
             return None
         return self._labelled(self._store.scan(_ACTIVITIES))
 

@@ -46,7 +46,7 @@ def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr) -> pl.
     """Return one row per window with the terms of its elapsed time as they are before rounding, in ns.
 
     Columns: identity, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`, `_unqueued`, `_waiting`,
-    and `also`. Elapsed is `_unqueued + _waiting / _concurrency`, and `_unqueued` is `_native + _overhead / _concurrency`.
+    and `also`. Elapsed is `_unqueued + _waiting / _concurrency`; `_unqueued` is `_native + _overhead / _concurrency`.
     """
     scale = model.native_time_scale.value
     rated = windows.select(

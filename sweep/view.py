@@ -6,7 +6,7 @@ from io import BytesIO
 import polars as pl
 
 from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA
-from results.run import COSTS_FILE
+from results.own_costs import COSTS_FILE
 from results.store import RunStore
 from sweep.plan import Plan
 from sweep.spec import guest_label

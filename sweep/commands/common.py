@@ -149,7 +149,7 @@ def load_cost_model(name: str) -> "CostModel":
 
 def cost_model_of(store: "RunStore", costs: str | None) -> "CostModel":
     """Return the cost model of that name, or the run's own prices as its last start read them."""
-    from results.run import own_costs
+    from results.own_costs import own_costs
 
     if costs is not None:
         return load_cost_model(costs)

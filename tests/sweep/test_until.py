@@ -21,8 +21,8 @@ from engine.simulate import Batch, BatchCounts
 from engine.vocabulary import COUNTER_INDEX
 from results.diff import diff_runs
 from results.labels import LabelledRun
+from results.own_costs import own_costs
 from results.pricing import price_cells
-from results.run import own_costs
 from results.sequential import Target, look_half_widths, look_sizes, wanted_replicates
 from results.store import RunStore
 from sweep.cell import knobs_key
