@@ -135,8 +135,8 @@ def signed(value: float | None) -> str:
 
 
 def decimal(value: float, sign: str = "") -> str:
-    """Return a number with two decimals, or with three digits where it is large."""
-    return f"{value:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
+    """Return a number with two decimals, or with three digits where it is large; zero is never negative."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
 
 
 def interval(low: float | None, high: float | None, *, plus: bool = True) -> str:
