@@ -168,11 +168,13 @@ def _simulate(
         there = sum(cell in finished for batch in wanted.batches for cell in batch.cell_ids)
         while left:
             tried.update(cell for batch in left for cell in batch.cell_ids)
-            _drive(execution, store, backend, left=left, there=there, tally=tally)
+            _drive(execution, store, backend, left=left, there=there + tally.cells_done, tally=tally)
             if execution.spec.until is None or execution.only is not None or tally.interrupted or tally.stopped:
                 break
-            there = tally.cells_done + len(finished)
             left = _next_round(execution, store, plan, tried)
+            if tally.stop_asked:
+                tally.interrupted = bool(left)
+                break
         workers = backend.workers
     finally:
         _leave(store, backend)

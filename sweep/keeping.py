@@ -31,6 +31,8 @@ class Tally:
     fingerprints: Counter[str] = field(default_factory=Counter)
     """Failed batches by cause."""
     interrupted: bool = False
+    stop_asked: bool = False
+    """Whether somebody asked for an end, even if by then nothing was left to do."""
     stopped: str = ""
     """Why the sweep ended before its end, if it did and nobody interrupted it."""
 

@@ -2,7 +2,10 @@
 
 import inspect
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +19,7 @@ from results.pricing import PRICE_COLUMNS
 from results.summary import summarize
 from tests.results.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
 
+ROOT = Path(__file__).resolve().parents[2]
 SIGNATURES = {
     "activities": "()",
     "cells": "()",
@@ -131,6 +135,21 @@ def test_every_way_to_a_difference_gives_the_same(run: results.Run) -> None:
     times = dict(run.priced().group_by("policy").agg(pl.col("elapsed_ns").sum()).iter_rows())
     (explanation,) = run.explain("tdp")
     assert explanation.difference_ns == times["tdp"] - times["kvm-3.0"]
+
+
+def test_the_shown_analysis_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of the how-to about Python run one after the other, on a real run."""
+    shutil.copytree(ROOT / "tests" / "data" / "runs" / "v2", tmp_path / "runs" / "smoke")
+    text = (ROOT / "docs" / "how-to" / "analyse-in-python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+
+    assert len(blocks) > 5
+    assert names["run"].name == "runs/smoke"
 
 
 def test_two_runs_are_compared(tmp_path: Path, run: results.Run) -> None:

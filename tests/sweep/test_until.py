@@ -32,6 +32,8 @@ from sweep.plan import plan_sweep
 from tests.sweep import fakes
 from tests.sweep.starting import read, start, write_spec
 
+pytestmark = pytest.mark.timeout(900)
+"""Each start brings up processes of its own."""
 ROOT = Path(__file__).resolve().parent.parent.parent
 UNTIL = 'until={half_width: "1 %", min: 3, max: 12, policies: [kvm-3.3]}'
 SPREAD = {1: 0.02, 2: 5.0}
@@ -113,7 +115,7 @@ def test_replicates_are_added_until_the_width_is_met(through: Path) -> None:
     widths = {guest: look_half_widths(values[None], target)[0] for guest, values in found.items()}
     assert widths["1cpu-1g"] <= 1.0 < widths["2cpu-1g"]
     assert re.search(r"^until: kernbench on 1cpu-1g: 3 replicates, .* \(kvm-3.3\): 1 % reached$", err, re.MULTILINE)
-    assert re.search(r"^until: kernbench on 2cpu-1g: 5 replicates, .*: 1 % NOT reached$", err, re.MULTILINE)
+    assert re.search(r"^until: kernbench on 2cpu-1g: 4 replicates, .*: 1 % NOT reached$", err, re.MULTILINE)
     assert re.search(r"^until: kernbench on 2cpu-1g: 12 replicates, .*: 1 % NOT reached$", err, re.MULTILINE)
     # One batch has the four policies on one replicate; only the looks of the wide guest ask for more.
     asked = [int(count) for count in re.findall(r"(\d+) cells in \d+ batches to do", err)]
