@@ -34,6 +34,20 @@ _PIPE_COLUMNS: Final = 120
 """Width of tables that go into a file or another program."""
 
 
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="elapsed, a counter or a derived metric; may be repeated."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="CONDITION", help="As guest=1cpu-1g, policy!=tdp or 'vcpus>=4'; repeatable."),
+]
+FailOnOption = Annotated[
+    list[str] | None,
+    typer.Option("--fail-on", metavar="CONDITION", help="As 'regress>2%': exit code 5 where a cell surely does."),
+]
+
+
 @app.command()
 def compare(
     runs: Annotated[
@@ -49,18 +63,9 @@ def compare(
     cols: Annotated[
         str | None, typer.Option("--cols", metavar="DIM[,DIM]", help="Dimensions of the columns, as policy or vcpus.")
     ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="elapsed, a counter or a derived metric; may be repeated."),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="CONDITION", help="As guest=1cpu-1g, policy!=tdp or 'vcpus>=4'; repeatable."),
-    ] = None,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option("--fail-on", metavar="CONDITION", help="As 'regress>2%': exit code 5 where a cell surely does."),
-    ] = None,
+    metric: MetricOption = None,
+    where: WhereOption = None,
+    fail_on: FailOnOption = None,
     min_effect: MinEffectOption = None,
     costs: CostsOption = None,
     as_list: Annotated[bool, typer.Option("--list", help="A line per cell: interval, p-value, verdict.")] = False,
