@@ -57,7 +57,8 @@ class Comparison:
     layout: Layout
     rule: Rule
     cells: pl.DataFrame
-    """rows, cols, value, replicates, difference_percent, difference_low, difference_high, p_holm, verdict."""
+    """Per table cell: rows, cols, value with value_low and value_high, replicates, difference_percent with
+    difference_low, difference_high and difference_deviation (over replicates, in %), p_holm, verdict."""
     geomean: pl.DataFrame
     """cols, value, difference_percent, difference_low, difference_high; empty if there is one row only."""
     notes: tuple[str, ...]
@@ -184,20 +185,25 @@ def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:
 def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
     by = list(layout.shown)
     moments = difference_moments(per_replicate, "_difference", by)
+    spread = interval_columns(per_replicate, _VALUE, by).select(*by, value_low="low", value_high="high")
     values = per_replicate.group_by(by, maintain_order=True).agg(
         pl.col(_VALUE).mean(),
         replicates=pl.len(),
         _is_baseline=pl.col("_is_baseline").all(),
     )
+    values = values.join(spread, on=by, nulls_equal=True, maintain_order="left")
     judged = verdict_columns(values.join(moments, on=by, nulls_equal=True), rule, baseline=pl.col("_is_baseline"))
     shown = pl.when(~pl.col("_is_baseline"))
     return judged.select(
         *by,
         _VALUE,
+        "value_low",
+        "value_high",
         "replicates",
         difference_percent=shown.then("mean"),
         difference_low=shown.then("low"),
         difference_high=shown.then("high"),
+        difference_deviation=shown.then("deviation"),
         p_holm="p_holm",
         verdict="verdict",
     )

@@ -37,6 +37,8 @@ def hidden_dimensions(
 
 def _most(cells: pl.DataFrame, name: str, shown: Sequence[str]) -> int:
     """Return how many values of a dimension the most mixed table cell holds."""
+    if name in shown:
+        return 1
     counts = cells.group_by(list(shown)).agg(pl.col(name).n_unique())[name]
     most = counts.max()
     return most if isinstance(most, int) else 0

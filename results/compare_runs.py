@@ -1,7 +1,7 @@
 """Comparisons as users ask for them: names and texts in, tables out, sensible where nothing is said."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -16,6 +16,8 @@ from results.compare_dimensions import (
 )
 from results.compare_values import measure_named, measured_cells
 from results.cost_model import CostModel
+from results.idle import idle_notes
+from results.sequential import rule_of
 from results.summary import ComparisonError, Tables
 from results.verdicts import MINIMUM_EFFECT, Rule
 
@@ -69,13 +71,18 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     dimensions = dimensions_of({run.name: run.spec for run in runs})
     layout = _layout(cells, dimensions, question, runs)
     orders = {**default_orders([run.spec for run in runs], [run.name for run in runs]), "guest": guest_order(cells)}
-    notes = () if len(runs) == 1 else tuple(_two_runs(runs, frames))
+    notes = idle_notes(runs[0].tables, runs[0].spec) if len(runs) == 1 else _two_runs(runs, frames)
+    strictest = max((rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs), key=_strictness)
     tables = []
     for measure in measures:
-        rule = Rule(minimum_effect=question.minimum_effect, lower_is_better=not measure.is_more_better)
+        rule = replace(strictest, lower_is_better=not measure.is_more_better)
         table = compare_cells(cells, dimensions, layout=layout, measure=measure, rule=rule, orders=orders, notes=notes)
         tables.append(table)
     return tables
+
+
+def _strictness(rule: Rule) -> float:
+    return -rule.error
 
 
 def _layout(

@@ -26,6 +26,7 @@ _MARKS: Final = {
     Verdict.BASELINE: (" ", ""),
 }
 _LABEL_WIDTH: Final = 24
+_SPREAD_WIDTH: Final = len(" ±12%")
 _NONE: Final = "-"
 
 
@@ -52,7 +53,7 @@ def comparison_text(table: Comparison, *, width: int, paint: Painter = plain) ->
     rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
     labels, blocks = _labels(table, rows), _blocks(table, rows)
     label_width = sum(block.width + 2 for block in labels)
-    lines = [paint(part, "strong") for part in wrap(_title(table), width)]
+    lines = [paint(part, "strong") for part in wrap(comparison_title(table), width)]
     start = 0
     while start < len(blocks):
         end, used = start + 1, label_width + blocks[start].width
@@ -73,10 +74,12 @@ def comparison_markdown(table: Comparison) -> str:
     rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
     labels, blocks = _labels(table, rows), _blocks(table, rows)
     every = [*labels, *blocks]
-    heads = [" ".join(part.strip() for part in block.head if part.strip()) for block in every]
-    lines = [f"**{_title(table)}**", "", _markdown_row(heads)]
+    heads = [" ".join(" ".join(block.head).split()) for block in every]
+    lines = [f"**{comparison_title(table)}**", "", _markdown_row(heads)]
     lines.append(_markdown_row(["---" if i < len(labels) else "---:" for i in range(len(every))]))
-    lines += [_markdown_row([block.texts[i][0].strip() for block in every]) for i in range(len(every[0].texts))]
+    lines += [
+        _markdown_row([" ".join(block.texts[i][0].split()) for block in every]) for i in range(len(every[0].texts))
+    ]
     lines += ["", _legend(table), *(f"- note: {note}" for note in table.notes)]
     return "\n".join([*lines, *(f"- warning: {warning}" for warning in table.warnings)]) + "\n"
 
@@ -118,13 +121,15 @@ def comparisons_json(tables: Sequence[Comparison], **more: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _title(table: Comparison) -> str:
+def comparison_title(table: Comparison) -> str:
+    """Return what a table shows, and against what."""
     counts = table.cells["replicates"].to_list()
     few, many = min(counts), max(counts)
     number = f"{many}" if few == many else f"{few} to {many}"
     percent = round(100 * table.rule.confidence)
+    unit = _unit(table)[0]
     return (
-        f"{table.measure.name} [{_unit(table)[0]}], mean of {number} replicate{'' if many == 1 else 's'}; "
+        f"{table.measure.name}{f' [{unit}]' if unit else ''}, mean of {number} replicate{'' if many == 1 else 's'}; "
         f"change against {table.layout.baseline} in %, paired, with its {percent} % interval"
     )
 
@@ -165,7 +170,7 @@ def _blocks(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[_Block]:
         )
         cells = [found.get(_key(layout.rows, row, layout.cols, column)) for row in rows]
         lines = [*cells, *([means.get(column)] if table.geomean.height else [])]
-        values = [(_NONE if line is None else show(line["value"]), "") for line in lines]
+        values = [(_NONE if line is None else show(line["value"]) + _spread(line), "") for line in lines]
         blocks.append(_Block(head=(head, unit), texts=tuple(values)))
         if any(cell is not None and cell["verdict"] != Verdict.BASELINE for cell in cells):
             blocks[-1] = _joined(head, unit, values, [_difference(line) for line in lines])
@@ -188,6 +193,13 @@ def _column(name: str, value: object) -> str:
     return spelled(value) if isinstance(value, str) else f"{name}={spelled(value)}"
 
 
+def _spread(line: dict[str, Any]) -> str:
+    """Return half the width of the value's own interval, in % of the value; blanks where there is none."""
+    if line.get("value_low") is None or not line["value"]:
+        return " " * _SPREAD_WIDTH
+    return f" ±{100.0 * (line['value_high'] - line['value']) / abs(line['value']):.0f}%".ljust(_SPREAD_WIDTH)
+
+
 def _difference(line: dict[str, Any] | None) -> tuple[str, str]:
     """Return a difference with its interval and its mark, and the style of both."""
     if line is None or line["difference_percent"] is None:
@@ -202,8 +214,9 @@ def _difference(line: dict[str, Any] | None) -> tuple[str, str]:
 def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:
     """Return the unit in which a table shows its values, and what shows one."""
     values = [abs(value) for value in table.cells["value"].to_list() if value]
-    if table.measure.unit in {"1", "ns"} and all(value == int(value) or value > 1000 for value in values):
-        return table.measure.unit, lambda value: _NONE if value is None else compact_count(value)
+    if table.measure.unit in {"1", "ns"}:
+        unit = "" if table.measure.unit == "1" else table.measure.unit
+        return unit, lambda value: _NONE if value is None else _count(value)
     if table.measure.unit == "s":
         largest = max(values, default=1.0)
         unit, factor = next(
@@ -212,6 +225,15 @@ def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:
         digits = min(3, max(0, 3 - math.floor(math.log10(max(largest * factor, 1.0)))))
         return unit, lambda value: _NONE if value is None else f"{value * factor:.{digits}f}"
     return table.measure.unit, lambda value: _NONE if value is None else f"{value:.4g}"
+
+
+def shown_values(table: Comparison) -> Callable[[float | None], str]:
+    """Return what shows a value of the table, without its unit."""
+    return _unit(table)[1]
+
+
+def _count(value: float) -> str:
+    return compact_count(value) if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
 def _piece(blocks: Sequence[_Block], labels: int, paint: Painter) -> list[str]:

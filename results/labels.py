@@ -19,6 +19,7 @@ from results.store import RunStore
 LABELS_FILE: Final = "labels.parquet"
 LABELS: Final = ("policy", "workload", "guest", "replicate")
 """The names that a specification gives to a cell, beside its id in that file."""
+_ACTIVITIES: Final = "activities"
 LABELS_SCHEMA: Final = pl.Schema(
     {"cell_id": pl.String, "policy": pl.String, "workload": pl.String, "guest": pl.String, "replicate": pl.Int32}
 )
@@ -96,6 +97,12 @@ class LabelledRun:
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
         return self._labelled(self._store.scan(table, parts))
+
+    def scan_activities(self) -> pl.LazyFrame | None:
+        """Return the table of activities, or None if the run has no such rows: older programs did not write them."""
+        if not self._store.manifest.files(_ACTIVITIES):
+            return None
+        return self._labelled(self._store.scan(_ACTIVITIES))
 
     def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self._labels is None:

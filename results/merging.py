@@ -11,9 +11,9 @@ from results.compaction import compacted_name, in_order, stage_rolled
 from results.diff import TableDifference, diff_runs
 from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, note_plain_labels, write_labels
 from results.manifest import ManifestEntry, StoreError
+from results.own_costs import COSTS_FILE
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.rolling import ROLL_ROWS, Source, cells_in_order
-from results.run import COSTS_FILE
 from results.schema import table_schema, upgraded
 from results.store import RunStore
 

@@ -42,13 +42,18 @@ def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
     return pl.min_horizontal(running, pl.col("vcpus").cast(pl.Float64))
 
 
-def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
-    """Return one row per window with its identity and `PRICE_COLUMNS`; lazy, any number of rows."""
+def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr) -> pl.LazyFrame:
+    """Return one row per window with the terms of its elapsed time as they are before rounding, in ns.
+
+    Columns: identity, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`, `_unqueued`, `_waiting`,
+    and `also`. Elapsed is `_unqueued + _waiting / _concurrency`; `_unqueued` is `_native + _overhead / _concurrency`.
+    """
     scale = model.native_time_scale.value
     rated = windows.select(
         *_KEYS,
         "window",
         "lock_acquisitions",
+        *also,
         _native=pl.col("length_ns") * scale,
         _busy=pl.col("guest_run_ns") * scale,
         _overhead=_by_paging(model, locked=False),
@@ -61,8 +66,17 @@ def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
         return_dtype=pl.Float64,
         is_elementwise=True,
     )
-    queued = unqueued.with_columns(_waiting=waiting)
-    return queued.select(
+    return unqueued.with_columns(_waiting=waiting)
+
+
+def elapsed_expression() -> pl.Expr:
+    """Return the elapsed time of a rated window in whole ns."""
+    return (pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64)
+
+
+def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
+    """Return one row per window with its identity and `PRICE_COLUMNS`; lazy, any number of rows."""
+    return rate_windows(windows, model).select(
         *_KEYS,
         "window",
         native_ns=_whole("_native"),
@@ -70,7 +84,7 @@ def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
         overhead_ns=_whole("_overhead"),
         locked_ns=_whole("_locked"),
         lock_wait_ns=_whole("_waiting"),
-        elapsed_ns=(pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64),
+        elapsed_ns=elapsed_expression(),
     )
 
 

@@ -24,8 +24,8 @@ class Sheet:
     left: int = 1
 
 
-def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = None) -> str:
-    """Return a summary, and a comparison with published numbers if given, as `form`: text, md, csv or json.
+def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = None, notes: Sequence[str] = ()) -> str:
+    """Return a summary as `form`: text, md, csv or json; with a comparison with published numbers, and with notes.
 
     CSV holds the summary alone.
 
@@ -35,16 +35,26 @@ def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = N
     if form == "csv":
         return summary.write_csv()
     if form == "json":
-        return _json(summary, comparison)
+        return _json(summary, comparison, notes)
     if form not in FORMATS:
         raise ValueError(f"form '{form}' is not one of {', '.join(FORMATS)}")
-    return show_sheets([*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))], form)
+    sheets = [*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))]
+    return show_sheets(sheets, form) + show_notes(notes, form)
 
 
 def show_sheets(sheets: Iterable[Sheet], form: str) -> str:
     """Return sheets one below the other, as `text` or as `md`."""
     show = _markdown if form == "md" else _text
     return "\n".join(show(sheet) for sheet in sheets)
+
+
+def show_notes(notes: Sequence[str], form: str) -> str:
+    """Return what a reader of a table must know, one paragraph per note below a blank line."""
+    lines = (
+        f"- {note}" if form == "md" else "\n".join(wrap(f"note: {note}", WIDTH, subsequent_indent="  "))
+        for note in notes
+    )
+    return "".join(f"\n{line}" for line in lines) + ("\n" if notes else "")
 
 
 def summary_sheets(summary: pl.DataFrame) -> Iterator[Sheet]:
@@ -125,8 +135,8 @@ def signed(value: float | None) -> str:
 
 
 def decimal(value: float, sign: str = "") -> str:
-    """Return a number with two decimals, or with three digits where it is large."""
-    return f"{value:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
+    """Return a number with two decimals, or with three digits where it is large; zero is never negative."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
 
 
 def interval(low: float | None, high: float | None, *, plus: bool = True) -> str:
@@ -160,8 +170,10 @@ def _markdown(sheet: Sheet) -> str:
     )
 
 
-def _json(summary: pl.DataFrame, comparison: pl.DataFrame | None) -> str:
-    content = {"summary": summary.to_dicts()}
+def _json(summary: pl.DataFrame, comparison: pl.DataFrame | None, notes: Sequence[str]) -> str:
+    content: dict[str, Any] = {"summary": summary.to_dicts()}
     if comparison is not None:
         content["comparison"] = comparison.to_dicts()
+    if notes:
+        content["notes"] = list(notes)
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,34 +1,79 @@
-"""One run for those who read: tables as LazyFrames, and where they come from."""
+"""One run for those who read: tables as LazyFrames, and what is concluded from them, in polars frames.
 
+Names and columns are promised: a test pins them, docs/how-to/analyse-in-python.md shows them at work.
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
+from results.compare import Comparison
+from results.compare_runs import Compared, Question, compare_runs
 from results.cost_model import CostModel
+from results.explain import Explanation, explain_pair, find_pairs
+from results.explain_activities import explain_activities
+from results.labels import LabelledRun
+from results.manifest import StoreError
+from results.own_costs import own_costs
+from results.pareto import GOALS, trade_offs
+from results.repricing import Repricer
+from results.sampling import parameters
+from results.sequential import rule_of
 from results.store import RunStore
 from results.summary import price_run, summarize
-
-COSTS_FILE: Final = "costs.json"
-"""The cost model that the specification names, as the last start of the sweep read it."""
+from results.uncertainty import Doubt, doubt
+from results.uncertainty import find_pairs as find_cell_pairs
+from results.verdicts import MINIMUM_EFFECT
 
 
 class Run:
-    """A run under `runs/`: cells, windows and failures as polars LazyFrames with the columns of results/columns.py."""
+    """A run under `runs/`: its tables as polars LazyFrames, and the statistics of the command line.
+
+    Tables have the columns of docs/reference/columns.md, with cells under the names of the run's present specification.
+    Wherever prices or a baseline are not given, they are the run's own.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._store = RunStore(path)
+        self._tables = LabelledRun(self._store)
         self.name = self._store.name
         self.spec: dict[str, Any] = self._store.spec()
         self.provenance: list[dict[str, Any]] = self._store.provenance()
 
+    def __repr__(self) -> str:
+        return f"Run({self.name!r})"
+
+    @property
+    def baseline(self) -> str:
+        """The policy with which the specification compares."""
+        return str(self.spec["baseline"])
+
+    @property
+    def costs(self) -> CostModel:
+        """The run's own prices.
+
+        Raises:
+            StoreError: the run carries none, for its program was too old.
+        """
+        found = own_costs(self._store)
+        if found is None:
+            raise StoreError(f"{self.name}: the run carries no prices. Give a cost model, or go on with `sweep run`")
+        return found
+
     def cells(self) -> pl.LazyFrame:
         """Return one row per finished cell: counters in total."""
-        return self._store.scan_cells()
+        return self._tables.scan_cells()
 
     def windows(self) -> pl.LazyFrame:
-        """Return one row per finished cell and window: counters in that window."""
-        return self._store.scan_windows()
+        """Return one row per finished cell and window of native guest time: counters in that window."""
+        return self._tables.scan_windows()
+
+    def activities(self) -> pl.LazyFrame:
+        """Return one row per finished cell and guest activity: its part of the counters; none for older runs."""
+        found = self._tables.scan_activities()
+        return self._store.scan("activities") if found is None else found
 
     def failures(self) -> pl.LazyFrame:
         """Return one row per cell that has failed and has not succeeded since."""
@@ -38,13 +83,104 @@ class Run:
         """Return the files of the run that no commit knows."""
         return self._store.orphans()
 
-    def priced(self, cost_model: CostModel) -> pl.DataFrame:
-        """Return one row per cell with its times under `cost_model`."""
-        return price_run(self._store, cost_model)
+    def priced(self, costs: CostModel | None = None) -> pl.DataFrame:
+        """Return one row per cell with its times in whole ns (`results.pricing.PRICE_COLUMNS`) and main counters."""
+        return price_run(self._tables, costs or self.costs)
 
-    def summary(self, cost_model: CostModel, baseline: str) -> pl.DataFrame:
-        """Return one row per workload, guest and policy, with differences to `baseline`."""
-        return summarize(self._store, cost_model, baseline)
+    def summary(self, costs: CostModel | None = None, baseline: str | None = None) -> pl.DataFrame:
+        """Return one row per workload, guest and policy: mean s and counts, paired difference in % with 95 % bounds."""
+        return summarize(self._tables, costs or self.costs, baseline or self.baseline, policies=self._policies())
+
+    def compare(
+        self,
+        other: "Run | None" = None,
+        *,
+        metric: str = "elapsed",
+        rows: Sequence[str] = (),
+        cols: Sequence[str] = (),
+        baseline: str | None = None,
+        where: Iterable[str] = (),
+        minimum_effect: float = MINIMUM_EFFECT,
+        costs: CostModel | None = None,
+    ) -> Comparison:
+        """Return one metric over rows and cols, with paired differences in % and verdicts, like `sweep compare`.
+
+        With `other`, that run is compared with this one. `cells` and `geomean` of the answer are frames.
+
+        Raises:
+            ComparisonError: a name is none, no cell is left, or cells cannot be paired.
+        """
+        question = Question(
+            metrics=(metric,),
+            rows=tuple(rows),
+            cols=tuple(cols),
+            baseline=baseline,
+            where=tuple(where),
+            minimum_effect=minimum_effect,
+        )
+        runs = [self, *([] if other is None else [other])]
+        (table,) = compare_runs([run.compared() for run in runs], question, costs or runs[-1].costs)
+        return table
+
+    def compared(self) -> Compared:
+        """Return this run as `results.compare_runs` takes it."""
+        fingerprint = self.provenance[-1]["code_fingerprint"] if self.provenance else ""
+        return Compared(name=self.name, tables=self._tables, spec=self.spec, fingerprint=fingerprint)
+
+    def explain(
+        self,
+        policy: str,
+        baseline: str | None = None,
+        *,
+        workload: str | None = None,
+        guest: str | None = None,
+        stretches: int = 0,
+        costs: CostModel | None = None,
+    ) -> list[Explanation]:
+        """Return per workload and guest where the difference to `baseline` comes from, in lines that add up to it.
+
+        Raises:
+            ComparisonError: a name is unknown, or the two policies met different traces.
+        """
+        pairs = find_pairs(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
+        return [explain_pair(self._tables, costs or self.costs, pair, stretches=stretches) for pair in pairs]
+
+    def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
+        """Return activity, line, count, count_baseline and cycles of a difference, one row per activity and counter.
+
+        Raises:
+            ComparisonError: the run has no table of activities.
+        """
+        return explain_activities(self._tables, self._tables.scan_activities(), costs or self.costs, explanation.pair)
+
+    def price(
+        self,
+        costs: CostModel | None = None,
+        *,
+        baseline: str | None = None,
+        samples: int = 0,
+        seed: int = 0,
+        minimum_effect: float = MINIMUM_EFFECT,
+    ) -> Doubt:
+        """Return the conclusions under uncertain prices, and which price decides them: two frames.
+
+        With `samples`, so many price lists are drawn from the ranges with `seed`.
+
+        Raises:
+            ComparisonError: no cell has the baseline.
+        """
+        model = costs or self.costs
+        repricer = Repricer(self._tables.scan_windows(), model)
+        pairs = find_cell_pairs(repricer.cells, baseline or self.baseline, self._policies())
+        rule = rule_of(self.spec, minimum_effect=minimum_effect)
+        return doubt(repricer, parameters(model), pairs, rule=rule, samples=samples, seed=seed)
+
+    def pareto(self, metrics: Sequence[str] = GOALS, costs: CostModel | None = None) -> pl.DataFrame:
+        """Return per workload, guest and policy means of metrics, and by whom it is beaten: null on the front."""
+        return trade_offs(self._tables, self.spec, costs or self.costs, metrics=metrics)
+
+    def _policies(self) -> list[str]:
+        return [policy["name"] for policy in self.spec["policies"]]
 
 
 def open_run(path: str | Path) -> Run:

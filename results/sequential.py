@@ -42,7 +42,7 @@ def look_sizes(first: int, last: int) -> tuple[int, ...]:
     """Return sample sizes from `first` to `last` in even ratios.
 
     >>> look_sizes(3, 30)
-    (3, 5, 7, 10, 14, 21, 30)
+    (3, 4, 6, 9, 14, 20, 30)
 
     Raises:
         ValueError: not 2 <= first <= last.

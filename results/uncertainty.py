@@ -15,7 +15,7 @@ import polars as pl
 from results.intervals import Floats
 from results.repricing import Repricer
 from results.sampling import Parameter, draw, one_at_a_time, point
-from results.summary import GROUP, pair_with
+from results.summary import GROUP, ComparisonError, pair_with
 from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge
 
 _BLOCK_SAMPLES: Final = 128
@@ -53,7 +53,10 @@ def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ())
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
     """
-    known = [*policies, *sorted(set(cells["policy"]) - set(policies))]
+    found = sorted(set(cells["policy"]))
+    if baseline not in found:
+        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
+    known = [*policies, *(policy for policy in found if policy not in policies)]
     rank = {policy: place for place, policy in enumerate(known)}
     # pair_with brings two columns of times side by side; here the row numbers stand for the times.
     rows = pair_with(cells.with_row_index("elapsed_ns"), baseline).filter(pl.col("policy") != baseline)

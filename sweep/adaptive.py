@@ -34,14 +34,6 @@ def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
     return replace(plan, batches=batches)
 
 
-def first_plan(plan: Plan, spec: SweepSpec) -> Plan:
-    """Return the part of `plan` that is simulated in any case."""
-    if spec.until is None:
-        return plan
-    first = spec.until.minimum
-    return replace(plan, batches=tuple(batch for batch in plan.batches if batch.coordinate.replicate < first))
-
-
 def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Place, int]:
     """Return how many replicates each workload on each guest needs by what is known of it."""
     from results.sequential import wanted_replicates
@@ -66,11 +58,12 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
     known = _differences(plan, spec, store)
     wanted = wanted_by_place(plan, spec, store)
     for place, policies in _compared(plan, until).items():
-        size = wanted[place]
         rows = {policy: known.get((*place, policy), _nothing()) for policy in policies}
-        there = {policy: values[:size] for policy, values in rows.items() if len(values) >= size}
-        if not there:
+        most = min(wanted[place], min((len(values) for values in rows.values()), default=0))
+        size = max((look for look in target.sizes if look <= most), default=0)
+        if not size:
             continue
+        there = {policy: values[:size] for policy, values in rows.items()}
         widths = look_half_widths(np.stack(list(there.values())), target)
         widest = int(widths.argmax())
         verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"

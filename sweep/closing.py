@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sweep.commands.common import kernbench_labels, load_cost_model
+from sweep.commands.common import cost_model_of, kernbench_labels
 from sweep.keeping import Tally
 from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
@@ -11,7 +11,6 @@ from sweep.spec import SweepSpec
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.cost_model import CostModel
     from results.store import RunStore
 
 
@@ -39,18 +38,19 @@ def render_summary(
     baseline: str | None = None,
 ) -> str | None:
     """Return the summary of a run as `form`, or None if no cell is finished."""
+    from results.idle import idle_notes
     from results.labels import LabelledRun
     from results.render import render
     from results.summary import priced_cells, summarize_priced
 
     resolved = store.spec()
-    model: CostModel = load_cost_model(costs or resolved["costs"])
-    cells = priced_cells(LabelledRun(store), model)
+    cells = priced_cells(LabelledRun(store), cost_model_of(store, costs))
     if cells is None:
         return None
     order = [policy["name"] for policy in resolved["policies"]]
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order)
-    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)))
+    notes = idle_notes(LabelledRun(store), resolved)
+    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)), notes)
 
 
 def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":

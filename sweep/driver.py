@@ -79,6 +79,7 @@ class Driver:
                     self._fill()
             unfinished = self._left or self._again or self._out
             tally.interrupted = stop.draining and bool(unfinished)
+            tally.stop_asked = stop.draining
         if self._storage is not None:
             raise StorageError(self._storage.message)
         return tally

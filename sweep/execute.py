@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sweep.adaptive import round_lines, wanted_plan
 from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.batch_memory import batch_bytes
@@ -72,18 +73,20 @@ def execute(execution: Execution) -> ExitCode:
 
 def _execute(execution: Execution, store: Any) -> ExitCode:
     plan = plan_sweep(execution.spec, execution.fingerprint)
+    wanted = wanted_plan(plan, execution.spec, store)
     finished = store.finished_cells() if store.exists() else frozenset[str]()
-    left = _restricted(remaining(plan, finished), execution.only)
+    left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
-        _refresh(execution, store, plan)
-        _say(f"nothing to do: {plan.cell_count} cells are already there")
+        _refresh(execution, store, wanted)
+        _say(f"nothing to do: {wanted.cell_count} cells are already there")
+        _say_rounds(execution.spec, plan, store)
         _close(store, execution.spec)
         return ExitCode.OK
-    there = sum(cell in finished for batch in plan.batches for cell in batch.cell_ids)
-    tally = _simulate(execution, store, plan, left=left, there=there)
+    tally = _simulate(execution, store, plan, wanted=wanted, left=left, finished=finished)
     if tally.interrupted:
         _say(f"interrupted: {tally.cells_done} new cells are kept. To go on: {execution.command}")
         return ExitCode.INTERRUPTED
+    _say_rounds(execution.spec, plan, store)
     _close(store, execution.spec)
     for line in failure_lines(tally, store.name):
         _say(line)
@@ -138,40 +141,85 @@ def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
 
 def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
     """Take over what does not need a simulation: names, baseline, prices."""
-    if store.spec() != _as_json(execution.spec.resolved()):
+    from sweep.view import has_costs
+
+    if store.spec() != _as_json(execution.spec.resolved()) or not has_costs(store, execution.spec.costs):
         _prepare(execution, store, plan)
 
 
-def _simulate(execution: Execution, store: Any, plan: Plan, *, left: list[PlannedBatch], there: int) -> Tally:
+def _simulate(
+    execution: Execution,
+    store: Any,
+    plan: Plan,
+    *,
+    wanted: Plan,
+    left: list[PlannedBatch],
+    finished: Collection[str],
+) -> Tally:
     if execution.simulate is simulate_batch:
         ensure_compiled(_say)
     started = time.perf_counter()
-    cells = sum(len(batch.policies) for batch in left)
-    cost = estimate_cost(left, neighbours(execution.run))
+    tally = Tally()
+    tried: set[str] = set()
     backend = open_backend(execution.backend, run_task)
     try:
         _say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
-        _prepare(execution, store, plan)
+        _prepare(execution, store, wanted)
         backend.prepare(store.location, max(batch_bytes(batch, execution.simulate) for batch in left))
-        _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
-        with show_progress(cells) as progress:
-            keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}")
-            driver = Driver(
-                _jobs(left, cost),
-                count=len(left),
-                keeper=keeper,
-                backend=backend,
-                simulate=execution.simulate,
-                fingerprint=plan.fingerprint,
-                run=store.location,
-                rules=execution.rules,
-            )
-            tally = driver.drive(progress)
+        there = sum(cell in finished for batch in wanted.batches for cell in batch.cell_ids)
+        while left:
+            tried.update(cell for batch in left for cell in batch.cell_ids)
+            _drive(execution, store, backend, left=left, there=there + tally.cells_done, tally=tally)
+            if execution.spec.until is None or execution.only is not None or tally.interrupted or tally.stopped:
+                break
+            left = _next_round(execution, store, plan, tried)
+            if tally.stop_asked:
+                tally.interrupted = bool(left)
+                break
         workers = backend.workers
     finally:
         _leave(store, backend)
     _finish(store, tally, workers=workers, started=started)
     return tally
+
+
+def _drive(
+    execution: Execution, store: Any, backend: Backend, *, left: list[PlannedBatch], there: int, tally: Tally
+) -> None:
+    """Run some batches to their end and add to `tally` what came of them."""
+    cells = sum(len(batch.policies) for batch in left)
+    cost = estimate_cost(left, neighbours(execution.run))
+    _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
+    with show_progress(cells) as progress:
+        keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
+        driver = Driver(
+            _jobs(left, cost),
+            count=len(left),
+            keeper=keeper,
+            backend=backend,
+            simulate=execution.simulate,
+            fingerprint=execution.fingerprint,
+            run=store.location,
+            rules=execution.rules,
+        )
+        driver.drive(progress)
+
+
+def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -> list[PlannedBatch]:
+    """Return the batches that the replicates so far ask for, and write whose cells count from now on."""
+    from sweep.view import write_labels
+
+    _say_rounds(execution.spec, plan, store)
+    wanted = wanted_plan(plan, execution.spec, store)
+    write_labels(store, wanted)
+    # What has failed in this start would fail again: it waits for `sweep retry`.
+    return [batch for batch in remaining(wanted, store.finished_cells()) if tried.isdisjoint(batch.cell_ids)]
+
+
+def _say_rounds(spec: SweepSpec, plan: Plan, store: Any) -> None:
+    if spec.until is not None:
+        for line in round_lines(spec, plan, store):
+            _say(line)
 
 
 def _leave(store: Any, backend: Backend) -> None:

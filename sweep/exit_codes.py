@@ -11,6 +11,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     DIFFERS = 3
     DAMAGED = 4
+    REGRESSED = 5
     CLUSTER_LOST = 69
     STORAGE = 74
     UNFIT = 78
@@ -25,6 +26,7 @@ class ExitCode(IntEnum):
             ExitCode.USAGE: "the command line or a configuration is wrong; nothing was started",
             ExitCode.DIFFERS: "`sweep diff` found a difference",
             ExitCode.DAMAGED: "`sweep fsck` found rows that are missing or not what the manifest says",
+            ExitCode.REGRESSED: "`sweep compare --fail-on` found a cell that meets a condition",
             ExitCode.CLUSTER_LOST: "the cluster went away or can't run the batches; what was finished is kept",
             ExitCode.STORAGE: "the rows can't be written, as on a full disk; what was finished is kept",
             ExitCode.UNFIT: "`sweep doctor` found something that a sweep would fail on",

@@ -31,6 +31,8 @@ class Tally:
     fingerprints: Counter[str] = field(default_factory=Counter)
     """Failed batches by cause."""
     interrupted: bool = False
+    stop_asked: bool = False
+    """Whether somebody asked for an end, even if by then nothing was left to do."""
     stopped: str = ""
     """Why the sweep ended before its end, if it did and nobody interrupted it."""
 
@@ -38,9 +40,11 @@ class Tally:
 class Keeper:
     """The only one who writes to the run's manifest. Holds sums, never rows."""
 
-    def __init__(self, store: RunStore, progress: Progress, reproduce: Callable[[str], str]) -> None:
-        """`reproduce` gives the command that runs a batch of a name in a terminal."""
-        self.tally = Tally()
+    def __init__(
+        self, store: RunStore, progress: Progress, reproduce: Callable[[str], str], tally: Tally | None = None
+    ) -> None:
+        """`reproduce` gives the command that runs a batch of a name in a terminal; `tally` is what was done before."""
+        self.tally = Tally() if tally is None else tally
         self._store = store
         self._progress = progress
         self._reproduce = reproduce

@@ -5,7 +5,7 @@ import json
 import polars as pl
 
 from results import labels
-from results.run import COSTS_FILE
+from results.own_costs import COSTS_FILE
 from results.store import RunStore
 from sweep.plan import Plan
 from sweep.spec import guest_label
@@ -27,5 +27,13 @@ def write_labels(store: RunStore, plan: Plan) -> None:
 
 def write_costs(store: RunStore, name: str) -> None:
     """Write the cost model that the specification names, for readers who have no YAML."""
-    content = json.dumps(read_costs(name).value, indent=1) + "\n"
-    store.storage.put(COSTS_FILE, content.encode())
+    store.storage.put(COSTS_FILE, _costs_content(name))
+
+
+def has_costs(store: RunStore, name: str) -> bool:
+    """Say whether the run carries that cost model as it is now."""
+    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(name)
+
+
+def _costs_content(name: str) -> bytes:
+    return (json.dumps(read_costs(name).value, indent=1) + "\n").encode()

@@ -1,6 +1,5 @@
 """Where the time goes: native time, each group of costs, waiting for the lock; it adds up to the elapsed time."""
 
-from types import MappingProxyType
 from typing import Final
 
 import altair as alt
@@ -10,28 +9,14 @@ from results.charts.frames import RunFrames, in_order, labels_of, rounded
 from results.charts.theme import Layout
 from results.cost_model import CostModel
 from results.pricing import concurrency, cycles_expression, price_windows
+from results.time_parts import NATIVE, OTHER, PARTS, WAITING
 
-NATIVE: Final = "native"
-WAITING: Final = "waiting for mmu_lock"
-_OTHER: Final = "other costs"
-PARTS: Final = MappingProxyType(
-    {
-        "exits and faults": ("exits", "pf_fixed", "pf_emulate", "pf_spurious", "pf_guest"),
-        "walks of guest tables": ("page_walks", "guest_touches", "guest_run_ns"),
-        "emulation": ("insn_emulation", "rep_iterations"),
-        "trapped stores": ("mmu_pte_write", "hash_steps", "sptes_prefetched", "lock_acquisitions"),
-        "shadow pages made and zapped": ("mmu_cache_miss", "mmu_shadow_zapped", "sptes_zapped"),
-        "unsync and sync": ("unsync_events", "sync_events", "sync_transient", "sync_sptes"),
-        "CR3, INVLPG, flushes": ("cr3_loads", "invlpg", "tlb_flush", "remote_tlb_flush", "flush_ipis"),
-    }
-)
-"""Group of costs -> the counters whose prices it sums up; counters that a cost model adds come under other costs."""
 _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
 
 
 def part_names(model: CostModel) -> list[str]:
     """Return the parts of the elapsed time in the order in which they are stacked."""
-    other = [_OTHER] if _unknown(model) else []
+    other = [OTHER] if _unknown(model) else []
     return [NATIVE, *PARTS, *other, WAITING]
 
 
@@ -42,7 +27,7 @@ def breakdown(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
     priced = price_windows(windows, model).select("cell_id", "window", "native_ns", "busy_ns", "lock_wait_ns")
     shares = {part: _cycles(model, counters) / model.cpu_ghz.value for part, counters in PARTS.items()}
     if unknown := _unknown(model):
-        shares[_OTHER] = _cycles(model, unknown) / model.cpu_ghz.value
+        shares[OTHER] = _cycles(model, unknown) / model.cpu_ghz.value
     busy = concurrency(busy=pl.col("busy_ns"), span=pl.col("native_ns"))
     seconds = {
         NATIVE: pl.col("native_ns") / 1e9,

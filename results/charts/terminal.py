@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.charts.breakdown import NATIVE, breakdown
+from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
 from results.charts.frames import BASELINE, RunFrames, labels_of, show_guests
+from results.time_parts import NATIVE
 
 LABEL_ROOM: Final = 30
 """Columns that names of policies and the frame take."""

@@ -9,7 +9,7 @@ from typing import Final
 import altair as alt
 import polars as pl
 
-from results.charts.breakdown import NATIVE, breakdown, stacked_time
+from results.charts.breakdown import breakdown, stacked_time
 from results.charts.change import changes, heat_map
 from results.charts.curves import has_curve, knob_curve, knob_families, size_curves
 from results.charts.frames import RunFrames, show_guests
@@ -18,6 +18,7 @@ from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
 from results.report.html import Column
 from results.report.words import signed
+from results.time_parts import NATIVE
 
 DETAILED_WORKLOADS: Final = 3
 """Workloads for which more than the grid is drawn."""

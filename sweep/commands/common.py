@@ -38,7 +38,6 @@ OutOption = Annotated[
 BreakLockOption = Annotated[
     bool, typer.Option("--break-lock", help="In an object store: take the run from a driver that is dead for sure.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameOption = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="Name of the sweep; short for -s name=NAME.", show_default=False),
@@ -51,6 +50,27 @@ BaselineOption = Annotated[
     str | None,
     typer.Option("--baseline", metavar="POLICY", help="Policy to compare with; the one of the sweep if not given."),
 ]
+
+
+MinEffectOption = Annotated[
+    float | None,
+    typer.Option("--min-effect", metavar="PERCENT", min=0.0, help="Smallest difference that counts; 0.5 if not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with every digit.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, with every digit.")]
+MarkdownOption = Annotated[bool, typer.Option("--md", help="Print Markdown.")]
+
+
+def chosen_form(*, as_json: bool, as_csv: bool, as_md: bool) -> str:
+    """Return the form of output that is asked for: text if none is.
+
+    Raises:
+        SweepError: several are.
+    """
+    forms = [form for form, wanted in (("json", as_json), ("csv", as_csv), ("md", as_md)) if wanted]
+    if len(forms) > 1:
+        raise SweepError("--json, --csv and --md exclude each other; give one of them")
+    return forms[0] if forms else "text"
 
 
 def all_overrides(overrides: list[str] | None, name: str | None) -> tuple[str, ...]:
@@ -148,7 +168,7 @@ def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -
     return RunFrames(
         tables=LabelledRun(store),
         spec=spec,
-        model=load_cost_model(costs or spec["costs"]),
+        model=cost_model_of(store, costs),
         baseline=baseline or spec["baseline"],
     )
 
@@ -174,6 +194,16 @@ def load_cost_model(name: str) -> "CostModel":
         return cost_model_from_mapping(root.value).at(bound)
     except CostModelError as error:
         raise cost_problems(root, error.problems) from error
+
+
+def cost_model_of(store: "RunStore", costs: str | None) -> "CostModel":
+    """Return the cost model of that name, or the run's own prices as its last start read them."""
+    from results.own_costs import own_costs
+
+    if costs is not None:
+        return load_cost_model(costs)
+    with results_errors():
+        return own_costs(store) or load_cost_model(store.spec()["costs"])
 
 
 def split_bound(name: str) -> tuple[str, str]:

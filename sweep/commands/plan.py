@@ -25,18 +25,23 @@ def plan(
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
     from results.store import RunStore
+    from sweep.adaptive import wanted_plan
     from sweep.cell import engine_fingerprint
 
     folder = sweep.folder
-    planned = plan_sweep(sweep.spec, engine_fingerprint())
+    planned = wanted = plan_sweep(sweep.spec, engine_fingerprint())
     finished: Collection[str] = ()
     with results_errors():
         store = RunStore(folder)
+        wanted = wanted_plan(planned, sweep.spec, store)
         if store.exists():
             finished = store.finished_cells()
-    left = remaining(planned, finished)
+    left = remaining(wanted, finished)
     cost = estimate_cost(left, neighbours(folder))
-    content = plan_content(sweep.spec, planned, left=left, cost=cost)
+    content = plan_content(sweep.spec, wanted, left=left, cost=cost)
+    if sweep.spec.until is not None:
+        content["until"] = sweep.spec.resolved()["until"]
+        content["cells_at_most"], content["batches_at_most"] = planned.cell_count, len(planned.batches)
     content["run"] = folder
     typer.echo(json.dumps(content, indent=1) if as_json else "\n".join(plan_lines(content)))
 
@@ -78,6 +83,13 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
         f"cells      {content['cells']}: {content['cells_finished']} are there, {content['cells_new']} to do",
         f"batches    {content['batches']}: {content['batches_new']} to do; a batch is one trace with up to 64 policies",
     ]
+    if "until" in content:
+        until = content["until"]
+        lines.append(
+            f"until      {until['minimum']} to {until['maximum']} replicates: more, until each difference in "
+            f"{until['metric']} is known to ±{until['half_width']:g} %;"
+        )
+        lines.append(f"           at most {content['cells_at_most']} cells in {content['batches_at_most']} batches")
     twins = content["cells"] - content["cells_distinct"]
     if twins:
         lines.append(f"twins      {twins} cells have the same answer as another one and are simulated once")

@@ -8,8 +8,13 @@ import typer
 from sweep.commands.common import (
     BaselineOption,
     CostsOption,
+    CsvOption,
+    JsonOption,
+    MarkdownOption,
+    MinEffectOption,
     RunArgument,
-    load_cost_model,
+    chosen_form,
+    cost_model_of,
     open_store,
     results_errors,
     split_bound,
@@ -33,25 +38,19 @@ def price(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn price lists.")] = 0,
     baseline: BaselineOption = None,
-    min_effect: Annotated[
-        float | None, typer.Option("--min-effect", metavar="PERCENT", min=0.0, help="Smallest difference that counts.")
-    ] = None,
+    min_effect: MinEffectOption = None,
     tornado: Annotated[
         bool, typer.Option("--tornado", help="Only the table of costs: what each one moves and decides.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: all rows of both tables.")] = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV: the conclusions, or the rows of --tornado.")
-    ] = False,
-    as_md: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    as_md: MarkdownOption = False,
 ) -> None:
     """Price a run anew: which conclusions hold within the ranges of the costs, and which cost decides.
 
     --costs takes a name or a file, and one end of its ranges as in nehalem-2011:low.
     """
-    forms = [form for form, wanted in (("json", as_json), ("csv", as_csv), ("md", as_md)) if wanted]
-    if len(forms) > 1:
-        raise SweepError("--json, --csv and --md exclude each other; give one of them")
+    form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     from results.labels import LabelledRun
     from results.repricing import Repricer
     from results.sampling import parameters
@@ -61,11 +60,10 @@ def price(
 
     store = open_store(run)
     resolved = store.spec()
-    name = costs or resolved["costs"]
-    model = load_cost_model(name)
-    if sample and split_bound(name)[1] != "value":
+    model = cost_model_of(store, costs)
+    if sample and costs is not None and split_bound(costs)[1] != "value":
         raise SweepError(
-            f"--costs {name} is one end of the ranges, --sample draws from all of them; give one of the two"
+            f"--costs {costs} is one end of the ranges, --sample draws from all of them; give one of the two"
         )
     rule = rule_of(resolved, minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect)
     reference = baseline or resolved["baseline"]
@@ -76,7 +74,7 @@ def price(
         order = [policy["name"] for policy in resolved["policies"]]
         pairs = find_pairs(repricer.cells, reference, order)
         found = doubt(repricer, parameters(model), pairs, rule=rule, samples=sample, seed=seed)
-    text = _render(found, forms[0] if forms else "text", baseline=reference, only_tornado=tornado)
+    text = _render(found, form, baseline=reference, only_tornado=tornado)
     typer.echo(text, nl=not text.endswith("\n"))
 
 

@@ -15,7 +15,7 @@ from results.store import RunStore
 
 POLICIES: Final = ("kvm-3.0", "kvm-3.3", "tdp", "xiao-v1")
 WINDOW_NS: Final = 10_000_000
-SPEC: Final = {"name": "synthetic", "policies": list(POLICIES)}
+SPEC: Final = {"name": "synthetic", "policies": [{"name": policy} for policy in POLICIES], "baseline": "kvm-3.0"}
 PROVENANCE: Final = {"code_fingerprint": "f1", "host": "here", "started": "now"}
 
 

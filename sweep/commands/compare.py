@@ -1,0 +1,184 @@
+"""`sweep compare`: one metric over any two sets of dimensions, each cell beside the baseline's on the same traces."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from sweep.commands.common import (
+    CostsOption,
+    CsvOption,
+    JsonOption,
+    MarkdownOption,
+    MinEffectOption,
+    chosen_form,
+    cost_model_of,
+    open_store,
+    results_errors,
+)
+from sweep.exit_codes import ExitCode, SweepError
+
+if TYPE_CHECKING:
+    from results.compare import Comparison
+    from results.compare_gate import Breach
+    from results.compare_runs import Compared
+    from results.cost_model import CostModel
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_COLORS: Final = {"good": "green", "bad": "red", "warning": "yellow"}
+_PIPE_COLUMNS: Final = 120
+"""Width of tables that go into a file or another program."""
+
+
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="elapsed, a counter or a derived metric; may be repeated."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="CONDITION", help="As guest=1cpu-1g, policy!=tdp or 'vcpus>=4'; repeatable."),
+]
+FailOnOption = Annotated[
+    list[str] | None,
+    typer.Option("--fail-on", metavar="CONDITION", help="As 'regress>2%': exit code 5 where a cell surely does."),
+]
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN [RUN2]", help="One run, or two: the second against the first.")
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="POLICY|DIM=VALUE", help="What to compare with; the sweep's if not given."),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="DIM[,DIM]", help="Dimensions of the rows, as workload,guest.")
+    ] = None,
+    cols: Annotated[
+        str | None, typer.Option("--cols", metavar="DIM[,DIM]", help="Dimensions of the columns, as policy or vcpus.")
+    ] = None,
+    metric: MetricOption = None,
+    where: WhereOption = None,
+    fail_on: FailOnOption = None,
+    min_effect: MinEffectOption = None,
+    costs: CostsOption = None,
+    as_list: Annotated[bool, typer.Option("--list", help="A line per cell: interval, p-value, verdict.")] = False,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Which policies nobody beats in time, memory and exits at once.")
+    ] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    as_md: MarkdownOption = False,
+) -> None:
+    """Compare one metric over any dimensions, in a run or between two, with verdicts.
+
+    Differences are paired by replicate; verdicts hold for all cells of a table together.
+    """
+    form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
+    if len(runs) > 2:
+        raise SweepError(f"compare takes one run or two, found {len(runs)}. Compare them two by two")
+    from results.compare_gate import breaches, parse_gate
+    from results.compare_runs import Question, compare_runs
+    from results.verdicts import MINIMUM_EFFECT
+
+    if pareto:
+        given = {"two runs": len(runs) > 1, "--baseline": baseline, "--rows": rows, "--cols": cols, "--where": where}
+        _refuse_with_pareto([name for name, value in (given | {"--fail-on": fail_on}).items() if value])
+        _print_front(runs[0], metric, costs=costs, form=form)
+        return
+    with results_errors():
+        gates = [parse_gate(text) for text in fail_on or ()]
+        taking_part = [_compared(run) for run in runs]
+        question = Question(
+            metrics=tuple(metric or ("elapsed",)),
+            rows=_names(rows),
+            cols=_names(cols),
+            baseline=baseline,
+            where=tuple(where or ()),
+            minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
+        )
+        tables = compare_runs(taking_part, question, _costs(runs[-1], costs))
+        found = breaches(tables, gates)
+    typer.echo(_render(tables, form, found, as_list=as_list), nl=False)
+    for breach in found:
+        typer.echo(breach.text, err=True)
+    if found:
+        raise typer.Exit(ExitCode.REGRESSED)
+
+
+def _compared(run: str) -> "Compared":
+    from results.compare_runs import Compared
+    from results.labels import LabelledRun
+
+    store = open_store(run)
+    records = store.provenance()
+    return Compared(
+        name=store.name,
+        tables=LabelledRun(store),
+        spec=store.spec(),
+        fingerprint=records[-1]["code_fingerprint"] if records else "",
+    )
+
+
+def _costs(run: str, costs: str | None) -> "CostModel":
+    """Return one price list for all runs, for a difference of prices is no difference of policies."""
+    return cost_model_of(open_store(run), costs)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _refuse_with_pareto(given: list[str]) -> None:
+    if given:
+        raise SweepError(
+            f"--pareto shows one run, cell by cell, and takes no {given[0]}. Give only --metric and --costs"
+        )
+
+
+def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str) -> None:
+    import json
+
+    from results.labels import LabelledRun
+    from results.pareto import GOALS, trade_off_sheets, trade_offs
+    from results.render import show_sheets
+
+    store = open_store(run)
+    metrics = tuple(metric or GOALS)
+    with results_errors():
+        found = trade_offs(LabelledRun(store), store.spec(), cost_model_of(store, costs), metrics=metrics)
+    if found.is_empty():
+        raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
+    if form == "csv":
+        text = found.write_csv()
+    elif form == "json":
+        text = json.dumps({"schema": "pareto/1", "cells": found.to_dicts()}, indent=1, ensure_ascii=False) + "\n"
+    else:
+        text = show_sheets(trade_off_sheets(found, metrics), form)
+    typer.echo(text, nl=False)
+
+
+def _render(tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], *, as_list: bool) -> str:
+    from results.compare_long import comparison_list
+    from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+    from results.render import show_sheets
+
+    if form == "json":
+        return comparisons_json(tables, failed=[breach.content() for breach in found])
+    if form == "csv":
+        return comparisons_csv(tables)
+    if as_list:
+        return show_sheets([comparison_list(table) for table in tables], form)
+    if form == "md":
+        return "\n".join(comparison_markdown(table) for table in tables)
+    width = shutil.get_terminal_size((_PIPE_COLUMNS, 24)).columns if sys.stdout.isatty() else _PIPE_COLUMNS
+    return "\n".join(comparison_text(table, width=max(width, 60), paint=_paint) for table in tables)
+
+
+def _paint(text: str, style: str) -> str:
+    return typer.style(text, fg=_COLORS.get(style), bold=style == "strong", dim=style == "weak")

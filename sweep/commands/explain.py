@@ -1,0 +1,84 @@
+"""`sweep explain`: where the difference between two policies comes from, as tables that add up exactly."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweep.commands.common import (
+    CostsOption,
+    CsvOption,
+    JsonOption,
+    MarkdownOption,
+    RunArgument,
+    chosen_form,
+    cost_model_of,
+    open_store,
+    results_errors,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from results.explain import Explanation
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    policy: Annotated[str, typer.Option("--policy", metavar="A", help="Policy to explain.", show_default=False)],
+    baseline: Annotated[
+        str | None,
+        typer.Option("--vs", metavar="B", help="Policy to compare with; the sweep's baseline if not given."),
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", metavar="W", help="Only this workload; all if not given.")
+    ] = None,
+    guest: Annotated[
+        str | None, typer.Option("--guest", metavar="G", help="Only this guest; all if not given.")
+    ] = None,
+    windows: Annotated[
+        int, typer.Option("--windows", metavar="N", min=0, max=10_000, help="Also over N stretches of the time.")
+    ] = 0,
+    activities: Annotated[
+        bool, typer.Option("--activities", help="Also by what the guest was doing: fork, exit, page reuse, …")
+    ] = False,
+    costs: CostsOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    as_md: MarkdownOption = False,
+) -> None:
+    """Say where the difference between two policies comes from, to the cycle.
+
+    All replicates are added up, and no figure is rounded, so that every column adds up by hand.
+    """
+    form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
+    from results.explain import explain_pair, find_pairs
+    from results.explain_activities import explain_activities
+    from results.labels import LabelledRun
+
+    store = open_store(run)
+    model = cost_model_of(store, costs)
+    tables = LabelledRun(store)
+    with results_errors():
+        pairs = find_pairs(tables, policy, baseline or store.spec()["baseline"], workload=workload, guest=guest)
+        acts = [explain_activities(tables, tables.scan_activities(), model, p) if activities else None for p in pairs]
+        found = [explain_pair(tables, model, pair, stretches=windows) for pair in pairs]
+    typer.echo(_render(found, acts, form), nl=False)
+
+
+def _render(found: list["Explanation"], activities: list["pl.DataFrame | None"], form: str) -> str:
+    import polars as pl
+
+    from results.explain_table import explanation_content, explanation_sheets, lines_frame
+    from results.render import show_sheets
+
+    both = list(zip(found, activities, strict=True))
+    if form == "json":
+        content = {"schema": "explain/1", "explanations": [explanation_content(one, acts) for one, acts in both]}
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if form == "csv":
+        return pl.concat([lines_frame(one) for one in found], how="vertical_relaxed").write_csv()
+    return show_sheets([sheet for one, acts in both for sheet in explanation_sheets(one, acts)], form)
