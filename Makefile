@@ -24,7 +24,7 @@ kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x gue
 
 test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/python -m engine.warm
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --durations=25 --durations-min=5
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -31,6 +32,7 @@ class SchemaError(ValueError):
 
 
 @functools.cache
+@cache
 def table_schema(table: str) -> pa.Schema:
     """Return the schema of `table`; each field carries unit, description and source."""
     fields = [

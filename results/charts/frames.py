@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.cost_model import CostModel
+from results.pareto import bounds_of
 from results.summary import GROUP, Tables, price_run, seed_comparison, summarize
 
 BASELINE: Final = "baseline"
@@ -42,8 +43,7 @@ class RunFrames:
         """Return what a policy is here: the baseline, a bound that nobody can install, or a policy."""
         if policy == self.baseline:
             return BASELINE
-        knobs = self.knobs.get(policy, {})
-        return BOUND if knobs.get("oracle") or knobs.get("shadow") is False else POLICY
+        return BOUND if policy in bounds_of(self.spec) else POLICY
 
     @cached_property
     def summary(self) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import polars as pl
 
 from results.charts.frames import BOUND, RunFrames, in_order, names, only, rounded
 from results.charts.theme import Layout
+from results.pareto import beaten_by
 
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
 FRONT: Final = "none is better in all three"
@@ -30,9 +31,8 @@ def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
     rows = frames.summary.filter(pl.col("role") != BOUND).join(
         peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left"
     )
-    return rows.with_columns(
-        standing=pl.struct("workload", "guest", *_GOALS).map_batches(_standing, return_dtype=pl.String),
-    )
+    beaten = beaten_by(rows, _GOALS, ("workload", "guest"), name="policy").is_not_null()
+    return rows.with_columns(standing=pl.when(beaten).then(pl.lit(BEATEN)).otherwise(pl.lit(FRONT)))
 
 
 def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
@@ -120,13 +120,3 @@ def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
 def _share(values: pl.Series) -> list[float]:
     low, span = values.min(), (values.max() - values.min()) or 1.0  # type: ignore[operator]
     return ((values - low) / span).to_list()
-
-
-def _standing(columns: pl.Series) -> pl.Series:
-    rows = columns.struct.unnest().with_row_index("_row")
-    pairs = rows.join(rows, on=["workload", "guest"], suffix="_other")
-    no_worse = pl.all_horizontal(*(pl.col(f"{goal}_other") <= pl.col(goal) for goal in _GOALS))
-    better = pl.any_horizontal(*(pl.col(f"{goal}_other") < pl.col(goal) for goal in _GOALS))
-    beaten = pairs.filter(no_worse & better)["_row"].unique()
-    is_beaten = pl.col("_row").is_in(beaten.implode())
-    return rows.select(standing=pl.when(is_beaten).then(pl.lit(BEATEN)).otherwise(pl.lit(FRONT)))["standing"]
