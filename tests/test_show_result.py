@@ -17,6 +17,7 @@ def run(tmp_path: Path) -> Path:
         "name": "synthetic",
         "policies": [{"name": policy} for policy in POLICIES],
         "workloads": [{"label": "kernbench", "name": "kernbench"}],
+        "guests": [{"vcpus": vcpus, "memory_mib": 1024} for vcpus in (1, 4)],
         "baseline": "kvm-3.0",
         "costs": "nehalem-2011",
         "replicates": 2,

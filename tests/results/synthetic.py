@@ -15,7 +15,15 @@ from results.store import RunStore
 
 POLICIES: Final = ("kvm-3.0", "kvm-3.3", "tdp", "xiao-v1")
 WINDOW_NS: Final = 10_000_000
-SPEC: Final = {"name": "synthetic", "policies": [{"name": policy} for policy in POLICIES], "baseline": "kvm-3.0"}
+SPEC: Final = {
+    "name": "synthetic",
+    "policies": [{"name": policy} for policy in POLICIES],
+    "workloads": [{"name": "kernbench", "label": "kernbench"}],
+    "guests": [{"vcpus": 2, "memory_mib": 512}],
+    "replicates": 1,
+    "baseline": "kvm-3.0",
+    "costs": "nehalem-2011",
+}
 PROVENANCE: Final = {"code_fingerprint": "f1", "host": "here", "started": "now"}
 
 
