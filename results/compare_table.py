@@ -16,7 +16,6 @@ from results.verdicts import Verdict
 
 Painter = Callable[[str, str], str]
 """Text and the name of a style -> text in that style."""
-STYLES: Final = ("good", "bad", "weak", "strong", "warning")
 
 _MARKS: Final = {
     Verdict.BETTER: ("*", "good"),

@@ -117,7 +117,8 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
         return
     with store.storage.open(LABELS_FILE) as stream:
         try:
-            pq.ParquetFile(stream).read(["cell_id"])
+            with pq.ParquetFile(stream) as file:
+                file.read(["cell_id"], use_threads=False)
         except (pa.ArrowException, OSError) as error:
             checkup.add(
                 Level.DAMAGE, LABELS_FILE, f"not readable ({_line(error)})", "run the sweep again: it is rewritten"
@@ -172,7 +173,7 @@ def _read_part(table: str, content: bytes) -> tuple[Fixed, int]:
         check_footer("footer", file.metadata.metadata)
         version = int(file.metadata.metadata[b"schema_version"])
         _check_columns(table, file.schema_arrow, version)
-        keys = file.read(list(SORT_KEYS[table]))
+        keys = file.read(list(SORT_KEYS[table]), use_threads=False)
     order = [(key, "ascending") for key in SORT_KEYS[table]]
     if not keys.sort_by(order).equals(keys):
         raise SchemaError(f"rows are not in the order of {', '.join(SORT_KEYS[table])}")
@@ -217,7 +218,7 @@ def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) ->
     for listed in failed:
         try:
             with store.storage.open(listed.name) as stream, pq.ParquetFile(stream) as file:
-                file.read(["cell_id"])
+                file.read(["cell_id"], use_threads=False)
         except (pa.ArrowException, OSError) as error:
             checkup.add(Level.DAMAGE, listed.name, _line(error), "remove it: the cells are tried again")
     files = Counter(part.table for entry in live for part in entry.parts)

@@ -107,8 +107,8 @@ def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
         raise AssertionError(f"table {table}: {footer.num_rows} rows encoded out of {rows}")
 
 
-def read_rows(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of a part, all columns or some.
+def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of a part, all columns or some; messages call it `name`.
 
     Raises:
         SchemaError: it is no Parquet file, is damaged, or has not those columns.
@@ -117,9 +117,9 @@ def read_rows(source: pa.NativeFile, columns: list[str] | None = None) -> pa.Tab
         with source, pq.ParquetFile(source) as file:
             missing = set(columns or ()) - set(file.schema_arrow.names)
             if missing:
-                raise SchemaError(f"a table has no column {', '.join(sorted(missing))}: see `sweep fsck`")
+                raise SchemaError(f"{name}: no column {', '.join(sorted(missing))}: see `sweep fsck`")
             return file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) is not None:
             raise
-        raise SchemaError(f"a table can't be read ({str(error).strip()}): see `sweep fsck`") from error
+        raise SchemaError(f"{name}: can't be read ({str(error).strip()}): see `sweep fsck`") from error

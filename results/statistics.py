@@ -6,12 +6,10 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from results.intervals import BOOTSTRAP_VALUES_MIN, Floats, bootstrap_bounds, t_half_width
 
 CONFIDENCE: Final = 0.95
-INTERVALS: Final = ("t", "bootstrap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +56,8 @@ def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:
 
     The interval takes the mean before as given, which makes it a little too narrow.
     """
+    from scipy import stats
+
     change = stats.ttest_ind(after, before, equal_var=False)
     bounds = change.confidence_interval(CONFIDENCE)
     base = float(np.mean(before))

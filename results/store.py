@@ -155,7 +155,9 @@ class RunStore:
         """Return the ids of the cells that need no simulation any more."""
 
         def ids_of(name: str) -> Any:
-            return fixed(read_rows(self.storage.open(name), ["cell_id"])["cell_id"].to_pylist())
+            return fixed(
+                read_rows(self.storage.open(name), self.storage.locate(name), ["cell_id"])["cell_id"].to_pylist()
+            )
 
         return CellIds.joined(self.storage.each(ids_of, self.manifest.files("cells")))
 

@@ -74,7 +74,8 @@ def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
     if not sums or not counts:
         return None
     joined = _added(sums).join(_added(counts), on=_POLICY, how="left")
-    return PricedCells(sums=joined, times=pl.concat(times)) if joined.height else None
+    # Sums of doubles, and so the digits of intervals, must not depend on the order in which threads have ended.
+    return PricedCells(sums=joined.sort(_POLICY), times=pl.concat(times).sort(_CELL)) if joined.height else None
 
 
 def _times(cells: pl.DataFrame) -> pl.DataFrame:
@@ -192,7 +193,7 @@ def _predicted(
     published: tuple[float, float | None, float | None, str],
 ) -> pl.DataFrame:
     values = paired.filter(pl.col("policy") == policy).with_columns(value=value)
-    predicted = interval_columns(values, "value", GROUP)
+    predicted = interval_columns(values, "value", GROUP).sort(*GROUP)
     mean, low, high, source = published
     return predicted.select(
         *GROUP,

@@ -20,6 +20,15 @@ from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
+_TORNADO: Final = {
+    "cost": pl.String,
+    **dict.fromkeys(("low", "value", "high"), pl.Float64),
+    **dict.fromkeys(("difference_at_low", "difference_at_high"), pl.Float64),
+    **dict.fromkeys(("verdict_at_low", "verdict_at_high"), pl.String),
+    "change": pl.Float64,
+    "decides": pl.Boolean,
+}
+"""Columns of the tornado beside those of the comparison."""
 _SHARES: Final = {
     "share_better": Verdict.BETTER,
     "share_worse": Verdict.WORSE,
@@ -163,7 +172,7 @@ def _tornado(
         )
         for place, number in enumerate(numbers)
     ]
-    return pl.concat(parts) if parts else keys.clear()
+    return pl.concat(parts) if parts else pl.DataFrame(schema={**keys.schema, **_TORNADO})
 
 
 def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:

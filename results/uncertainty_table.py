@@ -61,8 +61,12 @@ def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
     longest = float(ranked.select(pl.col("change").max()).item() or 1.0)
     rows = tuple(_tornado_row(row, longest=longest) for row in ranked.iter_rows(named=True))
     title = (
-        f"each cost alone from low to high: by how much it moves the difference that it moves most, and which of "
-        f"{count} verdicts it decides"
+        "no cost of this model has a range: there is nothing to vary"
+        if tornado.is_empty()
+        else (
+            f"each cost alone from low to high: by how much it moves the difference that it moves most, and which of "
+            f"{count} verdicts it decides"
+        )
     )
     header = ("cost", "", "moves %", "low", "value", "high", "decides", "for example")
     return Sheet(title=title, header=header, rows=rows, left=2)

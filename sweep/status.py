@@ -203,7 +203,7 @@ def _rate(
 def _read(storage: "Storage", name: str, columns: list[str]) -> "pa.Table":
     from results.parts import read_rows
 
-    return read_rows(storage.open(name), columns)
+    return read_rows(storage.open(name), storage.locate(name), columns)
 
 
 def _seconds(text: object) -> float | None:

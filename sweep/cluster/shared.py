@@ -45,7 +45,7 @@ def probe_folder(run: str) -> Iterator[str]:
     from results.storage import is_url, open_storage
 
     place = f"{run.rstrip('/')}/.doctor-{secrets.token_hex(6)}"
-    existed = is_url(run) or Path(run).exists()
+    made = [] if is_url(run) else [path for path in (Path(run), *Path(run).parents) if not path.exists()]
     storage = open_storage(place)
     storage.make_folders([""])
     try:
@@ -57,9 +57,9 @@ def probe_folder(run: str) -> Iterator[str]:
                 storage.delete(one.name)
         else:
             shutil.rmtree(place, ignore_errors=True)
-            if not existed:
-                with contextlib.suppress(OSError):
-                    Path(run).rmdir()
+            with contextlib.suppress(OSError):
+                for path in made:
+                    path.rmdir()
 
 
 def check_place(run: str, ask: Callable[[str], Sequence[Probe]]) -> list[Check]:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from sweep.exit_codes import SweepError
-from sweep.resolved import check_resolved
-from sweep.spec import SweepSpec
-from sweep.spec_read import load_spec
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
     from results.charts.frames import RunFrames
     from results.cost_model import CostModel
     from results.store import RunStore
+    from sweep.spec import SweepSpec
 
 RUNS: Final = Path("runs")
+_REFUSALS: Final = frozenset({"ArrowInvalid", "ComputeError"})
+"""What pyarrow and polars raise when the bytes of a table make no sense."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.", show_default=False)]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.", show_default=False)]
@@ -78,8 +78,10 @@ def all_overrides(overrides: list[str] | None, name: str | None) -> tuple[str, .
     return (*(overrides or ()), *([] if name is None else [f"name={name}"]))
 
 
-def read_sweep(path: Path, overrides: tuple[str, ...]) -> SweepSpec:
+def read_sweep(path: Path, overrides: tuple[str, ...]) -> "SweepSpec":
     """Return the sweep of a file with the overrides of the command line."""
+    from sweep.spec_read import load_spec
+
     return load_spec(path, overrides, workloads=workload_registry())
 
 
@@ -90,7 +92,7 @@ def workload_registry() -> Mapping[str, "Workload"]:
     return WORKLOADS
 
 
-def run_location(spec: SweepSpec, out: str | None) -> str:
+def run_location(spec: "SweepSpec", out: str | None) -> str:
     """Return where a sweep's results go: a folder, or a URL in its one spelling."""
     from results.storage import checked_url, is_url
 
@@ -132,12 +134,13 @@ def _is_damage(error: Exception) -> bool:
     """Say whether a library that reads tables refused one; neither is loaded unless a table was read."""
     if isinstance(error, OSError):
         return error.errno is None
-    return type(error).__module__.partition(".")[0] in {"polars", "pyarrow"}
+    return type(error).__name__ in _REFUSALS
 
 
 def open_store(run: str) -> "RunStore":
     """Return the store of a run that must be there."""
     from results.store import RunStore
+    from sweep.resolved import check_resolved
 
     with results_errors():
         store = RunStore(run)

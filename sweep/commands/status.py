@@ -67,14 +67,23 @@ def _show_all(address: str | None, *, as_json: bool) -> None:
     from sweep.status import RunReader
     from sweep.status_lines import status_row
 
-    with results_errors():
-        found = [RunReader(str(path.parent)).look() for path in sorted(RUNS.glob("*/spec.json"))]
+    found, damaged = [], []
+    for path in sorted(RUNS.glob("*/spec.json")):
+        try:
+            with results_errors():
+                found.append(RunReader(str(path.parent)).look())
+        except SweepError as error:
+            damaged.append(f"{path.parent}  can't be read: {error}")
     jobs = _jobs(address)
     if as_json:
-        content = {"runs": [one.content() for one in found], "jobs": [_content(job) for job in jobs]}
+        content = {
+            "runs": [one.content() for one in found],
+            "damaged": damaged,
+            "jobs": [_content(job) for job in jobs],
+        }
         typer.echo(json.dumps(content, indent=1))
         return
-    lines = [status_row(one) for one in found] or [f"no run in ./{RUNS}"]
+    lines = [*[status_row(one) for one in found], *damaged] or [f"no run in ./{RUNS}"]
     lines += [f"{job.submission_id}  {job.status}  {job.metadata.get('run', '')}" for job in jobs]
     typer.echo("\n".join(lines))
 

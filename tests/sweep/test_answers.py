@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +201,48 @@ def test_summarize_says_what_did_nothing(sweep: Callable[..., Ended]) -> None:
     assert notes == [note for note in notes if note.startswith("the pool was never full")] != []
     assert "note: the pool was never full" in text
     assert "- the pool was never full" in markdown
+
+
+def test_prices_without_ranges_leave_nothing_to_vary(sweep: Callable[..., Ended], tmp_path: Path) -> None:
+    """Under a cost model of which no number has a range there is no tornado, and that is no error."""
+    entry = re.compile(r"((?:cycles|value): (\S+)\n(?:    locked_cycles: \S+\n)?) +low: \S+\n +high: \S+\n")
+    path = tmp_path / "flat.yaml"
+    path.write_text(entry.sub(r"\1    low: \2\n    high: \2\n", COSTS.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(
+        re.sub(
+            r"^  value: (.*)\n    low: .*\n    high: .*\n",
+            r"  value: \1\n  low: \1\n  high: \1\n",
+            path.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        ),
+        encoding="utf-8",
+    )
+
+    ended = sweep("price", RUN, "--costs", str(path))
+
+    assert ended.code == ExitCode.OK, ended.err
+    assert "no cost of this model has a range" in ended.out
+
+
+def test_summaries_are_the_same_each_time(sweep: Callable[..., Ended]) -> None:
+    """Threads may end in any order: the same run and prices give the same bytes."""
+    found = {sweep("summarize", RUN, "--json").out for _ in range(5)}
+
+    assert len(found) == 1
+
+
+def test_one_damaged_run_hides_no_other(
+    sweep: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of runs names the one that can't be read, with the file, and shows the others."""
+    for name in ("good", "bad"):
+        shutil.copytree(RUN, tmp_path / "runs" / name)
+    (part,) = (tmp_path / "runs" / "bad" / "cells").glob("*.parquet")
+    part.write_bytes(part.read_bytes()[:100])
+    monkeypatch.chdir(tmp_path)
+
+    ended = sweep("status")
+
+    assert ended.code == ExitCode.OK
+    assert f"runs/bad  can't be read: runs/bad/cells/{part.name}" in ended.out
+    assert ended.out.startswith("runs/good ")
