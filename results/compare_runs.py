@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import polars as pl
@@ -19,7 +20,7 @@ from results.cost_model import CostModel
 from results.idle import idle_notes
 from results.sequential import rule_of
 from results.summary import ComparisonError, Tables
-from results.verdicts import MINIMUM_EFFECT, Rule
+from results.verdicts import MINIMUM_EFFECT
 
 _LABELS: Final = ("workload", "guest")
 
@@ -72,17 +73,14 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     layout = _layout(cells, dimensions, question, runs)
     orders = {**default_orders([run.spec for run in runs], [run.name for run in runs]), "guest": guest_order(cells)}
     notes = idle_notes(runs[0].tables, runs[0].spec) if len(runs) == 1 else _two_runs(runs, frames)
-    strictest = max((rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs), key=_strictness)
+    rules = [rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs]
+    strictest = min(rules, key=attrgetter("error"))
     tables = []
     for measure in measures:
         rule = replace(strictest, lower_is_better=not measure.is_more_better)
         table = compare_cells(cells, dimensions, layout=layout, measure=measure, rule=rule, orders=orders, notes=notes)
         tables.append(table)
     return tables
-
-
-def _strictness(rule: Rule) -> float:
-    return -rule.error
 
 
 def _layout(

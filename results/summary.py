@@ -114,8 +114,7 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
     """
     found = cells.sums["policy"].unique().sort().to_list()
-    if baseline not in found:
-        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
+    check_baseline(baseline, found)
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
@@ -133,6 +132,12 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     joined = means.join(differences, on=_POLICY, how="left").sort(*GROUP, order)
     front = [*_POLICY, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
     return joined.select(*front, *COUNTS, "lock_wait_s")
+
+
+def check_baseline(baseline: str, found: Sequence[str]) -> None:
+    """Raise ComparisonError unless `baseline` is among the policies that were found."""
+    if baseline not in found:
+        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
 
 
 def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:

@@ -15,8 +15,8 @@ import polars as pl
 from results.intervals import Floats
 from results.repricing import Repricer
 from results.sampling import Parameter, draw, one_at_a_time, point
-from results.summary import GROUP, ComparisonError, pair_with
-from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge
+from results.summary import GROUP, check_baseline, pair_with
+from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
@@ -63,8 +63,7 @@ def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ())
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
     """
     found = sorted(set(cells["policy"]))
-    if baseline not in found:
-        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
+    check_baseline(baseline, found)
     known = [*policies, *(policy for policy in found if policy not in policies)]
     rank = {policy: place for place, policy in enumerate(known)}
     # pair_with brings two columns of times side by side; here the row numbers stand for the times.
@@ -100,7 +99,7 @@ def doubt(
         difference_low=_finite(mean[0] - judged.half_width[0]),
         difference_high=_finite(mean[0] + judged.half_width[0]),
         p_holm=judged.p_holm[0],
-        verdict=_words(judged.code[0]),
+        verdict=verdict_words(judged.code[0]),
     )
     uncertain, ends = one_at_a_time(numbers)
     tornado = _tornado(conclusions, uncertain, *_outcomes(repricer, pairs, ends, rule), verdict=judged.code[0])
@@ -165,8 +164,8 @@ def _tornado(
             pl.all(),
             pl.Series("difference_at_low", means[2 * place]),
             pl.Series("difference_at_high", means[2 * place + 1]),
-            _words(codes[2 * place]).alias("verdict_at_low"),
-            _words(codes[2 * place + 1]).alias("verdict_at_high"),
+            verdict_words(codes[2 * place]).alias("verdict_at_low"),
+            verdict_words(codes[2 * place + 1]).alias("verdict_at_high"),
             pl.Series("change", np.abs(means[2 * place + 1] - means[2 * place])),
             pl.Series("decides", (codes[2 * place] != verdict) | (codes[2 * place + 1] != verdict)),
         )
@@ -186,10 +185,6 @@ def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
         moved_percent=pl.col("change").first(),
         decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
     )
-
-
-def _words(codes: npt.NDArray[np.uint8]) -> pl.Series:
-    return pl.Series("verdict", [str(VERDICTS[code]) for code in codes], dtype=pl.String)
 
 
 def _finite(values: Floats) -> pl.Series:

@@ -132,7 +132,7 @@ def verdict_columns(groups: pl.DataFrame, rule: Rule, *, baseline: pl.Expr | Non
         _known(mean + half, known, "high"),
         _known(found.p_value, known & ~is_baseline, "p_value"),
         _known(found.p_holm, known & ~is_baseline, "p_holm"),
-        _words(code).alias("verdict"),
+        verdict_words(code).alias("verdict"),
     )
 
 
@@ -148,5 +148,6 @@ def _known(values: Floats, known: npt.NDArray[np.bool_], name: str) -> pl.Series
     return series if known.all() else pl.select(pl.when(pl.Series(known)).then(series).alias(name)).to_series()
 
 
-def _words(codes: npt.NDArray[np.uint8]) -> pl.Series:
+def verdict_words(codes: npt.NDArray[np.uint8]) -> pl.Series:
+    """Return the verdicts that codes of a judgement stand for."""
     return pl.Series(np.array([str(verdict) for verdict in VERDICTS], dtype=np.object_)[codes], dtype=pl.String)
