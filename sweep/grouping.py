@@ -9,6 +9,9 @@ from sweep.plan import PlannedBatch
 
 TASK_SECONDS: Final = 5.0
 """What a task should take: a task costs some 15 ms beside its batches, and all that a dead worker loses is one task."""
+TAIL_SECONDS: Final = 1.0
+"""What a task takes at least, if there is work enough, when the last ones are shared out evenly: so much time may one
+worker be idle at the end, and shorter tasks would cost more than they even out."""
 _JOBS_MAX: Final = 512
 """Batches in a task at most: their rows are in the worker's memory until its part is written."""
 _CELLS_MAX: Final = 8192
@@ -75,7 +78,7 @@ class Grouper:
 
     def _fair_share(self, cost: float, left: int) -> float:
         """Return how long a task may be so that at the end no worker has much more to do than the others."""
-        return cost * max(1, left) / (2 * self._workers)
+        return max(TAIL_SECONDS, cost * max(1, left) / (2 * self._workers))
 
 
 def kind_of(planned: PlannedBatch) -> Kind:

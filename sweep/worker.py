@@ -43,6 +43,12 @@ def simulate_batch(batch: Batch) -> BatchCounts:
 
 def run_task(task: Task) -> Outcome:
     """Simulate the batches of `task` and stage their rows; whatever goes wrong comes back as a failure."""
+    mark = StderrMark()
+    try:
+        # First: a run that can't be opened is known before the work, not after it.
+        store = _open(task.run)
+    except Exception as error:  # noqa: BLE001  No access to an object store, a library that is not there.
+        return _not_stored(task, error, mark)
     answers: list[Report | Failure] = []
     rows: list[dict[str, pa.Table]] = []
     cells: list[str] = []
@@ -61,10 +67,9 @@ def run_task(task: Task) -> Outcome:
         return Outcome(number=task.number, answers=tuple(answers))
     mark = StderrMark()
     try:
-        entry = _open(task.run).write_part(batch_name(cells), _joined(rows))
+        entry = store.write_part(batch_name(cells), _joined(rows))
     except Exception as error:  # noqa: BLE001  A full disk, a folder that is not shared, an object store that is away.
-        failure = as_failure(error, kind=FailureKind.STORAGE, stderr=mark.tail())
-        return Outcome(number=task.number, failure=failure)
+        return _not_stored(task, error, mark)
     return Outcome(number=task.number, answers=tuple(answers), entry=entry)
 
 
@@ -105,6 +110,10 @@ def _simulate(task: Task, job: Job) -> BatchCounts:
     if task.simulate is simulate_batch:
         _check_engine(task.fingerprint)
     return task.simulate(batch_of(job.planned))
+
+
+def _not_stored(task: Task, error: Exception, mark: StderrMark) -> Outcome:
+    return Outcome(number=task.number, failure=as_failure(error, kind=FailureKind.STORAGE, stderr=mark.tail()))
 
 
 def _report(counts: BatchCounts, seconds: float) -> Report:
