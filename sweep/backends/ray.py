@@ -3,6 +3,7 @@
 Never calls `ray stop`, which ends the clusters of others as well.
 """
 
+import functools
 import os
 import platform
 import secrets
@@ -140,10 +141,8 @@ class RayBackend:
         return ray
 
     def _start_own(self, workers: int | None) -> Any:
-        # One for both attempts: Ray reads the token once per process.
-        token = secrets.token_hex(32)
         # Before ray is imported, which looks at the environment then.
-        self._own = OwnCluster(workers, token)
+        self._own = OwnCluster(workers, _token())
         import ray
 
         try:
@@ -152,7 +151,7 @@ class RayBackend:
             # Ray gives its own processes 30 s to start, which is not enough on a machine that has much to do.
             ray.shutdown()
             self._own.close()
-            self._own = OwnCluster(workers, token)
+            self._own = OwnCluster(workers, _token())
             self._own.start(ray)
         return ray
 
@@ -183,6 +182,12 @@ class RayBackend:
             self._room_seen = now
         elif now - self._room_seen > _ROOM_SECONDS:
             raise ClusterLostError(f"backend ray: for {_ROOM_SECONDS:g} s no node has had room for a task")
+
+
+@functools.cache
+def _token() -> str:
+    """Return the secret of all clusters that this process starts: Ray reads it once per process."""
+    return secrets.token_hex(32)
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,8 @@ from sweep.cell import knobs_key
 
 WINDOWS = 3
 POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+HUNGER_BYTES = 3 << 30
+HUNGER_SECONDS = 60
 KNOB_NAMES = ("flood_scope", "flood_threshold", "misaligned", "unsync")
 
 WORKLOADS = {
@@ -112,6 +114,15 @@ def need_memory_per_lane(batch: Batch) -> BatchCounts:
     """Have room for one lane only."""
     if len(batch.policies) > 1:
         raise MemoryError(f"no room for {len(batch.policies)} lanes")
+    return simulate(batch)
+
+
+def take_all_memory_but_with_one_lane(batch: Batch) -> BatchCounts:
+    """Hold more memory than the test leaves, until somebody ends this process; answer with one lane."""
+    if len(batch.policies) > 1:
+        held = np.ones(HUNGER_BYTES, dtype=np.uint8)
+        time.sleep(HUNGER_SECONDS)
+        raise AssertionError(f"nobody has ended a process with {held.nbytes} bytes")
     return simulate(batch)
 
 

@@ -5,12 +5,15 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from results.store import RunStore
 from sweep.backends.choose import BackendName, choose_backend
 from sweep.backends.contract import BackendError
+from sweep.backends.ray_guard import members
+from sweep.backends.ray_local import OwnCluster
 from sweep.exit_codes import ExitCode
 from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
@@ -47,6 +50,32 @@ def test_ray_and_local_give_the_same_bytes(tmp_path: Path, temporary: Path, capf
     assert "backend ray (a test): Ray 2." in captured.err
     assert list(temporary.iterdir()) == []
     assert dict(os.environ) == environment
+
+
+@pytest.mark.slow
+def test_a_cluster_that_was_not_up_in_time_is_started_once_more(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """When Ray gives up on its own processes, all of them go, and a second cluster runs the sweep."""
+    begin = OwnCluster.start
+    begun: list[OwnCluster] = []
+
+    def start_and_give_up_once(cluster: OwnCluster, ray: Any) -> None:
+        begin(cluster, ray)
+        begun.append(cluster)
+        if len(begun) == 1:
+            raise RuntimeError("The current node timed out during startup")
+
+    monkeypatch.setattr(OwnCluster, "start", start_and_give_up_once)
+
+    code = start(write_spec(tmp_path), backend=BackendName.RAY)
+
+    assert code is ExitCode.OK
+    assert len(begun) == 2
+    assert begun[0].folder != begun[1].folder
+    assert [pid for cluster in begun for pid in members(str(cluster.folder))] == []
+    assert list(temporary.iterdir()) == []
+    assert "timed out" not in capfd.readouterr().err
 
 
 def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
