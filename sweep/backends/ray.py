@@ -58,8 +58,7 @@ class RayBackend:
         except BaseException as error:
             self.close()
             if isinstance(error, Exception) and not isinstance(error, BackendError):
-                text = f"backend ray: {type(error).__name__}: {error}"
-                raise BackendError(f"{text}\n  check --address and RAY_ADDRESS, or run with --backend local") from error
+                raise BackendError(_not_connected(error, address)) from error
             raise
         self._remote = self._ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(work)
 
@@ -188,6 +187,14 @@ class RayBackend:
 def _token() -> str:
     """Return the secret of all clusters that this process starts: Ray reads it once per process."""
     return secrets.token_hex(32)
+
+
+def _not_connected(error: Exception, address: str | None) -> str:
+    text = f"backend ray: {type(error).__name__}: {_first_line(error)}"
+    if address is not None:
+        return f"{text}\n  check --address and RAY_ADDRESS, or use --backend local"
+    when = "Try again when the machine has less to do, or use --backend local"
+    return f"{text}\n  Ray did not start here, in two attempts. {when}"
 
 
 def _first_line(error: Exception) -> str:

@@ -78,6 +78,26 @@ def test_a_cluster_that_was_not_up_in_time_is_started_once_more(
     assert "timed out" not in capfd.readouterr().err
 
 
+def test_a_cluster_that_does_not_start_is_an_error(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two attempts the run ends with an error that says what to do, and nothing is left or runs locally."""
+
+    def give_up(_cluster: OwnCluster, _ray: Any) -> None:
+        raise RuntimeError("Failed to start GCS.\n\nLast lines of error files:")
+
+    monkeypatch.setattr(OwnCluster, "start", give_up)
+
+    with pytest.raises(BackendError) as error:
+        start(write_spec(tmp_path), backend=BackendName.RAY)
+
+    assert str(error.value) == (
+        "backend ray: RuntimeError: Failed to start GCS.\n"
+        "  Ray did not start here, in two attempts. Try again when the machine has less to do, or use --backend local"
+    )
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With RAY_ADDRESS pointing nowhere the run ends with an error that says what to do, and nothing runs locally."""
     spec = write_spec(tmp_path)
