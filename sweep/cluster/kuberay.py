@@ -1,19 +1,11 @@
 """A RayJob for KubeRay with all that it needs, as text that a person can read, change and keep."""
 
 import json
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Final
 
-from sweep.cluster.options import ClusterSize
+from sweep.cluster.kuberay_options import SHARED_MEMORY, SPEC_FOLDER, KubeRayOptions, check_rayjob, run_folder
 from sweep.cluster.request import DRAIN_SECONDS, JobRequest
-from sweep.exit_codes import SweepError
 
-_SPEC_FOLDER: Final = "/etc/sweep"
-_CONFIG_MAP_BYTES_MAX: Final = 1 << 20
-"""What Kubernetes stores in one ConfigMap."""
-_START_SECONDS: Final = 900
-"""What pulling images and starting pods may take beyond the time of the sweep (assumption)."""
 _HEAD_CPUS: Final = 2
 _HEAD_MEMORY: Final = "8Gi"
 """The head holds the cluster's tables and the driver; Ray's guide asks for 8 GiB on a production head."""
@@ -21,25 +13,9 @@ _USER: Final = 1000
 """The user of deploy/Containerfile; its kernel cache belongs to that user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KubeRayOptions:
-    """What a RayJob needs to know beside the sweep."""
-
-    image: str
-    size: ClusterSize
-    ttl_seconds: int
-    ray_version: str
-    claim: str | None
-    """PersistentVolumeClaim that all pods mount at the folder of the run; None for object stores."""
-    secret: str | None
-    """Secret whose entries become environment variables: the credentials of an object store."""
-
-
 def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) -> str:
     """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text; `file` is its name."""
-    if len(request.spec_text.encode()) > _CONFIG_MAP_BYTES_MAX:
-        raise SweepError(f"{request.spec_name}: more than 1 MiB does not fit a ConfigMap; put it into the image")
-    _check_run(request.run, options)
+    check_rayjob(request, options)
     return "\n".join(
         [
             *_header(request, options, file),
@@ -55,16 +31,6 @@ def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) 
             *_workers(request, options),
         ]
     ) + "\n"  # fmt: skip
-
-
-def _check_run(run: str, options: KubeRayOptions) -> None:
-    if "://" in run or options.claim is not None:
-        return
-    raise SweepError(
-        f"--out {run}: pods share no file system\n"
-        "  give --claim NAME, a PersistentVolumeClaim (ReadWriteMany) that is mounted at the parent of that folder,\n"
-        "  or an object store, as in --out s3://bucket/run with --secret NAME"
-    )
 
 
 def _header(request: JobRequest, options: KubeRayOptions, file: str) -> list[str]:
@@ -100,7 +66,7 @@ def _config_map(request: JobRequest) -> list[str]:
 
 def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
     stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
-    command = request.command(f"{_SPEC_FOLDER}/{request.spec_name}")
+    command = request.command(f"{SPEC_FOLDER}/{request.spec_name}")
     return [
         "apiVersion: ray.io/v1",
         "kind: RayJob",
@@ -122,7 +88,7 @@ def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
         "  shutdownAfterJobFinishes: true",
         f"  ttlSecondsAfterFinished: {options.ttl_seconds}",
         "  # A backstop: the time of the sweep, and what pulling images and starting pods may take.",
-        f"  activeDeadlineSeconds: {options.size.seconds + _START_SECONDS}",
+        f"  activeDeadlineSeconds: {options.deadline_seconds}",
         "  # No second attempt by itself: it would meet the same cause. The run knows what is missing.",
         "  backoffLimit: 0",
     ]
@@ -178,7 +144,6 @@ def _workers(request: JobRequest, options: KubeRayOptions) -> list[str]:
 
 def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, memory: str) -> list[str]:
     mounts, volumes = _volumes(request, options)
-    credentials = [] if options.secret is None else ["envFrom:", "  - secretRef:", f"      name: {options.secret}"]
     ports = [
         "ports:",
         "  - {name: gcs-server, containerPort: 6379}",
@@ -194,7 +159,7 @@ def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, m
         f"    image: {_text(options.image)}",
         *_indent(ports if name == "ray-head" else [], 4),
         *_indent(_environment(), 4),
-        *_indent(credentials, 4),
+        *_indent(_credentials(options.secret), 4),
         *_indent(_container_security(), 4),
         *_indent(_resources(cpu, memory), 4),
         "    volumeMounts:",
@@ -206,8 +171,8 @@ def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, m
 
 def _volumes(request: JobRequest, options: KubeRayOptions) -> tuple[list[str], list[str]]:
     mounts = [
-        f"- {{name: spec, mountPath: {_SPEC_FOLDER}, readOnly: true}}",
-        "- {name: shm, mountPath: /dev/shm}",
+        f"- {{name: spec, mountPath: {SPEC_FOLDER}, readOnly: true}}",
+        f"- {{name: shm, mountPath: {SHARED_MEMORY}}}",
     ]
     volumes = [
         f"- {{name: spec, configMap: {{name: {request.name}-spec}}}}",
@@ -215,14 +180,17 @@ def _volumes(request: JobRequest, options: KubeRayOptions) -> tuple[list[str], l
         "- {name: shm, emptyDir: {medium: Memory, sizeLimit: 2Gi}}",
     ]
     if options.claim is not None:
-        folder = str(PurePosixPath(request.run).parent)
-        mounts.append(f"- {{name: runs, mountPath: {_text(folder)}}}")
-        volumes.append(f"- {{name: runs, persistentVolumeClaim: {{claimName: {options.claim}}}}}")
+        mounts.append(f"- {{name: runs, mountPath: {_text(run_folder(request.run))}}}")
+        volumes.append(f"- {{name: runs, persistentVolumeClaim: {{claimName: {_text(options.claim)}}}}}")
     return mounts, volumes
 
 
 def _environment() -> list[str]:
     return ["env:", '  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}']
+
+
+def _credentials(secret: str | None) -> list[str]:
+    return [] if secret is None else ["envFrom:", "  - secretRef:", f"      name: {_text(secret)}"]
 
 
 def _pod_security() -> list[str]:
@@ -249,5 +217,5 @@ def _indent(lines: list[str], blanks: int) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """Return a value as a quoted YAML scalar: every JSON string is one."""
-    return json.dumps(str(value))
+    """Return a value as a quoted YAML scalar: a JSON string is one, but YAML knows no surrogate pairs."""
+    return json.dumps(str(value), ensure_ascii=False)

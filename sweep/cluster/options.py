@@ -8,6 +8,7 @@ from typing import Final
 from sweep.exit_codes import SweepError
 
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OBJECT_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _MEMORY: Final = re.compile(r"(\d+)([KMGT])i?B?")
 _TIME: Final = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
@@ -61,6 +62,13 @@ def parse_resources(option: str, texts: Iterable[str]) -> dict[str, float]:
 def check_word(option: str, text: str) -> str:
     """Return `text` if it is a name: nothing else may enter a script or a manifest."""
     return _checked(option, text, _WORD, "a name has letters, digits, '.', '_' and '-'")
+
+
+def check_object_name(option: str, text: str) -> str:
+    """Return `text` if Kubernetes takes it as the name of an object."""
+    return _checked(
+        option, text, _OBJECT_NAME, "a name in Kubernetes has at most 253 lower-case letters, digits, '.' and '-'"
+    )
 
 
 def check_image(option: str, text: str) -> str:

@@ -19,7 +19,7 @@ DRAIN_SECONDS: Final = 120
 _COMMIT_SECONDS: Final = 30
 """What of that the driver keeps for its last commits."""
 _NAME_CHARACTERS_MAX: Final = 40
-"""Kubernetes allows 63 in a name and KubeRay appends up to 20 to that of a job."""
+"""With `sweep-` before it: KubeRay takes 47 in the name of a RayJob, since it appends to it."""
 _ID_DIGITS: Final = 12
 
 

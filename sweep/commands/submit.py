@@ -142,16 +142,17 @@ def _rayjob(
 ) -> str:
     from importlib.metadata import version
 
-    from sweep.cluster.kuberay import KubeRayOptions, rayjob_manifest
-    from sweep.cluster.options import check_image, check_word
+    from sweep.cluster.kuberay import rayjob_manifest
+    from sweep.cluster.kuberay_options import KubeRayOptions
+    from sweep.cluster.options import check_image, check_object_name
 
     options = KubeRayOptions(
         size=size,
         image=check_image("--image", image),
         ttl_seconds=ttl,
         ray_version=version("ray"),
-        claim=None if claim is None else check_word("--claim", claim),
-        secret=None if secret is None else check_word("--secret", secret),
+        claim=None if claim is None else check_object_name("--claim", claim),
+        secret=None if secret is None else check_object_name("--secret", secret),
     )
     return rayjob_manifest(request, options, file=_file_name(file, f"{request.name}.yaml"))
 

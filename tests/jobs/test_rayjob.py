@@ -1,64 +1,13 @@
-"""The RayJob manifest: every field is one that KubeRay and Kubernetes know, and it says what a sweep needs."""
+"""The RayJob manifest says what a sweep needs; test_rayjob_crd.py has what KubeRay takes."""
 
-from copy import deepcopy
+import shlex
+import subprocess
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
 from sweep.exit_codes import SweepError
-from tests.jobs.cluster_files import SMOKE, documents, schema, submit
-
-IN_A_CLAIM = ("--out", "/runs/smoke", "--claim", "runs")
-IN_A_BUCKET = ("--out", "s3://bucket/smoke", "--secret", "store-keys")
-
-
-def problems(document: Any, kind: str) -> list[str]:
-    """Return what is wrong with a document: unknown fields, missing ones, other types."""
-    checker = jsonschema.Draft202012Validator({**schema(), "$ref": f"#/$defs/{kind}"})
-    return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(document)]
-
-
-def job_of(*words: str) -> Any:
-    """Return the RayJob of a manifest."""
-    return documents(submit(SMOKE, "--kuberay", "-", *words))[1]
-
-
-@pytest.mark.parametrize("words", [IN_A_CLAIM, IN_A_BUCKET, (*IN_A_CLAIM, *IN_A_BUCKET[2:])], ids=["pvc", "s3", "both"])
-def test_every_field_is_known_to_kuberay(words: tuple[str, ...]) -> None:
-    """The manifest is a ConfigMap and a RayJob of known fields, each of its type, none missing."""
-    config_map, job = documents(submit(SMOKE, "--kuberay", "-", *words))
-
-    assert problems(config_map, "ConfigMap") == []
-    assert problems(job, "RayJob") == []
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("spec", "ttlSecondsAfterFinish"), 60),
-        (("spec", "backoffLimit"), "0"),
-        (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
-        (
-            ("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "containers", 0, "volumeMounts", 0, "path"),
-            "/",
-        ),
-        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "groupName"), None),
-    ],
-)
-def test_the_check_finds_what_kuberay_would_refuse(path: tuple[str | int, ...], value: object) -> None:
-    """A misspelt field, a number as text, a text as number, a field of somewhere else and a missing one are found."""
-    job = deepcopy(job_of(*IN_A_CLAIM))
-    place = job
-    for key in path[:-1]:
-        place = place[key]
-    if value is None:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-
-    assert problems(job, "RayJob")
+from tests.jobs.cluster_files import IN_A_BUCKET, IN_A_CLAIM, SMOKE, documents, job_of, submit
 
 
 def test_the_job_cleans_up_and_stops_in_time() -> None:
@@ -116,6 +65,27 @@ def test_the_specification_travels_unchanged(tmp_path: Path) -> None:
     assert "/etc/sweep/odd.yaml" in job["spec"]["entrypoint"]
 
 
+def test_the_command_survives_the_shell_of_the_submitter() -> None:
+    """KubeRay puts the entrypoint into a script of bash: what bash makes of it is the command, word by word."""
+    words = ("--out", '/runs/😀 it\'s; a "run" *\\ # & (more)', "--claim", "runs", "-s", "guests.vcpus=[1, 2]")
+    entrypoint = job_of(*words)["spec"]["entrypoint"]
+    script = f"printf '%s\\0' {entrypoint}"
+
+    seen = subprocess.run(["/bin/bash", "-ce", "--", script], check=True, capture_output=True, text=True).stdout
+
+    assert seen.split("\0")[:-1] == shlex.split(entrypoint)
+    assert {words[1], words[5]} <= set(shlex.split(entrypoint))
+
+
+def test_names_stay_text() -> None:
+    """A claim or a Secret whose name reads like a number or a truth value is written as text."""
+    spec = job_of("--out", "/runs/smoke", "--claim", "1e3", "--secret", "true")["spec"]["rayClusterSpec"]
+    pod = spec["headGroupSpec"]["template"]["spec"]
+
+    assert pod["volumes"][-1]["persistentVolumeClaim"] == {"claimName": "1e3"}
+    assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "true"}}]
+
+
 def test_credentials_come_from_a_secret_by_name() -> None:
     """Head and workers read the object store's credentials from a Secret; the manifest holds its name alone."""
     spec = job_of(*IN_A_BUCKET)["spec"]["rayClusterSpec"]
@@ -136,6 +106,16 @@ def test_credentials_come_from_a_secret_by_name() -> None:
         ((*IN_A_CLAIM, "--time", "00:02:00"), "too short"),
         ((*IN_A_CLAIM, "--memory", "16"), "no size of memory"),
         (("--out", "/runs/a\nb", "--claim", "runs"), "line break"),
+        ((*IN_A_CLAIM[:2], "--claim", "My_Claim"), "a name in Kubernetes"),
+        ((*IN_A_BUCKET, "--claim", "runs"), "leave --claim out"),
+        (("--out", "/smoke", "--claim", "runs"), "mounted at /, and pods have /etc/sweep"),
+        (("--out", "/etc/sweep/runs/smoke", "--claim", "runs"), "pods have /etc/sweep"),
+        (("--out", "/dev/shm/smoke", "--claim", "runs"), "pods have /dev/shm"),
+        (("--out", "/runs:1/smoke", "--claim", "runs"), "path with ':'"),
+        (("--out", "/runs/$USER/smoke", "--claim", "runs"), "without these signs"),
+        ((*IN_A_CLAIM, "--workers", str(1 << 31)), "--workers 2147483648: KubeRay counts to 2147483647"),
+        ((*IN_A_CLAIM, "--ttl", str(1 << 31)), "--ttl 2147483648: KubeRay counts"),
+        ((*IN_A_CLAIM, "--time", "24856-00:00:00"), "--time with 900 s for the start: 2147559300"),
         (
             (
                 "--out",
