@@ -131,3 +131,19 @@ def test_what_would_not_work_is_refused(words: tuple[str, ...], message: str) ->
         submit(SMOKE, "--kuberay", "-", *words)
 
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "message"),
+    [("my sweep.yaml", "", "no name for a file in a ConfigMap"), ("long.yaml", "#é\n" * 300_000, "more than 1 MiB")],
+    ids=["name", "size"],
+)
+def test_a_specification_that_fits_no_config_map_is_refused(
+    name: str, added: str, message: str, tmp_path: Path
+) -> None:
+    """A file whose name or size Kubernetes would not take in a ConfigMap is an error that says what to do."""
+    spec = tmp_path / name
+    spec.write_text(Path(SMOKE).read_text(encoding="utf-8") + added, encoding="utf-8")
+
+    with pytest.raises(SweepError, match=message):
+        submit(str(spec), "--kuberay", "-", *IN_A_CLAIM)
