@@ -1,5 +1,6 @@
 """One table of a run as one file: Parquet, CSV or Arrow, written file by file, so that memory holds a part of it."""
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from results.labels import LabelledRun
 from results.manifest import StoreError
 from results.parts import PART_TABLES, ROW_GROUP_ROWS, ZSTD_LEVEL
 from results.schema import table_schema
+from results.soundness import check_sound
 from results.store import RunStore
 
 
@@ -45,13 +47,14 @@ def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
     The file is whole or absent, and has unit, description and source of each column where the format can hold them.
 
     Raises:
-        StoreError: the end of the name or the table is unknown.
+        StoreError: the end of the name or the table is unknown, or a file of the run is damaged.
         OSError: the file can't be written.
     """
     if out.suffix not in FORMS:
         raise StoreError(f"{out}: unknown format '{out.suffix}'. Give a name that ends in {', '.join(FORMS)}")
     if table not in PART_TABLES:
         raise StoreError(f"table '{table}' is unknown. Allowed: {', '.join(PART_TABLES)}")
+    check_sound(store, tables=(table,), hashed_bytes=math.inf)
     schema = table_schema(table).with_metadata(store.footer())
     temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     rows = 0

@@ -1,6 +1,5 @@
 """Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from results.labels import LABELS_FILE
 from results.manifest import ManifestEntry, read_entry, without_hidden
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.schema import SchemaError, check_footer, table_schema
+from results.soundness import MISSING, RESTORE, other_bytes
 from results.storage import StoreError
 from results.store import PROVENANCE_FILE, SPEC_FILE, RunStore
 
@@ -72,7 +72,6 @@ class Checkup:
         self.findings.append(Finding(level=level, place=place, what=what, then=then))
 
 
-_RESTORE: Final = "restore the file from a copy, or remove the run and run the sweep again"
 _CONTINUE: Final = "`sweep gc` finishes it, and so does the next start of the sweep"
 
 
@@ -107,12 +106,12 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
         try:
             content = json.loads(store.storage.read(name))
         except FileNotFoundError:
-            checkup.add(Level.DAMAGE, name, "missing", _RESTORE)
+            checkup.add(Level.DAMAGE, name, "missing", RESTORE)
         except ValueError as error:
-            checkup.add(Level.DAMAGE, name, f"no JSON ({error})", _RESTORE)
+            checkup.add(Level.DAMAGE, name, f"no JSON ({error})", RESTORE)
         else:
             if not isinstance(content, expected):
-                checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", _RESTORE)
+                checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", RESTORE)
     if not store.storage.exists(LABELS_FILE):
         return
     with store.storage.open(LABELS_FILE) as stream:
@@ -142,24 +141,22 @@ def _check_part(store: RunStore, part: Part, checkup: Checkup) -> Fixed:
         name = store.manifest.find(part)
         content = store.storage.read(name)
     except (StoreError, FileNotFoundError):
-        checkup.add(Level.DAMAGE, part.path, "the manifest lists this file, and it is missing", _RESTORE)
+        checkup.add(Level.DAMAGE, part.path, MISSING, RESTORE)
         return none
     checkup.files += 1
     checkup.bytes += len(content)
     if name != part.path:
         checkup.add(Level.LEFTOVER, name, "committed, and not yet where a glob sees it", _CONTINUE)
-    sha256 = hashlib.sha256(content).hexdigest()
-    if (len(content), sha256) != (part.bytes, part.sha256):
-        what = f"{len(content)} bytes with hash {sha256[:12]}; the manifest says {part.bytes} with {part.sha256[:12]}"
-        checkup.add(Level.DAMAGE, name, what, _RESTORE)
+    if problem := other_bytes(part, content):
+        checkup.add(Level.DAMAGE, name, problem, RESTORE)
     try:
         ids, rows = _read_part(part.table, content)
     except (pa.ArrowException, OSError, SchemaError) as error:
-        checkup.add(Level.DAMAGE, name, _line(error), _RESTORE)
+        checkup.add(Level.DAMAGE, name, _line(error), RESTORE)
         return none
     checkup.rows[part.table] = checkup.rows.get(part.table, 0) + rows
     if rows != part.rows:
-        checkup.add(Level.DAMAGE, name, f"{rows} rows; the manifest says {part.rows}", _RESTORE)
+        checkup.add(Level.DAMAGE, name, f"{rows} rows; the manifest says {part.rows}", RESTORE)
     return ids
 
 
@@ -201,11 +198,11 @@ def _check_cells(ids: dict[str, Fixed], checkup: Checkup) -> None:
     for table, found in ids.items():
         strangers = np.setdiff1d(found, cells)
         if len(strangers):
-            checkup.add(Level.DAMAGE, table, f"{_listed(strangers)} not in the table of cells", _RESTORE)
+            checkup.add(Level.DAMAGE, table, f"{_listed(strangers)} not in the table of cells", RESTORE)
     for table in REQUIRED_TABLES:
         lacking = np.setdiff1d(cells, ids.get(table, fixed([])))
         if len(lacking):
-            checkup.add(Level.DAMAGE, table, f"{_listed(lacking)} without rows here", _RESTORE)
+            checkup.add(Level.DAMAGE, table, f"{_listed(lacking)} without rows here", RESTORE)
 
 
 def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) -> None:

@@ -21,6 +21,7 @@ from results.pareto import GOALS, trade_offs
 from results.repricing import Repricer
 from results.sampling import parameters
 from results.sequential import rule_of
+from results.soundness import check_sound
 from results.store import RunStore
 from results.summary import price_run, summarize
 from results.uncertainty import Doubt, doubt
@@ -37,6 +38,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self._store = RunStore(path)
+        check_sound(self._store)
         self._tables = LabelledRun(self._store)
         self.name = self._store.name
         self.spec: dict[str, Any] = self._store.spec()
@@ -187,6 +189,6 @@ def open_run(path: str | Path) -> Run:
     """Open the run at `path`, a folder or a URL such as s3://bucket/run.
 
     Raises:
-        StoreError: there is no run.
+        StoreError: there is no run, or a file of it is damaged.
     """
     return Run(path)

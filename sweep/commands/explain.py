@@ -62,7 +62,7 @@ def explain(
     store = open_store(run)
     model = cost_model_of(store, costs)
     tables = LabelledRun(store)
-    with results_errors():
+    with results_errors(run):
         pairs = find_pairs(tables, policy, baseline or store.spec()["baseline"], workload=workload, guest=guest)
         acts = [explain_activities(tables, tables.scan_activities(), model, p) if activities else None for p in pairs]
         found = [explain_pair(tables, model, pair, stretches=windows) for pair in pairs]

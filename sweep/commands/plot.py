@@ -67,7 +67,7 @@ def plot(
     if out is not None:
         _form(out)
     frames = open_frames(open_store(run), costs=costs, baseline=baseline)
-    with results_errors():
+    with results_errors(run):
         summary = _of_workload(frames, workload)
         if out is None:
             typer.echo(_picture(frames, summary, chart))

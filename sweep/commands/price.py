@@ -67,7 +67,7 @@ def price(
         )
     rule = rule_of(resolved, minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect)
     reference = baseline or resolved["baseline"]
-    with results_errors():
+    with results_errors(run):
         repricer = Repricer(LabelledRun(store).scan_windows(), model)
         if repricer.cells.is_empty():
             raise SweepError(f"{run}: no cell is finished yet; run the sweep first")

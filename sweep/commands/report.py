@@ -37,7 +37,7 @@ def report(
     words += [
         word for option, value in (("--costs", costs), ("--baseline", baseline)) if value for word in (option, value)
     ]
-    with results_errors():
+    with results_errors(run):
         page = report_html(
             ReportSource(
                 frames=frames, failures=store.failures(), provenance=store.provenance(), command=" ".join(words)
