@@ -1,4 +1,4 @@
-"""One table of a run as one file: Parquet, CSV or Arrow, written file by file, so that memory holds a part of it."""
+"""One table of a run as one file: Parquet, CSV or Arrow, written row group by row group, so that memory holds few."""
 
 import math
 import os
@@ -71,6 +71,6 @@ def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
 
 
 def _pieces(store: RunStore, table: str) -> Iterator[pa.Table]:
-    run = LabelledRun(store)
-    for part in store.manifest.parts(table):
-        yield run.scan(table, [part]).collect(engine="streaming").to_arrow()
+    rows = LabelledRun(store).scan(table)
+    for piece in rows.collect_batches(chunk_size=ROW_GROUP_ROWS, maintain_order=True, lazy=True, engine="streaming"):
+        yield piece.to_arrow().combine_chunks()
