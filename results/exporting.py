@@ -60,9 +60,9 @@ def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
     rows = 0
     try:
         with FORMS[out.suffix](temporary, schema) as writer:
-            for piece in _pieces(store, table):
-                writer.write_table(piece.cast(schema), ROW_GROUP_ROWS)
-                rows += piece.num_rows
+            for group in _row_groups(store, table):
+                writer.write_table(group.combine_chunks().cast(schema), ROW_GROUP_ROWS)
+                rows += group.num_rows
         sync_file(temporary)
         temporary.replace(out)
     finally:
@@ -70,7 +70,25 @@ def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
     return rows
 
 
+def _row_groups(store: RunStore, table: str) -> Iterator[pa.Table]:
+    """Yield the rows of a table in its order, `ROW_GROUP_ROWS` at a time, however they are spread over files."""
+    held: list[pa.Table] = []
+    for piece in _pieces(store, table):
+        held.append(piece)
+        if sum(one.num_rows for one in held) >= ROW_GROUP_ROWS:
+            rows = pa.concat_tables(held)
+            yield rows.slice(0, ROW_GROUP_ROWS)
+            held = [rows.slice(ROW_GROUP_ROWS)]
+    if sum(one.num_rows for one in held):
+        yield pa.concat_tables(held)
+
+
 def _pieces(store: RunStore, table: str) -> Iterator[pa.Table]:
-    rows = LabelledRun(store).scan(table)
-    for piece in rows.collect_batches(chunk_size=ROW_GROUP_ROWS, maintain_order=True, lazy=True, engine="streaming"):
-        yield piece.to_arrow().combine_chunks()
+    """Yield the rows of a table in pieces of at most `ROW_GROUP_ROWS`; polars would read files ahead without end."""
+    run = LabelledRun(store)
+    for part in store.manifest.parts(table):
+        rows = run.scan(table, [part])
+        for piece in rows.collect_batches(
+            chunk_size=ROW_GROUP_ROWS, maintain_order=True, lazy=True, engine="streaming"
+        ):
+            yield piece.to_arrow()
