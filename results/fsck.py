@@ -1,4 +1,9 @@
-"""Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up."""
+"""Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up.
+
+Nothing here wakes a thread of Arrow: one that still holds an object of Python when the interpreter ends aborts the
+process (https://github.com/apache/arrow/issues/34314, https://github.com/apache/arrow/issues/45017), and no verb ends
+sooner after its last read than this one.
+"""
 
 import json
 from collections import Counter
@@ -9,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.cell_ids import CellIds, Fixed, fixed
@@ -114,14 +120,20 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
                 checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", RESTORE)
     if not store.storage.exists(LABELS_FILE):
         return
-    with store.storage.open(LABELS_FILE) as stream:
-        try:
-            with pq.ParquetFile(stream) as file:
-                file.read(["cell_id"], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            checkup.add(
-                Level.DAMAGE, LABELS_FILE, f"not readable ({_line(error)})", "run the sweep again: it is rewritten"
-            )
+    _check_readable(store, LABELS_FILE, checkup, then="run the sweep again: it is rewritten")
+
+
+def _check_readable(store: RunStore, name: str, checkup: Checkup, *, then: str) -> None:
+    """Check a table of which the manifest knows nothing."""
+    try:
+        with _opened(store.storage.read(name)) as file:
+            file.read(["cell_id"], use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        checkup.add(Level.DAMAGE, name, f"not readable ({_line(error)})", then)
+
+
+def _opened(content: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
 
 
 def _entries(store: RunStore, checkup: Checkup) -> Iterator[ManifestEntry]:
@@ -166,13 +178,13 @@ def _read_part(table: str, content: bytes) -> tuple[Fixed, int]:
     Raises:
         SchemaError: footer, columns or order are not what the table asks for.
     """
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
+    with _opened(content) as file:
         check_footer("footer", file.metadata.metadata)
         version = int(file.metadata.metadata[b"schema_version"])
         _check_columns(table, file.schema_arrow, version)
         keys = file.read(list(SORT_KEYS[table]), use_threads=False)
-    order = [(key, "ascending") for key in SORT_KEYS[table]]
-    if not keys.sort_by(order).equals(keys):
+    order = pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in SORT_KEYS[table]])
+    if not keys.take(order).equals(keys):
         raise SchemaError(f"rows are not in the order of {', '.join(SORT_KEYS[table])}")
     return fixed(keys["cell_id"].unique().to_pylist()), keys.num_rows
 
@@ -211,13 +223,8 @@ def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) ->
         if name not in known:
             what = "no commit knows this file: a crash left it, or a driver is at work"
             checkup.add(Level.LEFTOVER, name, what, "`sweep gc` removes it")
-    failed = store.storage.files_in("failures")
-    for listed in failed:
-        try:
-            with store.storage.open(listed.name) as stream, pq.ParquetFile(stream) as file:
-                file.read(["cell_id"], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            checkup.add(Level.DAMAGE, listed.name, _line(error), "remove it: the cells are tried again")
+    for listed in store.storage.files_in("failures"):
+        _check_readable(store, listed.name, checkup, then="remove it: the cells are tried again")
     files = Counter(part.table for entry in live for part in entry.parts)
     if len(live) > 1:
         what = f"{len(live)} commits with {files.total()} files"
