@@ -5,7 +5,7 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Final
 
 from results.manifest import PLACING_SECONDS
@@ -14,7 +14,7 @@ from results.storage import STAGING, DamageError
 from results.store import RunStore
 
 HASHED_BYTES: Final = 64 * 2**20
-"""A run up to this size is hashed whole when it is opened, in about 0.1 s; of a larger one only sizes are compared."""
+"""A run in a folder up to this size is hashed whole when it is opened, in about 0.1 s; of others sizes are compared."""
 RESTORE: Final = "restore the file from a copy, or remove the run and run the sweep again"
 MISSING: Final = "the manifest lists this file, and it is missing"
 
@@ -27,33 +27,41 @@ def check_sound(store: RunStore, *, tables: Collection[str] = PART_TABLES, hashe
     Raises:
         DamageError: one has not; the message names the first one.
     """
-    limit = HASHED_BYTES if hashed_bytes is None else hashed_bytes
-    found = list(_damaged(store, tables, limit))
+    limit = hashed_bytes
+    if limit is None:
+        # An object store checks by itself that it gives back what it got, and each answer of it takes a while.
+        limit = HASHED_BYTES if store.storage.stages else 0
+    found = _damaged(store, tables, limit)
     if found:
         # A driver may just have moved or replaced files that this has listed: what it commits is whole a moment later.
         time.sleep(PLACING_SECONDS)
-        found = list(_damaged(store, tables, limit))
+        found = _damaged(store, tables, limit)
     if found:
-        name, what = found[0]
+        name, what = next(iter(found.items()))
         others = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
         raise DamageError(f"{store.storage.locate(name)}: {what}{others}\n  {RESTORE}")
 
 
-def _damaged(store: RunStore, tables: Collection[str], limit: float) -> Iterator[tuple[str, str]]:
-    """Yield the name of each damaged part, and what is wrong with it."""
+def _damaged(store: RunStore, tables: Collection[str], limit: float) -> dict[str, str]:
+    """Return the name of each damaged file, and what is wrong with it."""
     parts = [part for entry in store.manifest.live() for part in entry.parts if part.table in tables]
     # Where parts are staged is listed first: one that is moved meanwhile is seen twice, not never.
     folders = (STAGING, *tables) if store.storage.stages else tuple(tables)
     sizes = {listed.name: listed.bytes for folder in folders for listed in store.storage.files_in(folder)}
-    is_hashed = sum(part.bytes for part in parts) <= limit
+    damaged: dict[str, str] = {}
+    whole: dict[str, Part] = {}
     for part in parts:
         name = next((one for one in (part.path, store.manifest.staged(part)) if one in sizes), None)
         if name is None:
-            yield part.path, MISSING
+            damaged[part.path] = MISSING
         elif sizes[name] != part.bytes:
-            yield name, f"{sizes[name]} bytes; the manifest says {part.bytes}"
-        elif is_hashed and (problem := _other_bytes(store, name, part)):
-            yield name, problem
+            damaged[name] = f"{sizes[name]} bytes; the manifest says {part.bytes}"
+        else:
+            whole[name] = part
+    if sum(part.bytes for part in parts) <= limit:
+        problems = store.storage.each(lambda name: _other_bytes(store, name, whole[name]), list(whole))
+        damaged |= {name: problem for name, problem in zip(whole, problems, strict=True) if problem}
+    return damaged
 
 
 def _other_bytes(store: RunStore, name: str, part: Part) -> str:
