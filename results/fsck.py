@@ -1,6 +1,6 @@
 """Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up.
 
-Nothing here wakes a thread of Arrow: one that still holds an object of Python when the interpreter ends aborts the
+Nothing here wakes a thread of Arrow: one that still holds an object of Python when the interpreter ends can abort the
 process (https://github.com/apache/arrow/issues/34314, https://github.com/apache/arrow/issues/45017), and no verb ends
 sooner after its last read than this one.
 """

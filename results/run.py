@@ -38,7 +38,6 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self._store = RunStore(path)
-        check_sound(self._store)
         self._tables = LabelledRun(self._store)
         self.name = self._store.name
         self.spec: dict[str, Any] = self._store.spec()
@@ -191,4 +190,5 @@ def open_run(path: str | Path) -> Run:
     Raises:
         StoreError: there is no run, or a file of it is damaged.
     """
+    check_sound(RunStore(path))
     return Run(path)

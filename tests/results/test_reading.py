@@ -17,6 +17,7 @@ import results
 from engine.vocabulary import COUNTER_NAMES
 from results.columns import TABLES, columns_markdown
 from results.compaction import compact
+from results.manifest import StoreError
 from results.run import Run
 from tests.results.synthetic import PROVENANCE, SPEC, make_run, replicate_batches, small_model
 
@@ -88,6 +89,16 @@ def test_open_gives_typed_tables(path: Path) -> None:
     assert run.orphans() == []
     assert run.summary(small_model(), "kvm-3.0").height == 4
     assert run.priced(small_model()).height == 12
+
+
+def test_open_refuses_a_damaged_run(path: Path) -> None:
+    """A run with a cut file is no run to conclude from; the error names the file. `RunStore` reads the rest."""
+    part = next((path / "windows").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+
+    with pytest.raises(StoreError, match=part.name):
+        results.open(path)
+    assert results.RunStore(path).scan_cells().collect().height == 12
 
 
 def test_an_empty_run_has_typed_tables(tmp_path: Path) -> None:
