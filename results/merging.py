@@ -96,12 +96,7 @@ def _missing(table: TableDifference, shared: set[str]) -> dict[str, tuple[str, .
 def _check_names(runs: Sequence[RunStore]) -> None:
     """Raise StoreError if two cells would go by the same names: nobody could tell them apart in a table."""
     facts = [column.name for column in IDENTITY if column.name not in {"cell_id", *LABELS}]
-    named = [
-        _labels(run)
-        .join(run.scan_cells().select("cell_id", *facts).collect(), on="cell_id")
-        .with_columns(run=pl.lit(i))
-        for i, run in enumerate(runs)
-    ]
+    named = [_labels(run).join(run.scan_cells().select("cell_id", *facts).collect(), on="cell_id") for run in runs]
     both = named[0].join(named[1], on=LABELS, suffix=" of second")
     twice = both.filter(pl.col("cell_id") != pl.col("cell_id of second")).sort(*LABELS, "cell_id", "cell_id of second")
     if twice.is_empty():
