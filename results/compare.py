@@ -7,15 +7,15 @@ everything else, then averaged per replicate over whatever else the table cell h
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from results.compare_dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
 from results.compare_hidden import hidden_dimensions
 from results.compare_values import Measure
+from results.pairing import ComparisonError, check_traces
 from results.statistics import difference_moments, interval_columns
-from results.summary import ComparisonError
 from results.verdicts import Rule, relative_difference, verdict_columns
 
 _VALUE: Final = "value"
@@ -145,11 +145,11 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
             f"baseline {layout.baseline}: several cells to pair with ({own}: {found}). Give one {own}"
         )
     paired = complete.join(base, on=keys, how="left", suffix="_baseline", nulls_equal=True, maintain_order="left")
+    if own == "policy":
+        check_traces(paired, layout.baseline)
     other_trace = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
     notes = []
-    if other_trace.height and own == "policy":
-        _refuse(other_trace.row(0, named=True), layout.baseline)
-    elif other_trace.height and own == "run":
+    if other_trace.height and own == "run":
         notes.append(
             f"{other_trace.height} of {paired.filter(~pl.col('_is_baseline')).height} pairs met different traces: what "
             "makes traces differs between the runs, and intervals hold that as well",
@@ -160,14 +160,6 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     if alone:
         notes.append(f"{alone} cells have no cell of the baseline to be paired with: no difference for them")
     return paired, notes
-
-
-def _refuse(row: Mapping[str, Any], baseline: Baseline) -> None:
-    place = ", ".join(f"{label} '{row[label]}'" for label in ("policy", "workload", "guest", "replicate"))
-    raise ComparisonError(
-        f"{place}: trace {row['trace_digest']} is not the trace of '{baseline}' ({row['trace_digest_baseline']}). "
-        "Pairs need the same trace: run both policies with the same code",
-    )
 
 
 def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.columns import IDENTITY
-from results.summary import ComparisonError
+from results.pairing import ComparisonError
 
 LABELS: Final = ("run", "policy", "workload", "guest", "replicate")
 """One name per family. With all of them fixed there is one cell."""

@@ -18,8 +18,9 @@ from results.compare_dimensions import (
 from results.compare_values import measure_named, measured_cells
 from results.cost_model import CostModel
 from results.idle import idle_notes
+from results.pairing import ComparisonError
 from results.sequential import rule_of
-from results.summary import ComparisonError, Tables
+from results.summary import Tables
 from results.verdicts import MINIMUM_EFFECT
 
 _LABELS: Final = ("workload", "guest")

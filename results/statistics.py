@@ -7,48 +7,19 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from results.intervals import BOOTSTRAP_VALUES_MIN, Floats, bootstrap_bounds, t_half_width
+from results.intervals import BOOTSTRAP_VALUES_MIN, bootstrap_bounds, t_half_width
 
 CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean of `count` values with its interval; the bounds are None where one value cannot give them."""
+    """A mean of `count` values with its interval."""
 
     mean: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     count: int
-
-
-def mean_interval(values: Sequence[float] | Floats) -> Interval:
-    """Return the mean of `values` with its 95 % interval by Student's t.
-
-    Raises:
-        ValueError: no values.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
-        raise ValueError("no values: expected at least one replicate")
-    mean = float(sample.mean())
-    if sample.size == 1:
-        return Interval(mean=mean, low=None, high=None, count=1)
-    deviation, count = np.array([sample.std(ddof=1)]), np.array([sample.size])
-    half = float(t_half_width(deviation, count, error=1.0 - CONFIDENCE)[0])
-    return Interval(mean=mean, low=mean - half, high=mean + half, count=int(sample.size))
-
-
-def paired_difference(values: Sequence[float] | Floats, baseline: Sequence[float] | Floats) -> Interval:
-    """Return the mean difference of `values` to `baseline` in %, replicate by replicate, with its 95 % interval.
-
-    Raises:
-        ValueError: the two differ in length.
-    """
-    ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    if ours.shape != theirs.shape:
-        raise ValueError(f"{ours.size} values against {theirs.size} of the baseline: expected one pair per replicate")
-    return mean_interval(100.0 * (ours / theirs - 1.0))
 
 
 def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:

@@ -8,9 +8,11 @@ import polars as pl
 
 from results.cost_model import CostModel
 from results.labels import LabelledRun
+from results.pairing import check_baseline, pair_with
 from results.pricing import price_cells
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics import interval_columns
+from results.statistics import difference_moments, interval_columns
+from results.verdicts import PLAIN_RULE, Rule, relative_difference, verdict_columns
 
 GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
 COUNTS: Final = (
@@ -25,11 +27,6 @@ _POLICY: Final = (*GROUP, "policy")
 _TEXTS: Final = ("workload", "guest", "policy")
 _CELL: Final = (*_POLICY, "replicate", "trace_digest")
 _TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
-_PAIR: Final = ("workload", "guest", "replicate")
-
-
-class ComparisonError(ValueError):
-    """Cells that should be compared are not there, or did not meet the same trace."""
 
 
 class Tables(Protocol):
@@ -93,22 +90,27 @@ def summarize(
     baseline: str,
     *,
     policies: Sequence[str] = (),
+    rule: Rule = PLAIN_RULE,
 ) -> pl.DataFrame:
-    """Return one row per workload, guest and policy; see `summarize_cells`."""
-    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies)
+    """Return one row per workload, guest and policy; see `summarize_priced`."""
+    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies, rule=rule)
 
 
-def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+def summarize_cells(
+    cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
+) -> pl.DataFrame:
     """Return what `summarize_priced` does, of cells as `price_run` gives them."""
     sums = cells.group_by(_POLICY).agg(pl.col(*_TIMES, *COUNTS).sum(), replicates=pl.len())
-    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies)
+    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies, rule=rule)
 
 
-def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+def summarize_priced(
+    cells: PricedCells, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
+) -> pl.DataFrame:
     """Return mean times and counts per workload, guest and policy, and the difference to `baseline` in %.
 
-    The difference is paired by replicate and has a 95 % interval (null where there is one replicate only). Policies
-    come in the order of `policies`, others after them by name.
+    The difference is paired by replicate and has an interval (null where there is one replicate only) and a verdict by
+    `rule`, whose family is all differences of the summary. Policies come in the order of `policies`, others by name.
 
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
@@ -118,11 +120,14 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
-    paired = pair_with(cells.times, baseline).with_columns(
-        difference=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0),
+    paired = pair_with(cells.times, baseline, ("elapsed_ns",)).with_columns(
+        difference=relative_difference("elapsed_ns", "elapsed_ns_baseline"),
     )
-    differences = interval_columns(paired, "difference", _POLICY).select(
+    moments = difference_moments(paired, "difference", _POLICY)
+    differences = verdict_columns(moments, rule, baseline=pl.col("policy") == baseline).select(
         *[pl.col(name).cast(pl.String) if name in _TEXTS else name for name in _POLICY],
+        "p_holm",
+        "verdict",
         difference_percent="mean",
         difference_low="low",
         difference_high="high",
@@ -130,33 +135,9 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
     joined = means.join(differences, on=_POLICY, how="left").sort(*GROUP, order)
-    front = [*_POLICY, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
+    differences_there = ("difference_percent", "difference_low", "difference_high", "p_holm", "verdict")
+    front = [*_POLICY, "replicates", "native_s", "elapsed_s", *differences_there]
     return joined.select(*front, *COUNTS, "lock_wait_s")
-
-
-def check_baseline(baseline: str, found: Sequence[str]) -> None:
-    """Raise ComparisonError unless `baseline` is among the policies that were found."""
-    if baseline not in found:
-        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
-
-
-def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:
-    """Return the cells that have a cell of `policy` on the same trace, with that one's time as elapsed_ns_baseline.
-
-    Raises:
-        ComparisonError: the cells of a replicate met different traces.
-    """
-    others = cells.filter(pl.col("policy") == policy).select(*_PAIR, "trace_digest", "elapsed_ns")
-    paired = cells.join(others, on=_PAIR, suffix="_baseline", maintain_order="left")
-    wrong = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
-    if wrong.height:
-        first = wrong.row(0, named=True)
-        raise ComparisonError(
-            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}', replicate "
-            f"{first['replicate']}: trace {first['trace_digest']} is not the trace of '{policy}' "
-            f"({first['trace_digest_baseline']}). Pairs need the same trace: run both policies with the same code",
-        )
-    return paired
 
 
 def seed_comparison(
@@ -175,11 +156,11 @@ def seed_comparison(
     ratio = SHADOW_OVER_NESTED
     rows = []
     for policy in after:
-        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before)
-        value = 100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0)
+        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before, ("elapsed_ns",))
+        value = relative_difference("elapsed_ns", "elapsed_ns_baseline")
         published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
         rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published))
-    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested)
+    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested, ("elapsed_ns",))
     value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
     rows.append(
         _predicted(

@@ -52,6 +52,10 @@ class Rule:
         return (1.0 - self.confidence) / self.looks
 
 
+PLAIN_RULE: Final = Rule()
+"""How differences are judged where nothing else is said: a fixed number of replicates, 95 % sure, beyond 0.5 %."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Per comparison: half the width of its interval, its p-value alone and by Holm, and the code of its verdict."""
@@ -60,10 +64,6 @@ class Judgement:
     p_value: Floats
     p_holm: Floats
     code: npt.NDArray[np.uint8]
-
-    def verdicts(self) -> list[Verdict]:
-        """Return the verdicts in words."""
-        return [VERDICTS[code] for code in self.code.ravel()]
 
 
 def judge(mean: Floats, deviation: Floats, counts: Counts, rule: Rule) -> Judgement:

@@ -41,6 +41,7 @@ def render_summary(
     from results.idle import idle_notes
     from results.labels import LabelledRun
     from results.render import render
+    from results.sequential import rule_of
     from results.summary import priced_cells, summarize_priced
 
     resolved = store.spec()
@@ -48,9 +49,11 @@ def render_summary(
     if cells is None:
         return None
     order = [policy["name"] for policy in resolved["policies"]]
-    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order)
+    rule = rule_of(resolved)
+    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
     notes = idle_notes(LabelledRun(store), resolved)
-    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)), notes)
+    comparison = _comparison(cells.times, kernbench_labels(resolved))
+    return render(summary, form, comparison, notes, confidence=rule.confidence)
 
 
 def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":

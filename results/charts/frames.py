@@ -9,7 +9,9 @@ import polars as pl
 
 from results.cost_model import CostModel
 from results.pareto import bounds_of
+from results.sequential import rule_of
 from results.summary import GROUP, Tables, price_run, seed_comparison, summarize
+from results.verdicts import MINIMUM_EFFECT, Rule
 
 BASELINE: Final = "baseline"
 BOUND: Final = "bound"
@@ -28,6 +30,13 @@ class RunFrames:
     spec: Mapping[str, Any]
     model: CostModel
     baseline: str
+    minimum_effect: float = MINIMUM_EFFECT
+    """Differences up to this, in %, are no difference."""
+
+    @cached_property
+    def rule(self) -> Rule:
+        """How differences are judged: as `sweep compare` judges them."""
+        return rule_of(self.spec, minimum_effect=self.minimum_effect)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -48,24 +57,18 @@ class RunFrames:
     @cached_property
     def summary(self) -> pl.DataFrame:
         """One row per workload, guest and policy: `results.summarize`, and how charts call and order them."""
-        return self.decorated(summarize(self.tables, self.model, self.baseline, policies=self.order))
+        return self.decorated(self.against(self.baseline))
 
     def against(self, policy: str) -> pl.DataFrame:
-        """Return the summary with the differences to another policy."""
-        return summarize(self.tables, self.model, policy, policies=self.order)
+        """Return the summary with differences to any policy, and verdicts on them: one family."""
+        return summarize(self.tables, self.model, policy, policies=self.order, rule=self.rule)
 
     def decorated(self, summary: pl.DataFrame) -> pl.DataFrame:
-        """Return a summary with columns `panel`, `size`, `label`, `role`, `rank` and `sure`, best policies first."""
+        """Return a summary with columns `panel`, `size`, `label`, `role` and `rank`, best policies first."""
         ranks = self.ranking(summary)
         found = ranks["policy"].to_list()
         roles = {policy: self.role(policy) for policy in found}
         labels = {p: p if role == POLICY else f"{p} ({role})" for p, role in roles.items()}
-        low, high = pl.col("difference_low"), pl.col("difference_high")
-        sure = (
-            pl.col("verdict").is_in(["better", "worse"])
-            if "verdict" in summary.columns
-            else pl.when(low.is_not_null()).then((low > 0) | (high < 0))
-        )
         return (
             summary.join(_sizes(summary), on=["guest", "vcpus", "memory_mib"], how="left", maintain_order="left")
             .with_columns(
@@ -73,7 +76,6 @@ class RunFrames:
                 label=pl.col("policy").replace_strict(labels, return_dtype=pl.String),
                 role=pl.col("policy").replace_strict(roles, return_dtype=pl.String),
                 rank=pl.col("policy").replace_strict({p: i for i, p in enumerate(found)}, return_dtype=pl.Int64),
-                sure=sure,
             )
             .sort("workload", "vcpus", "memory_mib", "guest", "rank", maintain_order=True)
         )

@@ -113,8 +113,8 @@ def neighbours(run: str) -> Path:
 def results_errors() -> Iterator[None]:
     """Turn what results/ can't use into an error without a traceback."""
     from results.manifest import StoreError
+    from results.pairing import ComparisonError
     from results.schema import SchemaError
-    from results.summary import ComparisonError
 
     try:
         yield

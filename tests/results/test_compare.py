@@ -15,9 +15,9 @@ from results.compare_long import comparison_list
 from results.compare_runs import Compared, Question, compare_runs
 from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
 from results.idle import idle_notes
+from results.pairing import ComparisonError
 from results.pareto import beaten_by, trade_offs
 from results.rows import cells_table
-from results.summary import ComparisonError
 from tests.results.synthetic import cell, small_model, trace
 
 KNOBS = {
