@@ -159,10 +159,19 @@ def _data_tables(
 
 
 def _columnar(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return names and columns; texts, which repeat, as their values and a code per row."""
+
     def plain(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return {"names": rows.columns, "columns": [[plain(value) for value in column.to_list()] for column in rows]}
+    def packed(column: pl.Series) -> Any:
+        if column.dtype != pl.String:
+            return [plain(value) for value in column.to_list()]
+        values = column.unique(maintain_order=True).to_list()
+        codes = {value: code for code, value in enumerate(values)}
+        return {"values": values, "codes": [codes[value] for value in column]}
+
+    return {"names": rows.columns, "columns": [packed(column) for column in rows]}
 
 
 def _figure(figure: Figure) -> str:
