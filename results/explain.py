@@ -136,7 +136,7 @@ def _pair(both: pl.DataFrame) -> Pair:
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
-    """Return where the difference of a pair comes from; with `stretches`, also over so many equal parts of the time.
+    """Return where the difference of a pair comes from; with `stretches`, also over so many equal parts of the longest trace.
 
     Raises:
         ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.
@@ -195,7 +195,7 @@ def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl
     counters = priced_counters(costs)
     own = pair.cells.lazy().select("cell_id", "sign")
     windows = tables.scan_windows().join(own, on="cell_id", how="inner")
-    last = pl.col("window").max().over("cell_id") + 1
+    last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [
         pl.col("sign"),

@@ -167,7 +167,7 @@ def _text(sheet: Sheet) -> str:
 
 def _line(row: Sequence[str], widths: Sequence[int], left: int) -> str:
     cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-    return "  ".join(cells)
+    return "  ".join(cells).rstrip()
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -17,7 +17,7 @@ from results.pairing import check_baseline, pair_with
 from results.repricing import Repricer
 from results.sampling import Parameter, draw, one_at_a_time, point
 from results.summary import GROUP
-from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
+from results.verdicts import EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
@@ -166,7 +166,7 @@ def _tornado(
             pl.Series("difference_at_high", means[2 * place + 1]),
             verdict_words(codes[2 * place]).alias("verdict_at_low"),
             verdict_words(codes[2 * place + 1]).alias("verdict_at_high"),
-            pl.Series("change", np.abs(means[2 * place + 1] - means[2 * place])),
+            pl.Series("change", _moved(means[2 * place], means[2 * place + 1])),
             pl.Series("decides", (codes[2 * place] != verdict) | (codes[2 * place + 1] != verdict)),
         )
         for place, number in enumerate(numbers)
@@ -174,14 +174,20 @@ def _tornado(
     return pl.concat(parts) if parts else pl.DataFrame(schema={**keys.schema, **_TORNADO})
 
 
+def _moved(low: Floats, high: Floats) -> Floats:
+    """Return how far apart differences are; what is but rounding has not moved."""
+    distance = np.abs(high - low)
+    return np.where(distance > EQUAL_PERCENT, distance, 0.0)
+
+
 def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
-    """Return for each comparison the number that moves its difference most, and those that change its verdict."""
+    """Return for each comparison the number that moves its difference most, if one does, and those that decide it."""
     if tornado.is_empty():
         empty = {"moved_most_by": pl.String, "moved_percent": pl.Float64, "decided_by": pl.String}
         return pl.DataFrame(schema={**dict.fromkeys(_COMPARISON, pl.String), **empty})
     ranked = tornado.sort("change", descending=True, maintain_order=True)
     return ranked.group_by(_COMPARISON, maintain_order=True).agg(
-        moved_most_by=pl.col("cost").first(),
+        moved_most_by=pl.col("cost").filter(pl.col("change") > 0).first(),
         moved_percent=pl.col("change").first(),
         decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
     )

@@ -132,6 +132,15 @@ def test_a_line_is_its_counts_times_its_price() -> None:
     assert abs(next(line.elapsed_ns for line in found.lines if line.name == ROUNDING)) <= 11
 
 
+def test_stretches_do_not_overlap() -> None:
+    """Replicates of different length are cut at the same times: each stretch begins where the one before ends."""
+    found = explained(Made(seed=3, replicates=3, windows=7, vcpus=1, largest=1000, nested=False), stretches=3)
+
+    stretches = found.windows.select("stretch", "from_s", "to_s").unique().sort("stretch")
+    assert stretches["stretch"].to_list() == [0, 1, 2]
+    assert stretches["from_s"].to_list()[1:] == stretches["to_s"].to_list()[:-1]
+
+
 def test_waiting_is_a_line_of_its_own() -> None:
     """With two vCPUs and the lock held, waiting differs, and is what the priced cells say, shared by those that run."""
     made = Made(seed=4, replicates=1, windows=1, vcpus=2, largest=10**4, nested=False)
