@@ -62,9 +62,9 @@ class Dimensions:
         if label in LABELS and known.get(short) == label:
             return short
         close = difflib.get_close_matches(name, known, n=1)
-        meant = f". Did you mean '{close[0]}'?" if close else ""
+        meant = f" Did you mean '{close[0]}'?" if close else ""
         varying = [n for n in known if n in {*LABELS[1:], *GUEST} or (n != "run" and self.varies(n))]
-        raise ComparisonError(f"unknown dimension '{name}'{meant} Of this run: {', '.join(varying)}")
+        raise ComparisonError(f"unknown dimension '{name}'.{meant} Allowed: {', '.join(varying)}")
 
     def varies(self, name: str) -> bool:
         """Return whether a knob or parameter has several values in the specification."""

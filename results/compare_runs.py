@@ -62,6 +62,8 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     Raises:
         ComparisonError: a name is none, no cell is left, or cells cannot be paired.
     """
+    if len({run.name for run in runs}) < len(runs):
+        raise ComparisonError(f"{runs[0].name} against itself differs in nothing: give two runs")
     measures = [measure_named(name) for name in question.metrics]
     frames = [
         measured_cells(run.tables, measures, costs).with_columns(run=pl.lit(run.name, dtype=pl.String)) for run in runs

@@ -136,7 +136,7 @@ def _pair(both: pl.DataFrame) -> Pair:
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
-    """Return where the difference of a pair comes from; with `stretches`, also over so many equal parts of the longest trace.
+    """Return where the difference of a pair comes from; with `stretches`, also in so many equal parts of all time.
 
     Raises:
         ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.

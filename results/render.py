@@ -145,8 +145,14 @@ def signed(value: float | None) -> str:
 
 
 def decimal(value: float, sign: str = "") -> str:
-    """Return a number with two decimals, or with three digits where it is large; zero is never negative."""
-    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
+    """Return a number with two decimals, without any from 1000 on, and short from a million on; zero has no sign -.
+
+    >>> decimal(-0.001, "+"), decimal(5213.4, "+"), decimal(-12_345_678.0)
+    ('+0.00', '+5,213', '-12.3M')
+    """
+    if abs(value) >= 1e6:
+        return f"{'-' if value < 0 else sign}{compact_count(abs(value))}"
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign},.0f}"
 
 
 def interval(low: float | None, high: float | None, *, plus: bool = True) -> str:

@@ -117,9 +117,10 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                 )
 
 
-def knob_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
-    """Yield curves over the knobs that the policies of the run vary, per workload."""
-    families = list(knob_families(frames))[:KNOBS_MAX]
+def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
+    """Yield curves over the knobs that the policies of the run vary, or over one of them, per workload."""
+    every = list(knob_families(frames))
+    families = every[:KNOBS_MAX] if knob is None else [family for family in every if family.knob == knob]
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for number, family in enumerate(families):
             if rows.filter(pl.col("policy").is_in(list(family.values))).is_empty():
