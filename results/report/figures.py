@@ -74,8 +74,8 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             kind="grid",
             caption=(
                 f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
-                f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %, for all "
-                "numbers together; ~: not enough replicates to say. Bound: nobody can install it."
+                f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %; plain: "
+                "surely by less; ~: not enough replicates to say. Bound: nobody can install it."
             ),
             words=(
                 f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
