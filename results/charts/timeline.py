@@ -9,6 +9,7 @@ import polars as pl
 from results.charts.frames import RunFrames, labels_of, rounded
 from results.charts.theme import Layout
 from results.pricing import price_windows
+from results.verdicts import relative_difference
 
 BINS: Final = 240
 """Points of a timeline; more than a line of a page has room for are averaged."""
@@ -38,7 +39,7 @@ def timeline(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             start_s=pl.col("bin") * pl.col("_seconds"),
             end_s=(pl.col("bin") + 1) * pl.col("_seconds"),
-            over_native=100.0 * (pl.col("elapsed_s") / pl.col("native_s") - 1.0),
+            over_native=relative_difference("elapsed_s", "native_s"),
         )
         .collect(engine="streaming")
     )
