@@ -105,7 +105,10 @@ def compare_cells(
 
 
 def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl.DataFrame:
-    """Return the cells that the conditions keep; those on the baseline's own family do not take the baseline away."""
+    """Return the cells that the conditions keep, and cells of the baseline that only those on its own family drop.
+
+    Which of the latter are there to be paired with, `_paired` knows: they are not `_asked` for.
+    """
     families = dimensions.families
     own = families[layout.baseline.dimension]
     is_baseline = _is_baseline(cells, layout.baseline)
@@ -118,7 +121,8 @@ def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl
     masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
     strict = [mask for condition, mask in masks if families[condition.dimension] != own]
     loose = [mask | is_baseline for condition, mask in masks if families[condition.dimension] == own]
-    kept = cells.with_columns(_is_baseline=is_baseline).filter(all_of([*strict, *loose], cells.height))
+    asked = all_of([mask for _, mask in masks], cells.height)
+    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(all_of([*strict, *loose], cells.height))
     if kept.is_empty():
         raise ComparisonError("no cell is left: each --where keeps some cells, but no cell meets all of them")
     return kept
@@ -136,7 +140,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     own = dimensions.families[dimension]
     finer = [] if dimension == own else [n for n in dimensions.finer(own) if n != dimension]
     keys = [*(label for label in LABELS if label != own), *finer]
-    complete = dimensions.attach(cells, finer)
+    complete = _without_loners(dimensions.attach(cells, finer), keys, also_asked=bool(finer))
     base = complete.filter("_is_baseline").select(*keys, pl.col("trace_digest"), pl.col(own), pl.col(_VALUE))
     twins = base.filter(pl.struct(keys).is_duplicated())
     if twins.height:
@@ -160,6 +164,20 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     if alone:
         notes.append(f"{alone} cells have no cell of the baseline to be paired with: no difference for them")
     return paired, notes
+
+
+def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: bool) -> pl.DataFrame:
+    """Return the cells without those of the baseline that nobody is paired with.
+
+    One that was asked for stays where the baseline is a label, and goes where it is one of many values behind labels:
+    `flood_threshold=3` means the policies that others differ from in that alone, not all that happen to have it.
+    """
+    partners = cells.filter(pl.col("_asked") & ~pl.col("_is_baseline"))
+    if partners.is_empty():
+        return cells
+    can_go = pl.col("_is_baseline") if also_asked else ~pl.col("_asked")
+    needed = cells.filter(can_go).join(partners, on=keys, how="semi", nulls_equal=True)
+    return pl.concat([cells.filter(~can_go), needed])
 
 
 def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:

@@ -74,7 +74,8 @@ class Dimensions:
         """Return what `label` stands for, as far as it varies; a guest's size always, for it is read from the cells."""
         if label == "guest":
             return list(GUEST)
-        return [name for name in (self.tables[label].columns if label in self.tables else ()) if self.varies(name)]
+        parts = self.tables[label].columns if label in self.tables else ()
+        return [name for name in parts if name not in LABELS and self.varies(name)]
 
     def attach(self, cells: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
         """Return `cells` with the dimensions `names` as columns."""

@@ -195,6 +195,42 @@ def test_two_runs_are_paired_by_cell() -> None:
     assert any(note == "seed differs: 1 in before, 2 in after" for note in table.notes)
 
 
+def test_a_run_is_not_compared_with_itself() -> None:
+    """The same run given twice is refused: nothing could differ."""
+    with pytest.raises(ComparisonError, match="run against itself differs in nothing: give two runs"):
+        compare_runs([compared(drawn()), compared(drawn())], Question(metrics=("exits",)), None)
+
+
+def test_a_knob_can_be_the_baseline() -> None:
+    """Values of a knob are compared among policies that differ in it alone; another policy with the same value is not.
+
+    `kvm-3.0` has the threshold 3 as well, but no twin with another one, so it is no part of any mean.
+    """
+    knobs = {
+        "kvm-3.0": KNOBS["kvm-3.0"],
+        "kvm-3.3": KNOBS["kvm-3.3"],
+        "eager": KNOBS["kvm-3.3"] | {"flood_threshold": 1},
+    }
+    spec = {"policies": [{"name": name, "knobs": own} for name, own in knobs.items()]}
+    question = Question(metrics=("exits",), rows=("guest",), cols=("flood_threshold",), baseline="flood_threshold=3")
+    tables = drawn()
+
+    (table,) = compare_runs([compared(tables, **spec)], question, None)
+
+    means = dict(
+        tables.cells.group_by("policy", "guest")
+        .agg(pl.col("exits").mean())
+        .select(pl.concat_str("policy", "guest", separator=" "), "exits")
+        .iter_rows()
+    )
+    found = {(row["flood_threshold"], row["guest"]): row for row in table.cells.iter_rows(named=True)}
+    for guest in ("1cpu", "2cpu"):
+        assert found[3, guest]["value"] == pytest.approx(means[f"kvm-3.3 {guest}"])
+        assert found[1, guest]["value"] == pytest.approx(means[f"eager {guest}"])
+        assert found[3, guest]["verdict"] == "baseline"
+        assert found[1, guest]["difference_percent"] == pytest.approx(100 / 3, abs=3)
+
+
 def test_adaptive_replicates_pay_for_their_looks() -> None:
     """Where replicates were added until it was enough, intervals are those of the rule, and so wider."""
     until = {"minimum": 3, "maximum": 30, "confidence": 0.95}
