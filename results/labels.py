@@ -83,16 +83,14 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, table: str, rows: int = PIECE_ROWS) -> Iterator[pl.LazyFrame]:
-        """Yield any table in pieces of some parts each, about that many rows: no cell is in two of them."""
-        chosen: list[Part] = []
-        for part in self._store.manifest.parts(table):
-            if chosen and sum(one.rows for one in chosen) + part.rows > rows:
-                yield self.scan(table, chosen)
-                chosen = []
-            chosen.append(part)
-        if chosen:
-            yield self.scan(table, chosen)
+    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[list[pl.LazyFrame]]:
+        """Return tables in pieces of some parts each, about that many rows; all of the same commits."""
+        entries = self._store.manifest.live()
+        by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
+        return [
+            [self.scan(table, chosen) for chosen in _chunks(parts, rows)]
+            for table, parts in zip(tables, by_table, strict=True)
+        ]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
@@ -115,3 +113,14 @@ class LabelledRun:
         )
         joined = rows.drop(LABELS).join(labels, on="cell_id", how="inner", maintain_order="left")
         return joined.with_columns(cell_id="_id").select(columns)
+
+
+def _chunks(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
+    chosen: list[Part] = []
+    for part in parts:
+        if chosen and sum(one.rows for one in chosen) + part.rows > rows:
+            yield chosen
+            chosen = []
+        chosen.append(part)
+    if chosen:
+        yield chosen

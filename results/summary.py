@@ -1,18 +1,22 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
+import numpy as np
 import polars as pl
 
+from results.cell_times import PLACE, TRACE, CellTimes, Piece, changes, piece_of
 from results.cost_model import CostModel
 from results.labels import LabelledRun
-from results.pricing import price_cells
+from results.pricing import price_cells, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics import interval_columns
+from results.statistics import interval_columns, with_bounds
 
-GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
+GROUP: Final = PLACE
 COUNTS: Final = (
     "exits",
     "insn_emulation",
@@ -21,9 +25,9 @@ COUNTS: Final = (
     "fatal",
 )
 """Counters that a summary shows, as means over replicates."""
+PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+"""Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
 _POLICY: Final = (*GROUP, "policy")
-_TEXTS: Final = ("workload", "guest", "policy")
-_CELL: Final = (*_POLICY, "replicate", "trace_digest")
 _TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 _PAIR: Final = ("workload", "guest", "replicate")
 
@@ -53,38 +57,68 @@ def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedCells:
-    """What a summary needs of the cells, and no more: for ten million of them it takes less than a gigabyte."""
+    """What a summary needs of the cells, and no more: ten million of them take some 200 MB."""
 
     sums: pl.DataFrame
     """Per workload, guest and policy: sums of times and counts, and the number of cells as `replicates`."""
-    times: pl.DataFrame
-    """Per cell: which one it is, its trace, and its elapsed time; texts are categorical."""
+    times: CellTimes
 
 
-def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
+def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     """Price the windows of a run, some files at a time; None if it has no cell yet."""
-    sums, times = [], []
-    for piece in run.pieces("windows"):
-        cells = price_cells(piece, cost_model, keys=_CELL, prices=_TIMES).collect(engine="streaming")
-        sums.append(cells.group_by(_POLICY).agg(pl.col(_TIMES).sum(), replicates=pl.len()))
-        times.append(_times(cells))
-    counts = [
-        piece.group_by(_POLICY).agg(pl.col(COUNTS).sum()).collect(engine="streaming") for piece in run.pieces("cells")
-    ]
-    if not sums or not counts:
+    cells, windows = (
+        tables.pieces(("cells", "windows"))
+        if isinstance(tables, LabelledRun)
+        else ([tables.scan_cells()], [tables.scan_windows()])
+    )
+    # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        counts = list(pool.map(_counted, cells))
+        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows))
+    counted = _added(counts) if counts else None
+    if counted is None or counted.is_empty():
         return None
-    joined = _added(sums).join(_added(counts), on=_POLICY, how="left")
-    # Sums of doubles, and so the digits of intervals, must not depend on the order in which threads have ended.
-    return PricedCells(sums=joined.sort(_POLICY), times=pl.concat(times).sort(_CELL)) if joined.height else None
+    sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
+    return _checked(PricedCells(sums=sums.sort(_POLICY), times=CellTimes.of([piece for _, piece in priced])))
 
 
-def _times(cells: pl.DataFrame) -> pl.DataFrame:
-    texts = pl.col("workload", "guest", "policy", "trace_digest")
-    return cells.select(*_CELL, "elapsed_ns").with_columns(texts.cast(pl.Categorical))
+def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
+    rows = cells.select(*_POLICY, *COUNTS).collect(engine="streaming")
+    return _summed(rows.with_columns(replicates=1), (*COUNTS, "replicates"))
+
+
+def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
+    rows = price_windows(windows, cost_model).select(*TRACE, "policy", *_TIMES).collect(engine="streaming")
+    return _summed(rows, _TIMES), piece_of(rows)
+
+
+def _summed(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return sums per workload, guest and policy; one may have several rows."""
+    starts = changes(rows, GROUP)
+    policy = pl.col("policy").cast(pl.Categorical)
+    numbered = rows.select(policy, *columns, place=np.cumsum(starts) - 1)
+    sums = numbered.group_by("place", "policy").agg(pl.col(columns).sum())
+    names = rows.select(GROUP).filter(pl.Series(starts))[sums["place"]]
+    return pl.concat([names, sums.select(pl.col("policy").cast(pl.String), *columns)], how="horizontal")
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
+
+
+def _checked(cells: PricedCells) -> PricedCells:
+    """Return the cells if each has a name of its own, and windows."""
+    found = cells.sums.join(cells.times.counts(), on=_POLICY, how="full", suffix="_named", nulls_equal=True)
+    wrong = found.filter(pl.col("replicates").ne_missing(pl.col("replicates_named"))).sort(_POLICY)
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise ComparisonError(
+            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}': "
+            f"{first['replicates'] or 0} cells, but windows of {first['replicates_named'] or 0} under different names. "
+            "If `sweep fsck` finds nothing, the run holds cells of two specifications: go on with `sweep run` and the "
+            "sweep's file, so that it says which of them count"
+        )
+    return cells
 
 
 def summarize(
@@ -95,13 +129,16 @@ def summarize(
     policies: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_cells`."""
-    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies)
+    cells = priced_cells(tables, cost_model)
+    if cells is None:
+        raise ComparisonError("no cell is finished: there is nothing to summarize. Run the sweep first")
+    return summarize_priced(cells, baseline, policies=policies)
 
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
     """Return what `summarize_priced` does, of cells as `price_run` gives them."""
-    sums = cells.group_by(_POLICY).agg(pl.col(*_TIMES, *COUNTS).sum(), replicates=pl.len())
-    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies)
+    sums = _added([_summed(cells.with_columns(replicates=1), (*_TIMES, *COUNTS, "replicates"))])
+    return summarize_priced(PricedCells(sums=sums, times=CellTimes.of([piece_of(cells)])), baseline, policies=policies)
 
 
 def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
@@ -118,11 +155,9 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
-    paired = pair_with(cells.times, baseline).with_columns(
-        difference=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0),
-    )
-    differences = interval_columns(paired, "difference", _POLICY).select(
-        *[pl.col(name).cast(pl.String) if name in _TEXTS else name for name in _POLICY],
+    pair_with(cells.times.unlike(baseline), baseline)
+    differences = with_bounds(cells.times.differences(baseline)).select(
+        *_POLICY,
         difference_percent="mean",
         difference_low="low",
         difference_high="high",
@@ -157,6 +192,13 @@ def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:
             f"({first['trace_digest_baseline']}). Pairs need the same trace: run both policies with the same code",
         )
     return paired
+
+
+def published_comparison(cells: PricedCells, kernbench: Sequence[str]) -> pl.DataFrame | None:
+    """Return predictions beside what was published about kernbench, of workloads with these labels; None without any."""
+    rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
+    comparison = None if rows.is_empty() else seed_comparison(rows)
+    return None if comparison is None or comparison.is_empty() else comparison
 
 
 def seed_comparison(
