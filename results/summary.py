@@ -195,7 +195,7 @@ def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:
 
 
 def published_comparison(cells: PricedCells, kernbench: Sequence[str]) -> pl.DataFrame | None:
-    """Return predictions beside what was published about kernbench, of workloads with these labels; None without any."""
+    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none."""
     rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
     comparison = None if rows.is_empty() else seed_comparison(rows)
     return None if comparison is None or comparison.is_empty() else comparison
