@@ -6,7 +6,7 @@ one cell or trace follow each other in every part, so only the first of them is 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ _STEP_CELLS: Final = 1 << 18
 Numbers = npt.NDArray[np.uint32]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +39,52 @@ class Piece:
     elapsed_ns: Times
 
 
-def piece_of(rows: pl.DataFrame) -> Piece:
-    """Return the cells of rows with the columns `TRACE`, policy and elapsed_ns, one or several rows per cell."""
-    trace_starts = changes(rows, TRACE)
-    cell_starts = np.flatnonzero(trace_starts | changes(rows, ("policy",)))
-    names = rows["policy"].unique()
-    codes = rows["policy"].cast(pl.Enum(names)).to_physical().to_numpy()
-    elapsed = rows["elapsed_ns"].to_numpy()
-    return Piece(
-        traces=rows.select(TRACE).filter(pl.Series(trace_starts)),
-        policies=tuple(names.to_list()),
-        trace=(np.cumsum(trace_starts, dtype=np.uint32) - np.uint32(1))[cell_starts],
-        policy=codes[cell_starts].astype(np.uint32),
-        elapsed_ns=np.add.reduceat(elapsed, cell_starts) if len(cell_starts) else elapsed,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedRows:
+    """Rows of cells: one or several per cell, one after the other."""
+
+    rows: pl.DataFrame
+    place_starts: Flags
+    """Of each row, whether it is the first one of its `PLACE`."""
+    policies: tuple[str, ...]
+    policy: Numbers
+    """Of each row, the index in `policies`."""
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Self:
+        """Number the rows of a frame with the columns `PLACE` and policy."""
+        names = rows["policy"].unique()
+        policy = rows["policy"].cast(pl.Enum(names)).to_physical().cast(pl.UInt32).to_numpy()
+        return cls(rows=rows, place_starts=changes(rows, PLACE), policies=tuple(names), policy=policy)
+
+    def sums(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
+        names = self.rows.select(PLACE).filter(self.place_starts)
+        group = (np.cumsum(self.place_starts) - 1) * len(self.policies) + self.policy
+        groups = np.arange(names.height * len(self.policies))
+        if len(groups) > len(group):
+            groups, group = np.unique(group, return_inverse=True)
+        count = np.bincount(group, minlength=len(groups))
+        sums = {column: np.zeros(len(groups), dtype=np.int64) for column in columns}
+        for column, total in sums.items():
+            np.add.at(total, group, self.rows[column].to_numpy())
+        return _named(names, self.policies, groups, rows=count, **sums).filter(pl.col("rows") > 0)
+
+    def piece(self) -> Piece:
+        """Return the cells; rows have `TRACE` and elapsed_ns, too."""
+        trace_starts = self.place_starts | changes(self.rows, TRACE[len(PLACE) :])
+        starts = np.flatnonzero(trace_starts | (np.diff(self.policy, prepend=self.policy[:1]) != 0))
+        elapsed = self.rows["elapsed_ns"].to_numpy()
+        return Piece(
+            traces=self.rows.select(TRACE).filter(trace_starts),
+            policies=self.policies,
+            trace=(np.cumsum(trace_starts, dtype=np.uint32) - np.uint32(1))[starts],
+            policy=self.policy[starts],
+            elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
+        )
 
 
-def changes(rows: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+def changes(rows: pl.DataFrame, names: Sequence[str]) -> Flags:
     """Return for each row whether one of its values is not that of the row before; so is the first one."""
     if rows.is_empty():
         return np.zeros(0, dtype=np.bool_)
@@ -81,7 +111,7 @@ class CellTimes:
     elapsed_ns: Times
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece]) -> "CellTimes":
+    def of(cls, pieces: Sequence[Piece]) -> Self:
         """Return the cells of all pieces."""
         policies = sorted({name for piece in pieces for name in piece.policies})
         ranks = {name: rank for rank, name in enumerate(policies)}
@@ -101,7 +131,7 @@ class CellTimes:
         )
         return found._ordered()
 
-    def _ordered(self) -> "CellTimes":
+    def _ordered(self) -> Self:
         """Return the cells in order, those that came in pieces as one each."""
         later, same = self.trace[1:] > self.trace[:-1], self.trace[1:] == self.trace[:-1]
         if bool((later | (same & (self.policy[1:] > self.policy[:-1]))).all()):
@@ -118,7 +148,7 @@ class CellTimes:
         counts = np.zeros(self._groups(), dtype=np.int64)
         for cells in self._steps():
             counts += np.bincount(self._group(cells), minlength=len(counts))
-        return self._named(counts > 0, replicates=counts)
+        return self._found(counts, replicates=counts)
 
     def differences(self, baseline: str) -> pl.DataFrame:
         """Return `PLACE`, policy, mean, deviation and count of the differences to a policy on the same trace in %.
@@ -135,7 +165,7 @@ class CellTimes:
         for group, difference in self._pairs(base):
             squares += np.bincount(group, np.square(difference - mean[group]), minlength=len(counts))
         deviation = np.sqrt(squares / np.maximum(counts - 1, 1))
-        found = self._named(counts > 0, mean=mean, deviation=deviation, count=counts)
+        found = self._found(counts, mean=mean, deviation=deviation, count=counts)
         return found.with_columns(deviation=pl.when(pl.col("count") > 1).then("deviation"))
 
     def unlike(self, baseline: str) -> pl.DataFrame:
@@ -185,13 +215,20 @@ class CellTimes:
         group: npt.NDArray[np.int64] = self.place[self.trace[cells]] * len(self.policies) + self.policy[cells]
         return group
 
-    def _named(self, chosen: npt.NDArray[np.bool_], **values: npt.NDArray[Any]) -> pl.DataFrame:
-        groups = np.flatnonzero(chosen)
-        places = self.traces.filter(pl.Series(changes(self.traces, PLACE))).select(PLACE)
-        return places[groups // len(self.policies)].with_columns(
-            policy=pl.Series(self.policies, dtype=pl.String)[groups % len(self.policies)],
-            **{name: value[groups] for name, value in values.items()},
-        )
+    def _found(self, counts: Times, **values: npt.NDArray[Any]) -> pl.DataFrame:
+        places = self.traces.filter(changes(self.traces, PLACE)).select(PLACE)
+        groups = np.flatnonzero(counts)
+        return _named(places, self.policies, groups, **{name: value[groups] for name, value in values.items()})
+
+
+def _named(
+    places: pl.DataFrame, policies: Sequence[str], groups: npt.NDArray[np.int64], **values: npt.NDArray[Any]
+) -> pl.DataFrame:
+    """Return the names of groups, numbered by place and policy, beside some values of each."""
+    policy = (
+        pl.Series(policies, dtype=pl.String)[groups % len(policies)] if len(groups) else pl.Series([], dtype=pl.String)
+    )
+    return places[groups // max(1, len(policies))].with_columns(policy=policy, **values)
 
 
 def _ranked(piece: Piece, ranks: Mapping[str, int]) -> Numbers:

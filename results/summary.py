@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-import numpy as np
 import polars as pl
 
-from results.cell_times import PLACE, TRACE, CellTimes, Piece, changes, piece_of
+from results.cell_times import PLACE, TRACE, CellTimes, NumberedRows, Piece
 from results.cost_model import CostModel
 from results.labels import LabelledRun
 from results.pricing import price_cells, price_windows
@@ -84,22 +83,13 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
 
 def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
     rows = cells.select(*_POLICY, *COUNTS).collect(engine="streaming")
-    return _summed(rows.with_columns(replicates=1), (*COUNTS, "replicates"))
+    return NumberedRows.of(rows).sums(COUNTS).rename({"rows": "replicates"})
 
 
 def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
     rows = price_windows(windows, cost_model).select(*TRACE, "policy", *_TIMES).collect(engine="streaming")
-    return _summed(rows, _TIMES), piece_of(rows)
-
-
-def _summed(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Return sums per workload, guest and policy; one may have several rows."""
-    starts = changes(rows, GROUP)
-    policy = pl.col("policy").cast(pl.Categorical)
-    numbered = rows.select(policy, *columns, place=np.cumsum(starts) - 1)
-    sums = numbered.group_by("place", "policy").agg(pl.col(columns).sum())
-    names = rows.select(GROUP).filter(pl.Series(starts))[sums["place"]]
-    return pl.concat([names, sums.select(pl.col("policy").cast(pl.String), *columns)], how="horizontal")
+    numbered = NumberedRows.of(rows)
+    return numbered.sums(_TIMES).drop("rows"), numbered.piece()
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -137,8 +127,10 @@ def summarize(
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
     """Return what `summarize_priced` does, of cells as `price_run` gives them."""
-    sums = _added([_summed(cells.with_columns(replicates=1), (*_TIMES, *COUNTS, "replicates"))])
-    return summarize_priced(PricedCells(sums=sums, times=CellTimes.of([piece_of(cells)])), baseline, policies=policies)
+    numbered = NumberedRows.of(cells)
+    sums = _added([numbered.sums((*_TIMES, *COUNTS)).rename({"rows": "replicates"})])
+    times = CellTimes.of([numbered.piece()])
+    return summarize_priced(PricedCells(sums=sums, times=times), baseline, policies=policies)
 
 
 def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
