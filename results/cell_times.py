@@ -19,7 +19,7 @@ _PAIR: Final = ("workload", "guest", "replicate")
 _STEP_CELLS: Final = 1 << 18
 """Cells that are looked at together: their numbers stay in the processor's cache."""
 
-Numbers = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.unsignedinteger[Any]]
 Times = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -54,13 +54,16 @@ class NumberedRows:
     def of(cls, rows: pl.DataFrame) -> Self:
         """Number the rows of a frame with the columns `PLACE` and policy."""
         names = rows["policy"].unique()
-        policy = rows["policy"].cast(pl.Enum(names)).to_physical().cast(pl.UInt32).to_numpy()
+        policy = rows["policy"].cast(pl.Enum(names)).to_physical().to_numpy()
         return cls(rows=rows, place_starts=changes(rows, PLACE), policies=tuple(names), policy=policy)
 
     def sums(self, columns: Sequence[str]) -> pl.DataFrame:
         """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
         names = self.rows.select(PLACE).filter(self.place_starts)
-        group = (np.cumsum(self.place_starts) - 1) * len(self.policies) + self.policy
+        group = np.cumsum(self.place_starts, dtype=np.int64)
+        group -= 1
+        group *= len(self.policies)
+        group += self.policy
         groups = np.arange(names.height * len(self.policies))
         if len(groups) > len(group):
             groups, group = np.unique(group, return_inverse=True)
@@ -73,12 +76,16 @@ class NumberedRows:
     def piece(self) -> Piece:
         """Return the cells; rows have `TRACE` and elapsed_ns, too."""
         trace_starts = self.place_starts | changes(self.rows, TRACE[len(PLACE) :])
-        starts = np.flatnonzero(trace_starts | (np.diff(self.policy, prepend=self.policy[:1]) != 0))
+        cell_starts = trace_starts.copy()
+        cell_starts[1:] |= self.policy[1:] != self.policy[:-1]
+        starts = np.flatnonzero(cell_starts)
+        trace = np.cumsum(trace_starts, dtype=np.uint32)
+        trace -= 1
         elapsed = self.rows["elapsed_ns"].to_numpy()
         return Piece(
             traces=self.rows.select(TRACE).filter(trace_starts),
             policies=self.policies,
-            trace=(np.cumsum(trace_starts, dtype=np.uint32) - np.uint32(1))[starts],
+            trace=trace[starts],
             policy=self.policy[starts],
             elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
         )
@@ -116,9 +123,10 @@ class CellTimes:
         policies = sorted({name for piece in pieces for name in piece.policies})
         ranks = {name: rank for rank, name in enumerate(policies)}
         listed = pl.concat([piece.traces for piece in pieces])
-        traces = listed.unique().sort(TRACE)
-        numbers = listed.join(traces.with_row_index("number"), on=TRACE, how="left", maintain_order="left")["number"]
-        trace = numbers.to_numpy()
+        ranked = listed.select(pl.struct(TRACE).rank("dense")).to_series().to_numpy()
+        _, first, trace = np.unique(ranked, return_index=True, return_inverse=True)
+        traces = listed[first]
+        trace = trace.astype(np.uint32)
         ends = np.cumsum([piece.traces.height for piece in pieces]).tolist()
         starts = [0, *ends[:-1]]
         found = cls(
