@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from results.parts import Part
@@ -45,18 +44,19 @@ def note_plain_labels(store: RunStore) -> None:
     if not store.storage.exists(LABELS_FILE):
         return
     labels = _digest(store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA))
-    parts = store.manifest.parts("cells")
-    counts, sums = zip(*(_digest(store.scan("cells", [part])) for part in parts), strict=True) if parts else ((), ())
-    if labels == (sum(counts), tuple(sum(column) % 2**64 for column in zip(*sums, strict=True))):
+    if labels == _digest(store.scan_cells()):
+        parts = store.manifest.parts("cells")
         text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
         store.storage.put(_PLAIN_FILE, text.encode())
 
 
-def _digest(rows: pl.LazyFrame) -> tuple[int, tuple[int, ...]]:
+def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     """Return the number of rows and sums of hashes of the names and ids: equal for the same rows in any order."""
-    names = rows.select(LABELS_SCHEMA.names()).collect(engine="streaming")
-    hashes = [names.hash_rows(seed).to_numpy() for seed in _SEEDS]
-    return names.height, tuple(int(one.sum(dtype=np.uint64)) for one in hashes)
+    hashes = [pl.struct(LABELS_SCHEMA.names()).hash(seed) for seed in _SEEDS]
+    # By halves: the sum of whole hashes does not fit into 64 bits.
+    low = [(one & 0xFFFFFFFF).sum().alias(f"low {seed}") for one, seed in zip(hashes, _SEEDS, strict=True)]
+    high = [(one // 2**32).sum().alias(f"high {seed}") for one, seed in zip(hashes, _SEEDS, strict=True)]
+    return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
 class LabelledRun:
