@@ -177,7 +177,10 @@ class RunStore:
 
     def failures(self) -> pl.LazyFrame:
         """Return the cells that have failed and have not succeeded since."""
-        rows = self._scan_files("failures", [listed.name for listed in self.storage.files_in("failures")])
+        files = [listed.name for listed in self.storage.files_in("failures")]
+        rows = self._scan_files("failures", files)
+        if not files:
+            return rows  # Without a look at the ids of all cells.
         return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
 
     def _scan_files(self, table: str, names: list[str]) -> pl.LazyFrame:

@@ -119,10 +119,19 @@ def summarize(
     policies: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_cells`."""
+    return summarize_priced(priced_or_error(tables, cost_model), baseline, policies=policies)
+
+
+def priced_or_error(tables: Tables, cost_model: CostModel) -> PricedCells:
+    """Return what `priced_cells` does.
+
+    Raises:
+        ComparisonError: the run has no cell yet.
+    """
     cells = priced_cells(tables, cost_model)
     if cells is None:
         raise ComparisonError("no cell is finished: there is nothing to summarize. Run the sweep first")
-    return summarize_priced(cells, baseline, policies=policies)
+    return cells
 
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
