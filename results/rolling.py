@@ -156,18 +156,19 @@ def _sorts(value: object) -> tuple[int, str]:
 
 def roll(table: str, sources: Sequence[Source], cells: Cells, *, roll_rows: int = ROLL_ROWS) -> Iterator[pa.Table]:
     """Yield the rows of `cells` of one table, file by file, with the columns of the present schema."""
-    before = np.cumsum(cells.rows, dtype=np.int64) - cells.rows
-    file_of_cell = before // roll_rows
-    edges: Sequence[int] | Indices = []
-    if len(before):
-        edges = np.flatnonzero(np.diff(file_of_cell, prepend=-1, append=file_of_cell[-1:] + 1))
-    for start, end in itertools.pairwise(edges):
-        chosen = cells[slice(int(start), int(end))]
-        found = [
+    for start, end in itertools.pairwise(_edges(cells, roll_rows)):
+        chosen = cells[slice(start, end)]
+        yield pa.concat_tables(
             upgraded(table, _rows_of(sources[source], chosen[chosen.source == source]))
             for source in np.unique(chosen.source).tolist()
-        ]
-        yield pa.concat_tables(found)
+        )
+
+
+def _edges(cells: Cells, roll_rows: int) -> list[int]:
+    """Return the first cell of each file, and one more than the last one."""
+    before = np.cumsum(cells.rows, dtype=np.int64) - cells.rows
+    files = before // roll_rows
+    return np.flatnonzero(np.diff(files, prepend=-1, append=files[-1:] + 1)).tolist() if len(files) else []
 
 
 def _rows_of(source: Source, cells: Cells) -> pa.Table:
