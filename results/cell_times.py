@@ -190,10 +190,14 @@ class CellTimes:
 
     def named(self, traces: pl.Series, policies: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the cells of some traces, and of some policies or all, with the names of both and elapsed_ns."""
+        if traces.is_empty():
+            return self._cells(np.zeros(0, dtype=np.int64))
         on_trace = np.zeros(self.traces.height, dtype=np.bool_)
         on_trace[traces.to_numpy()] = True
         of_policy = np.array([policies is None or name in policies for name in self.policies], dtype=np.bool_)
-        chosen = on_trace[self.trace] & of_policy[self.policy]
+        return self._cells(np.flatnonzero(on_trace[self.trace] & of_policy[self.policy]))
+
+    def _cells(self, chosen: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self.traces[self.trace[chosen]].with_columns(
             policy=pl.Series(self.policies, dtype=pl.String)[self.policy[chosen]],
             elapsed_ns=self.elapsed_ns[chosen],
@@ -240,5 +244,6 @@ def _named(
 
 
 def _ranked(piece: Piece, ranks: Mapping[str, int]) -> Numbers:
-    found: Numbers = np.array([ranks[name] for name in piece.policies], dtype=np.uint32)[piece.policy]
+    smallest = np.min_scalar_type(len(ranks))
+    found: Numbers = np.array([ranks[name] for name in piece.policies], dtype=smallest)[piece.policy]
     return found

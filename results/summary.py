@@ -74,7 +74,7 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     with ThreadPoolExecutor(max_workers=2) as pool:
         counts = list(pool.map(_counted, cells))
         priced = list(pool.map(partial(_priced, cost_model=cost_model), windows))
-    counted = _added(counts) if counts else None
+    counted = _added(counts) if counts and priced else None
     if counted is None or counted.is_empty():
         return None
     sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
