@@ -1,20 +1,23 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import polars as pl
 
+from results.cell_times import PLACE, TRACE, CellTimes, NumberedRows, Piece
 from results.cost_model import CostModel
 from results.labels import LabelledRun
-from results.pairing import check_baseline, pair_with
-from results.pricing import price_cells
+from results.pairing import ComparisonError, check_baseline, pair_with
+from results.pricing import price_cells, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics import difference_moments, interval_columns
+from results.statistics import interval_columns
 from results.verdicts import PLAIN_RULE, Rule, relative_difference, verdict_columns
 
-GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
+GROUP: Final = PLACE
 COUNTS: Final = (
     "exits",
     "insn_emulation",
@@ -23,9 +26,9 @@ COUNTS: Final = (
     "fatal",
 )
 """Counters that a summary shows, as means over replicates."""
+PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+"""Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
 _POLICY: Final = (*GROUP, "policy")
-_TEXTS: Final = ("workload", "guest", "policy")
-_CELL: Final = (*_POLICY, "replicate", "trace_digest")
 _TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 
 
@@ -50,38 +53,59 @@ def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedCells:
-    """What a summary needs of the cells, and no more: for ten million of them it takes less than a gigabyte."""
+    """What a summary needs of the cells, and no more: ten million of them take some 200 MB."""
 
     sums: pl.DataFrame
     """Per workload, guest and policy: sums of times and counts, and the number of cells as `replicates`."""
-    times: pl.DataFrame
-    """Per cell: which one it is, its trace, and its elapsed time; texts are categorical."""
+    times: CellTimes
 
 
-def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
+def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     """Price the windows of a run, some files at a time; None if it has no cell yet."""
-    sums, times = [], []
-    for piece in run.pieces("windows"):
-        cells = price_cells(piece, cost_model, keys=_CELL, prices=_TIMES).collect(engine="streaming")
-        sums.append(cells.group_by(_POLICY).agg(pl.col(_TIMES).sum(), replicates=pl.len()))
-        times.append(_times(cells))
-    counts = [
-        piece.group_by(_POLICY).agg(pl.col(COUNTS).sum()).collect(engine="streaming") for piece in run.pieces("cells")
-    ]
-    if not sums or not counts:
+    cells, windows = (
+        tables.pieces(("cells", "windows"))
+        if isinstance(tables, LabelledRun)
+        else ([tables.scan_cells()], [tables.scan_windows()])
+    )
+    # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        counts = list(pool.map(_counted, cells))
+        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows))
+    counted = _added(counts) if counts and priced else None
+    if counted is None or counted.is_empty():
         return None
-    joined = _added(sums).join(_added(counts), on=_POLICY, how="left")
-    # Sums of doubles, and so the digits of intervals, must not depend on the order in which threads have ended.
-    return PricedCells(sums=joined.sort(_POLICY), times=pl.concat(times).sort(_CELL)) if joined.height else None
+    sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
+    return _checked(PricedCells(sums=sums.sort(_POLICY), times=CellTimes.of([piece for _, piece in priced])))
 
 
-def _times(cells: pl.DataFrame) -> pl.DataFrame:
-    texts = pl.col("workload", "guest", "policy", "trace_digest")
-    return cells.select(*_CELL, "elapsed_ns").with_columns(texts.cast(pl.Categorical))
+def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
+    rows = cells.select(*_POLICY, *COUNTS).collect(engine="streaming")
+    return NumberedRows.of(rows).sums(COUNTS).rename({"rows": "replicates"})
+
+
+def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
+    rows = price_windows(windows, cost_model).select(*TRACE, "policy", *_TIMES).collect(engine="streaming")
+    numbered = NumberedRows.of(rows)
+    return numbered.sums(_TIMES).drop("rows"), numbered.piece()
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
+
+
+def _checked(cells: PricedCells) -> PricedCells:
+    """Return the cells if each has a name of its own, and windows."""
+    found = cells.sums.join(cells.times.counts(), on=_POLICY, how="full", suffix="_named", nulls_equal=True)
+    wrong = found.filter(pl.col("replicates").ne_missing(pl.col("replicates_named"))).sort(_POLICY)
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise ComparisonError(
+            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}': "
+            f"{first['replicates'] or 0} cells, but windows of {first['replicates_named'] or 0} under different names. "
+            "If `sweep fsck` finds nothing, the run holds cells of two specifications: go on with `sweep run` and the "
+            "sweep's file, so that it says which of them count"
+        )
+    return cells
 
 
 def summarize(
@@ -93,15 +117,29 @@ def summarize(
     rule: Rule = PLAIN_RULE,
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_priced`."""
-    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies, rule=rule)
+    return summarize_priced(priced_or_error(tables, cost_model), baseline, policies=policies, rule=rule)
+
+
+def priced_or_error(tables: Tables, cost_model: CostModel) -> PricedCells:
+    """Return what `priced_cells` does.
+
+    Raises:
+        ComparisonError: the run has no cell yet.
+    """
+    cells = priced_cells(tables, cost_model)
+    if cells is None:
+        raise ComparisonError("no cell is finished: there is nothing to summarize. Run the sweep first")
+    return cells
 
 
 def summarize_cells(
     cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame:
     """Return what `summarize_priced` does, of cells as `price_run` gives them."""
-    sums = cells.group_by(_POLICY).agg(pl.col(*_TIMES, *COUNTS).sum(), replicates=pl.len())
-    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies, rule=rule)
+    numbered = NumberedRows.of(cells)
+    sums = _added([numbered.sums((*_TIMES, *COUNTS)).rename({"rows": "replicates"})])
+    times = CellTimes.of([numbered.piece()])
+    return summarize_priced(PricedCells(sums=sums, times=times), baseline, policies=policies, rule=rule)
 
 
 def summarize_priced(
@@ -120,12 +158,10 @@ def summarize_priced(
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
-    paired = pair_with(cells.times, baseline, ("elapsed_ns",)).with_columns(
-        difference=relative_difference("elapsed_ns", "elapsed_ns_baseline"),
-    )
-    moments = difference_moments(paired, "difference", _POLICY)
+    pair_with(cells.times.unlike(baseline), baseline, ())
+    moments = cells.times.differences(baseline)
     differences = verdict_columns(moments, rule, baseline=pl.col("policy") == baseline).select(
-        *[pl.col(name).cast(pl.String) if name in _TEXTS else name for name in _POLICY],
+        *_POLICY,
         "p_holm",
         "verdict",
         difference_percent="mean",
@@ -138,6 +174,13 @@ def summarize_priced(
     differences_there = ("difference_percent", "difference_low", "difference_high", "p_holm", "verdict")
     front = [*_POLICY, "replicates", "native_s", "elapsed_s", *differences_there]
     return joined.select(*front, *COUNTS, "lock_wait_s")
+
+
+def published_comparison(cells: PricedCells, kernbench: Sequence[str]) -> pl.DataFrame | None:
+    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none."""
+    rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
+    comparison = None if rows.is_empty() else seed_comparison(rows)
+    return None if comparison is None or comparison.is_empty() else comparison
 
 
 def seed_comparison(

@@ -9,8 +9,6 @@ from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from results.store import RunStore
 
 
@@ -42,7 +40,7 @@ def render_summary(
     from results.labels import LabelledRun
     from results.render import render
     from results.sequential import rule_of
-    from results.summary import priced_cells, summarize_priced
+    from results.summary import priced_cells, published_comparison, summarize_priced
 
     resolved = store.spec()
     cells = priced_cells(LabelledRun(store), cost_model_of(store, costs))
@@ -52,21 +50,8 @@ def render_summary(
     rule = rule_of(resolved)
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
     notes = idle_notes(LabelledRun(store), resolved)
-    comparison = _comparison(cells.times, kernbench_labels(resolved))
+    comparison = published_comparison(cells, kernbench_labels(resolved))
     return render(summary, form, comparison, notes, confidence=rule.confidence)
-
-
-def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":
-    """Return the predictions beside what was published, if the run has kernbench and policies to compare."""
-    import polars as pl
-
-    from results.summary import seed_comparison
-
-    rows = cells.filter(pl.col("workload").cast(pl.String).is_in(kernbench))
-    if rows.is_empty():
-        return None
-    comparison = seed_comparison(rows)
-    return None if comparison.is_empty() else comparison
 
 
 def timing_lines(tally: Tally, workers: int) -> Iterator[str]:

@@ -19,8 +19,8 @@ from results.report.html import details, json_block, phrase, script, source_hash
 from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes
 from results.report.words import Answer, answer
 
-SUMMARY_ROWS_MAX: Final = 20_000
-"""Rows of the summary that come along as data: about 2.5 MB."""
+SUMMARY_ROWS_MAX: Final = 10_000
+"""Rows of the summary that come along as data: 2 to 3 MB; charts, tables and scripts take up to 6 MB more."""
 _LIBRARIES: Final = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
 """What the bundle of the chart library hands to page.js."""
 SECTIONS: Final = MappingProxyType(

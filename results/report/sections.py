@@ -180,7 +180,11 @@ def data_section(frames: RunFrames, names: Mapping[str, str], notes: Sequence[st
     cells = _cells(frames)
     block = ""
     if cells is None:
-        notes = [*notes, "The counters of all cells are too many for this page: they are in the run's cells/*.parquet."]
+        left_out = (
+            "The counters of all cells are too many for this page: they are in the run's cells/*.parquet, and "
+            "`sweep export RUN -o cells.csv` writes them to one file."
+        )
+        notes = [*notes, left_out]
     else:
         buttons.append(_button("cells-parquet", "parquet", f"{run}-cells.parquet", "every counter of every cell"))
         block = json_block("cells-parquet", base64.b64encode(cells).decode())
