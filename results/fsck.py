@@ -1,6 +1,10 @@
-"""Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up."""
+"""Is a run what its manifest says? Every commit and every byte of it, and what a crash has left to tidy up.
 
-import hashlib
+Nothing here wakes a thread of Arrow: one that still holds an object of Python when the interpreter ends aborts the
+process (https://github.com/apache/arrow/issues/34314, https://github.com/apache/arrow/issues/45017), and no verb ends
+sooner after its last read than this one.
+"""
+
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.cell_ids import CellIds, Fixed, fixed
@@ -18,6 +23,7 @@ from results.labels import LABELS_FILE
 from results.manifest import ManifestEntry, read_entry, without_hidden
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.schema import SchemaError, check_footer, table_schema
+from results.soundness import MISSING, RESTORE, other_bytes
 from results.storage import StoreError
 from results.store import PROVENANCE_FILE, SPEC_FILE, RunStore
 
@@ -72,7 +78,6 @@ class Checkup:
         self.findings.append(Finding(level=level, place=place, what=what, then=then))
 
 
-_RESTORE: Final = "restore the file from a copy, or remove the run and run the sweep again"
 _CONTINUE: Final = "`sweep gc` finishes it, and so does the next start of the sweep"
 
 
@@ -107,22 +112,28 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
         try:
             content = json.loads(store.storage.read(name))
         except FileNotFoundError:
-            checkup.add(Level.DAMAGE, name, "missing", _RESTORE)
+            checkup.add(Level.DAMAGE, name, "missing", RESTORE)
         except ValueError as error:
-            checkup.add(Level.DAMAGE, name, f"no JSON ({error})", _RESTORE)
+            checkup.add(Level.DAMAGE, name, f"no JSON ({error})", RESTORE)
         else:
             if not isinstance(content, expected):
-                checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", _RESTORE)
+                checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", RESTORE)
     if not store.storage.exists(LABELS_FILE):
         return
-    with store.storage.open(LABELS_FILE) as stream:
-        try:
-            with pq.ParquetFile(stream) as file:
-                file.read(["cell_id"], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            checkup.add(
-                Level.DAMAGE, LABELS_FILE, f"not readable ({_line(error)})", "run the sweep again: it is rewritten"
-            )
+    _check_readable(store, LABELS_FILE, checkup, then="run the sweep again: it is rewritten")
+
+
+def _check_readable(store: RunStore, name: str, checkup: Checkup, *, then: str) -> None:
+    """Check a table of which the manifest knows nothing."""
+    try:
+        with _opened(store.storage.read(name)) as file:
+            file.read(["cell_id"], use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        checkup.add(Level.DAMAGE, name, f"not readable ({_line(error)})", then)
+
+
+def _opened(content: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
 
 
 def _entries(store: RunStore, checkup: Checkup) -> Iterator[ManifestEntry]:
@@ -142,24 +153,22 @@ def _check_part(store: RunStore, part: Part, checkup: Checkup) -> Fixed:
         name = store.manifest.find(part)
         content = store.storage.read(name)
     except (StoreError, FileNotFoundError):
-        checkup.add(Level.DAMAGE, part.path, "the manifest lists this file, and it is missing", _RESTORE)
+        checkup.add(Level.DAMAGE, part.path, MISSING, RESTORE)
         return none
     checkup.files += 1
     checkup.bytes += len(content)
     if name != part.path:
         checkup.add(Level.LEFTOVER, name, "committed, and not yet where a glob sees it", _CONTINUE)
-    sha256 = hashlib.sha256(content).hexdigest()
-    if (len(content), sha256) != (part.bytes, part.sha256):
-        what = f"{len(content)} bytes with hash {sha256[:12]}; the manifest says {part.bytes} with {part.sha256[:12]}"
-        checkup.add(Level.DAMAGE, name, what, _RESTORE)
+    if problem := other_bytes(part, content):
+        checkup.add(Level.DAMAGE, name, problem, RESTORE)
     try:
         ids, rows = _read_part(part.table, content)
     except (pa.ArrowException, OSError, SchemaError) as error:
-        checkup.add(Level.DAMAGE, name, _line(error), _RESTORE)
+        checkup.add(Level.DAMAGE, name, _line(error), RESTORE)
         return none
     checkup.rows[part.table] = checkup.rows.get(part.table, 0) + rows
     if rows != part.rows:
-        checkup.add(Level.DAMAGE, name, f"{rows} rows; the manifest says {part.rows}", _RESTORE)
+        checkup.add(Level.DAMAGE, name, f"{rows} rows; the manifest says {part.rows}", RESTORE)
     return ids
 
 
@@ -169,13 +178,13 @@ def _read_part(table: str, content: bytes) -> tuple[Fixed, int]:
     Raises:
         SchemaError: footer, columns or order are not what the table asks for.
     """
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
+    with _opened(content) as file:
         check_footer("footer", file.metadata.metadata)
         version = int(file.metadata.metadata[b"schema_version"])
         _check_columns(table, file.schema_arrow, version)
         keys = file.read(list(SORT_KEYS[table]), use_threads=False)
-    order = [(key, "ascending") for key in SORT_KEYS[table]]
-    if not keys.sort_by(order).equals(keys):
+    order = pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in SORT_KEYS[table]])
+    if not keys.take(order).equals(keys):
         raise SchemaError(f"rows are not in the order of {', '.join(SORT_KEYS[table])}")
     return fixed(keys["cell_id"].unique().to_pylist()), keys.num_rows
 
@@ -201,11 +210,11 @@ def _check_cells(ids: dict[str, Fixed], checkup: Checkup) -> None:
     for table, found in ids.items():
         strangers = np.setdiff1d(found, cells)
         if len(strangers):
-            checkup.add(Level.DAMAGE, table, f"{_listed(strangers)} not in the table of cells", _RESTORE)
+            checkup.add(Level.DAMAGE, table, f"{_listed(strangers)} not in the table of cells", RESTORE)
     for table in REQUIRED_TABLES:
         lacking = np.setdiff1d(cells, ids.get(table, fixed([])))
         if len(lacking):
-            checkup.add(Level.DAMAGE, table, f"{_listed(lacking)} without rows here", _RESTORE)
+            checkup.add(Level.DAMAGE, table, f"{_listed(lacking)} without rows here", RESTORE)
 
 
 def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) -> None:
@@ -214,13 +223,8 @@ def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) ->
         if name not in known:
             what = "no commit knows this file: a crash left it, or a driver is at work"
             checkup.add(Level.LEFTOVER, name, what, "`sweep gc` removes it")
-    failed = store.storage.files_in("failures")
-    for listed in failed:
-        try:
-            with store.storage.open(listed.name) as stream, pq.ParquetFile(stream) as file:
-                file.read(["cell_id"], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            checkup.add(Level.DAMAGE, listed.name, _line(error), "remove it: the cells are tried again")
+    for listed in store.storage.files_in("failures"):
+        _check_readable(store, listed.name, checkup, then="remove it: the cells are tried again")
     files = Counter(part.table for entry in live for part in entry.parts)
     if len(live) > 1:
         what = f"{len(live)} commits with {files.total()} files"

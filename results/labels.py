@@ -71,7 +71,7 @@ class LabelledRun:
         """Say whether the tables hold the names of the labels."""
         try:
             plain = json.loads(self._store.storage.read(_PLAIN_FILE))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return False
         return bool(plain == {"cells": [part.sha256 for part in self._store.manifest.parts("cells")]})
 

@@ -10,14 +10,14 @@ from typing import Final
 
 from results.parts import PART_TABLES, Part
 from results.schema import SCHEMA_VERSION, SchemaError, check_version
-from results.storage import STAGING, Storage, StoreError
+from results.storage import STAGING, DamageError, Storage, StoreError
 
 __all__ = ["LATEST_FILE", "Manifest", "ManifestEntry", "StoreError", "read_entry"]
 
 LATEST_FILE: Final = "latest.json"
 """The files that count, for programs that don't know the manifest; see docs/how-to/read-results.md."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_PLACING_SECONDS: Final = 0.02
+PLACING_SECONDS: Final = 0.02
 """How long a reader waits for a commit that is just now moving its files; a commit takes under a millisecond."""
 
 
@@ -92,15 +92,15 @@ class Manifest:
         """Return where in the run a committed part is now: in place, or staged if a driver died while committing.
 
         Raises:
-            StoreError: the part is in neither place.
+            DamageError: the part is in neither place.
         """
         if not self.storage.stages or self.storage.exists(part.path):
             return part.path
-        time.sleep(_PLACING_SECONDS)
+        time.sleep(PLACING_SECONDS)
         for name in (part.path, self.staged(part)):
             if self.storage.exists(name):
                 return name
-        raise StoreError(
+        raise DamageError(
             f"{self.storage.locate(part.path)}: the manifest lists this file, and it is missing. Restore it, or remove "
             "the run"
         )
@@ -172,7 +172,7 @@ def read_entry(storage: Storage, name: str) -> ManifestEntry:
 
     Raises:
         SchemaError: another version of the program wrote it.
-        StoreError: it is no manifest entry.
+        DamageError: it is no manifest entry.
     """
     content, path = storage.read(name), storage.locate(name)
     try:
@@ -183,7 +183,7 @@ def read_entry(storage: Storage, name: str) -> ManifestEntry:
     except SchemaError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(
+        raise DamageError(
             f"{path}: no manifest entry ({error}). Entries appear whole: something else wrote it"
         ) from error
 

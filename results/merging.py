@@ -1,12 +1,14 @@
 """Two runs as one: the union of their cells, the same files whichever of the two is named first."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from results.columns import IDENTITY
 from results.compaction import compacted_name, in_order, stage_rolled
 from results.diff import TableDifference, diff_runs
 from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, note_plain_labels, write_labels
@@ -15,29 +17,38 @@ from results.own_costs import COSTS_FILE
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.rolling import ROLL_ROWS, Source, cells_in_order
 from results.schema import table_schema, upgraded
+from results.soundness import check_sound
+from results.spec_union import union_of_specs
 from results.store import RunStore
 
 _SHOWN: Final = 5
-_LARGEST: Final = ("replicates",)
-"""What a merged specification has the larger value of."""
+"""Cells that a message names."""
 
 
-def merge_runs(first: str | Path, second: str | Path, out: str | Path, *, roll_rows: int = ROLL_ROWS) -> RunStore:
+def merge_runs(
+    first: str | Path, second: str | Path, out: str | Path, *, prefer: str | None = None, roll_rows: int = ROLL_ROWS
+) -> RunStore:
     """Write the union of the cells of two runs as a new one, and return it.
 
-    A cell of both runs must have the same answer in both; the names that it goes by do not matter. Labels, costs and
-    failures come along. The merged specification lists what either lists; see `merged_spec`.
+    A cell of both runs must have the same answer in both; the names that it goes by do not matter. Two cells must not
+    go by the same names. Labels, costs and failures come along. The specification lists what either lists; settings
+    that differ are those of the run `prefer`, as `results.spec_union` says.
 
     Raises:
-        StoreError: a run is missing, there is one at `out`, or the two have different answers.
+        StoreError: a run is missing or damaged, there is one at `out`, or the two can't be one.
     """
-    # The order of the arguments must leave no trace, so the runs are put in an order of their own.
-    runs = sorted((RunStore(first), RunStore(second)), key=_order)
-    _check_answers(runs)
     out_store = RunStore(out)
     if out_store.exists():
         raise StoreError(f"{out_store.name}: there is a run. Give --out another folder, or remove it")
-    spec = merged_spec([store.spec() for store in runs])
+    # The order of the arguments must leave no trace, so the runs are put in an order of their own.
+    runs = sorted((RunStore(first), RunStore(second)), key=_order)
+    for run in runs:
+        # What is rewritten gets a new hash, and nobody could tell any more.
+        check_sound(run, hashed_bytes=math.inf)
+    spec = union_of_specs({run.name: run.spec() for run in runs}, out_store.name, prefer)
+    costs = _costs(runs, spec, prefer)
+    _check_answers(runs)
+    _check_names(runs)
     fingerprints = {record["code_fingerprint"] for store in runs for record in store.provenance()[-1:]}
     records = [record for store in runs for record in store.provenance()]
     unique = {json.dumps(record, sort_keys=True): record for record in records}
@@ -47,7 +58,7 @@ def merge_runs(first: str | Path, second: str | Path, out: str | Path, *, roll_r
     parts = in_order([part for table in PART_TABLES for part in _union(runs, out_store, table, roll_rows)])
     if parts:
         out_store.commit(ManifestEntry(name=compacted_name(parts), parts=parts))
-    _write_beside(runs, out_store, spec)
+    _write_beside(runs, out_store, costs)
     out_store.manifest.publish()
     return out_store
 
@@ -82,27 +93,29 @@ def _missing(table: TableDifference, shared: set[str]) -> dict[str, tuple[str, .
     return {"window": cells} if cells else {}
 
 
-def merged_spec(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what describes the cells of all specifications: lists are joined, the larger number of replicates counts.
-
-    Where they differ otherwise, as in name, seed or baseline, the merged one has the value whose text is first in the
-    alphabet.
-    """
-    merged: dict[str, Any] = {}
-    for key in sorted({key for spec in specs for key in spec}):
-        values = [spec[key] for spec in specs if key in spec]
-        merged[key] = max(values) if key in _LARGEST else _merged(values)
-    return merged
-
-
-def _merged(values: Sequence[Any]) -> Any:
-    texts = {json.dumps(value, sort_keys=True): value for value in values}
-    if len(texts) == 1:
-        return values[0]
-    if all(isinstance(value, list) for value in values):
-        items = {json.dumps(item, sort_keys=True): item for value in values for item in value}
-        return [items[text] for text in sorted(items)]
-    return texts[min(texts)]
+def _check_names(runs: Sequence[RunStore]) -> None:
+    """Raise StoreError if two cells would go by the same names: nobody could tell them apart in a table."""
+    facts = [column.name for column in IDENTITY if column.name not in {"cell_id", *LABELS}]
+    named = [
+        _labels(run)
+        .join(run.scan_cells().select("cell_id", *facts).collect(), on="cell_id")
+        .with_columns(run=pl.lit(i))
+        for i, run in enumerate(runs)
+    ]
+    both = named[0].join(named[1], on=LABELS, suffix=" of second")
+    twice = both.filter(pl.col("cell_id") != pl.col("cell_id of second")).sort(*LABELS, "cell_id", "cell_id of second")
+    if twice.is_empty():
+        return
+    row = twice.row(0, named=True)
+    names = ", ".join(f"{name} {row[name]}" for name in LABELS)
+    differs = [
+        f"{fact} {row[fact]} and {row[f'{fact} of second']}" for fact in facts if row[fact] != row[f"{fact} of second"]
+    ]
+    raise StoreError(
+        f"{runs[0].name} and {runs[1].name} mean {twice.height} different cells by the same names, such as {names}: "
+        f"{'; '.join(differs) or 'other knobs, parameters or another engine'}. Run one of the two sweeps anew with the "
+        "settings of the other one, or compare the runs with `sweep compare`"
+    )
 
 
 def _union(runs: Sequence[RunStore], out: RunStore, table: str, roll_rows: int) -> Sequence[Part]:
@@ -113,16 +126,30 @@ def _union(runs: Sequence[RunStore], out: RunStore, table: str, roll_rows: int) 
     return list(stage_rolled(out, table, sources, cells, roll_rows=roll_rows))
 
 
-def _write_beside(runs: Sequence[RunStore], out: RunStore, spec: Mapping[str, Any]) -> None:
+def _costs(runs: Sequence[RunStore], spec: Mapping[str, Any], prefer: str | None) -> bytes | None:
+    """Return the prices that the union is to carry, or None if no run has those that its specification names.
+
+    Raises:
+        StoreError: the runs have different prices under that name, and `prefer` is none of them.
+    """
+    carrying = [run for run in runs if run.spec().get("costs") == spec["costs"] and run.storage.exists(COSTS_FILE)]
+    found = {run.name: run.storage.read(COSTS_FILE) for run in carrying}
+    if len(set(found.values())) > 1 and prefer not in found:
+        choices = " or ".join(f"--prefer {run}" for run in found)
+        raise StoreError(
+            f"{' and '.join(found)} have different prices under the name '{spec['costs']}'. Give {choices}"
+        )
+    return found.get(str(prefer), next(iter(found.values()), None))
+
+
+def _write_beside(runs: Sequence[RunStore], out: RunStore, costs: bytes | None) -> None:
     """Write what goes with the tables: names of cells, prices, and what has failed in both runs."""
     if any(run.storage.exists(LABELS_FILE) for run in runs):
         names = pl.concat([_labels(run) for run in runs]).unique().sort(LABELS_SCHEMA.names())
         write_labels(out.storage, names)
         note_plain_labels(out)
-    for run in runs:
-        if run.spec().get("costs") == spec.get("costs") and run.storage.exists(COSTS_FILE):
-            out.storage.put(COSTS_FILE, run.storage.read(COSTS_FILE))
-            break
+    if costs is not None:
+        out.storage.put(COSTS_FILE, costs)
     failures = pl.concat([run.failures().collect() for run in runs])
     left = failures.filter(~pl.col("cell_id").is_in(list(out.finished_cells())))
     if left.height:

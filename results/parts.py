@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.columns import COUNTER, SORT_KEYS, TABLES
-from results.schema import SchemaError, check_footer, check_table, table_schema
+from results.schema import check_footer, check_table, table_schema
+from results.storage import DamageError
 
 PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
 """Tables that a batch may have rows in: counted by the manifest, compacted, compared. "cells" is the first."""
@@ -111,15 +112,15 @@ def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None
     """Return the rows of a part, all columns or some; messages call it `name`.
 
     Raises:
-        SchemaError: it is no Parquet file, is damaged, or has not those columns.
+        DamageError: it is no Parquet file, is damaged, or has not those columns.
     """
     try:
         with source, pq.ParquetFile(source) as file:
             missing = set(columns or ()) - set(file.schema_arrow.names)
             if missing:
-                raise SchemaError(f"{name}: no column {', '.join(sorted(missing))}: see `sweep fsck`")
+                raise DamageError(f"{name}: no column {', '.join(sorted(missing))}")
             return file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) is not None:
             raise
-        raise SchemaError(f"{name}: can't be read ({str(error).strip()}): see `sweep fsck`") from error
+        raise DamageError(f"{name}: can't be read ({str(error).strip()})") from error

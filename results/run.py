@@ -21,6 +21,7 @@ from results.pareto import GOALS, trade_offs
 from results.repricing import Repricer
 from results.sampling import parameters
 from results.sequential import rule_of
+from results.soundness import check_sound
 from results.store import RunStore
 from results.summary import price_run, summarize
 from results.uncertainty import Doubt, doubt, pair_rows
@@ -192,6 +193,8 @@ def open_run(path: str | Path) -> Run:
     """Open the run at `path`, a folder or a URL such as s3://bucket/run.
 
     Raises:
-        StoreError: there is no run.
+        StoreError: there is no run, or a file of it is damaged.
     """
-    return Run(RunStore(path))
+    store = RunStore(path)
+    check_sound(store)
+    return Run(store)

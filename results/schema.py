@@ -1,6 +1,5 @@
 """Arrow schemas of the result tables, and what every Parquet footer says about itself."""
 
-import functools
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -31,7 +30,6 @@ class SchemaError(ValueError):
     """A table has not the columns that its name promises, or comes from another version."""
 
 
-@functools.cache
 @cache
 def table_schema(table: str) -> pa.Schema:
     """Return the schema of `table`; each field carries unit, description and source."""

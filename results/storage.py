@@ -27,6 +27,10 @@ class StoreError(Exception):
     """A run is not what its manifest says, cannot be reached, or two writers disagree."""
 
 
+class DamageError(StoreError):
+    """A file of a run is missing, cut, overwritten, or none of ours; the message names it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """One file of a run: name, size, and when it was written by the clock of where it is, in seconds since 1970."""
@@ -105,14 +109,14 @@ def read_json(storage: Storage, name: str, kind: type[T]) -> T:
 
     Raises:
         FileNotFoundError: there is no such file.
-        StoreError: it is no JSON, or holds something else than a `kind`.
+        DamageError: it is no JSON, or holds something else than a `kind`.
     """
     try:
         content = json.loads(storage.read(name))
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{storage.locate(name)}: no JSON ({error}). Restore the file, or remove the run") from error
+        raise DamageError(f"{storage.locate(name)}: no JSON ({error}). Restore the file, or remove the run") from error
     if not isinstance(content, kind):
-        raise StoreError(
+        raise DamageError(
             f"{storage.locate(name)}: holds {type(content).__name__}, expected {kind.__name__}. Restore the file, or "
             "remove the run"
         )

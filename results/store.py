@@ -24,7 +24,7 @@ from results.cell_ids import CellIds, fixed
 from results.manifest import Manifest, ManifestEntry, StoreError
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
 from results.schema import footer_metadata, table_schema
-from results.storage import STAGING, open_storage, read_json
+from results.storage import STAGING, DamageError, open_storage, read_json
 from results.storage_local import LocalStorage
 
 _FOLDERS: Final = ("manifest", *PART_TABLES, "failures")
@@ -97,7 +97,7 @@ class RunStore:
         except FileNotFoundError:
             return []
         if not all(isinstance(record, dict) for record in records):
-            raise StoreError(f"{self.storage.locate(PROVENANCE_FILE)}: a record is no mapping. Restore the file")
+            raise DamageError(f"{self.storage.locate(PROVENANCE_FILE)}: a record is no mapping. Restore the file")
         return records
 
     def write_provenance(self, records: list[dict[str, Any]]) -> None:

@@ -61,13 +61,16 @@ def execute(execution: Execution) -> ExitCode:
     Raises:
         SweepError: nothing could be started, the rows can't be written, or the cluster went away.
     """
+    from results.soundness import check_sound
     from results.store import RunStore
 
     spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
-    with results_errors(), _ways_on(execution):
+    with results_errors(execution.run), _ways_on(execution):
         store = RunStore(execution.run)
         with store.storage.lock(driver_facts(), breaking=execution.break_lock):
+            if store.exists():
+                check_sound(store)
             return _execute(execution, store)
 
 
@@ -123,7 +126,7 @@ def _restricted(left: list[PlannedBatch], only: Collection[str] | None) -> list[
 def _close(store: Any, spec: SweepSpec) -> None:
     """Print the summary; that there is nothing to compare yet does not make the run a failure."""
     try:
-        with results_errors():
+        with results_errors(store.name):
             for line in closing_lines(store, spec):
                 print(line)  # noqa: T201  The summary is what this verb is for.
     except SweepError as error:

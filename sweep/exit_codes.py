@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
             ExitCode.CELLS_FAILED: "the sweep ended, but some cells failed or a file can't be used",
             ExitCode.USAGE: "the command line or a configuration is wrong; nothing was started",
             ExitCode.DIFFERS: "`sweep diff` found a difference",
-            ExitCode.DAMAGED: "`sweep fsck` found rows that are missing or not what the manifest says",
+            ExitCode.DAMAGED: "a file of a run is missing or not what the manifest says; `sweep fsck` lists all",
             ExitCode.REGRESSED: "`sweep compare --fail-on` found a cell that meets a condition",
             ExitCode.CLUSTER_LOST: "the cluster went away or can't run the batches; what was finished is kept",
             ExitCode.STORAGE: "the rows can't be written, as on a full disk; what was finished is kept",
@@ -38,3 +38,9 @@ class SweepError(Exception):
     """The user can act on this message; it is printed without a traceback. Wrong input unless a subclass says else."""
 
     exit_code = ExitCode.USAGE
+
+
+class DamagedError(SweepError):
+    """A file of a run is not what it was; the message names it."""
+
+    exit_code = ExitCode.DAMAGED

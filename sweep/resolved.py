@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sweep.exit_codes import SweepError
+from sweep.exit_codes import DamagedError
 
 _TEXTS: Final = ("name", "baseline", "costs")
 _LISTS: Final[Mapping[str, tuple[str, ...]]] = {"workloads": ("name", "label"), "policies": ("name",), "guests": ()}
@@ -14,11 +14,11 @@ def check_resolved(spec: Mapping[str, Any], place: str) -> None:
     """Do nothing if `spec` has what verbs read of it, in the right shape.
 
     Raises:
-        SweepError: it has not; `place` is the file that holds it.
+        DamagedError: it has not; `place` is the file that holds it.
     """
     problems = list(_problems(spec))
     if problems:
-        raise SweepError(
+        raise DamagedError(
             f"{place}: no specification of a sweep: {'; '.join(problems)}\n"
             "  restore the file, or go on with `sweep run` and the sweep's YAML file"
         )

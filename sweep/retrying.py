@@ -58,7 +58,7 @@ def simulate_here(run: str, name: str, *, simulate: Simulate, fingerprint: str) 
     """
     store = open_store(run)
     planned_with = store.provenance()[-1]["code_fingerprint"]
-    with results_errors():
+    with results_errors(store.name):
         planned = _find_batch(plan_sweep(_spec(store), planned_with), store.finished_cells(), name)
     started = time.perf_counter()
     counts = simulate(batch_of(planned))
@@ -84,7 +84,7 @@ def _failed_cells(store: Any, cause: str | None) -> set[str]:
     """Return the ids of the cells that have failed and not succeeded since."""
     import polars as pl
 
-    with results_errors():
+    with results_errors(store.name):
         failures = store.failures().select("cell_id", "fingerprint").collect()
     if cause is not None:
         causes = sorted(failures["fingerprint"].unique())

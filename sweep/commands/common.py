@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sweep.exit_codes import SweepError
+from sweep.exit_codes import DamagedError, SweepError
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sweep.spec import SweepSpec
 
 RUNS: Final = Path("runs")
-_REFUSALS: Final = frozenset({"ArrowInvalid", "ComputeError"})
-"""What pyarrow and polars raise when the bytes of a table make no sense."""
+_REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"})
+"""Bases of what pyarrow and polars raise when the bytes of a table make no sense; neither is loaded for their names."""
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.", show_default=False)]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.", show_default=False)]
@@ -110,41 +110,59 @@ def neighbours(run: str) -> Path:
 
 
 @contextmanager
-def results_errors() -> Iterator[None]:
-    """Turn what results/ can't use into an error without a traceback."""
+def results_errors(*runs: str) -> Iterator[None]:
+    """Turn what results/ can't use into an error without a traceback; `runs` are those that are read meanwhile."""
     from results.manifest import StoreError
     from results.pairing import ComparisonError
     from results.schema import SchemaError
+    from results.storage import DamageError
 
     try:
         yield
+    except DamageError as error:
+        raise DamagedError(f"{error}\n  `sweep fsck` lists all that is damaged") from error
     except (SchemaError, StoreError, ComparisonError) as error:
         raise SweepError(str(error)) from error
-    except Exception as error:
-        if not _is_damage(error):
-            raise
-        text = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SweepError(
-            f"the run's tables can't be read: {text}\n  a file of it is damaged or was not written by this program: "
-            "see `sweep fsck`"
-        ) from error
+    except BaseException as error:
+        # What a thread of polars dies of is no Exception.
+        if _is_refusal(error):
+            _find_damage(runs)
+        raise
 
 
-def _is_damage(error: Exception) -> bool:
-    """Say whether a library that reads tables refused one; neither is loaded unless a table was read."""
+def _is_refusal(error: BaseException) -> bool:
+    """Say whether a library that reads tables refused one."""
     if isinstance(error, OSError):
         return error.errno is None
-    return type(error).__name__ in _REFUSALS
+    return any(base.__name__ in _REFUSALS for base in type(error).__mro__)
 
 
-def open_store(run: str) -> "RunStore":
-    """Return the store of a run that must be there."""
+def _find_damage(runs: tuple[str, ...]) -> None:
+    """Raise DamagedError if a file of a run is damaged: the library that met it told neither its name nor a reason."""
+    from results.fsck import Level, check_run
+    from results.store import RunStore
+
+    for run in runs:
+        store = RunStore(run)
+        with results_errors():
+            findings = check_run(store).findings
+        for finding in findings:
+            if finding.level is Level.DAMAGE:
+                place = store.storage.locate(finding.place)
+                raise DamagedError(f"{place}: {finding.what}\n  {finding.then}\n  `sweep fsck {run}` lists all")
+
+
+def open_store(run: str, *, damaged: bool = False) -> "RunStore":
+    """Return the store of a run that must be there, and sound unless a `damaged` one will do."""
+    from results.soundness import check_sound
     from results.store import RunStore
     from sweep.resolved import check_resolved
 
     with results_errors():
         store = RunStore(run)
         check_resolved(store.spec(), store.storage.locate("spec.json"))
+        if not damaged:
+            check_sound(store)
     return store
 
 

@@ -91,7 +91,7 @@ def compare(
         _refuse_with_pareto([name for name, value in (given | {"--fail-on": fail_on}).items() if value])
         _print_front(runs[0], metric, costs=costs, form=form)
         return
-    with results_errors():
+    with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
         taking_part = [Run(open_store(run)).compared() for run in runs]
         question = Question(
@@ -136,7 +136,7 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
-    with results_errors():
+    with results_errors(run):
         found = Run(store).pareto(metrics, cost_model_of(store, costs))
     if found.is_empty():
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")

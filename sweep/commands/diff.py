@@ -1,10 +1,11 @@
 """`sweep diff`: are the results of two runs the same?"""
 
+import math
 from typing import Annotated
 
 import typer
 
-from sweep.commands.common import results_errors
+from sweep.commands.common import open_store, results_errors
 from sweep.exit_codes import ExitCode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -17,8 +18,12 @@ def diff(
 ) -> None:
     """Say whether two runs have the same results."""
     from results.diff import diff_runs
+    from results.soundness import check_sound
 
-    with results_errors():
+    with results_errors(first, second):
+        for run in (first, second):
+            # A difference that only damage makes would be one that neither sweep has found.
+            check_sound(open_store(run), hashed_bytes=math.inf)
         difference = diff_runs(first, second)
     typer.echo(difference.text(), nl=False)
     if not difference.identical:

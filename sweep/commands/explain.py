@@ -59,7 +59,7 @@ def explain(
 
     store = open_store(run)
     model = cost_model_of(store, costs)
-    with results_errors():
+    with results_errors(run):
         opened = Run(store)
         found = opened.explain(policy, baseline, workload=workload, guest=guest, stretches=windows, costs=model)
         by_activity = [opened.explain_activities(one, model) if activities else None for one in found]

@@ -26,7 +26,7 @@ def export(
     from results.exporting import export as export_table
 
     store = open_store(run)
-    with results_errors():
+    with results_errors(run):
         rows = export_table(store, out, table=table)
     size = out.stat().st_size
     if as_json:

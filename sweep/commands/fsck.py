@@ -21,7 +21,7 @@ def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
     """Check every file of a run against its manifest, and say what gc and compact would do; change nothing."""
     from results.fsck import check_run
 
-    store = open_store(run)
+    store = open_store(run, damaged=True)
     with results_errors():
         checkup = check_run(store)
     typer.echo(json.dumps(checkup.content(), indent=1) if as_json else "\n".join(_lines(checkup)))

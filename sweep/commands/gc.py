@@ -18,7 +18,7 @@ def gc(
     as_json: JsonOption = False,
 ) -> None:
     """Finish half-done commits and remove files that no commit knows; not while a sweep is writing there."""
-    store = open_store(run)
+    store = open_store(run, damaged=True)
     with locked(store, breaking=break_lock):
         if dry_run:
             files = store.orphans()

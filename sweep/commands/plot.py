@@ -78,7 +78,7 @@ def plot(
     frames = open_frames(open_store(run), costs=costs, baseline=baseline)
     if knob is not None:
         _check_knob(frames, knob)
-    with results_errors():
+    with results_errors(run):
         summary = _of_workload(frames, workload)
         if out is None:
             typer.echo(_picture(frames, summary, chart))

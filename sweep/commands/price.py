@@ -61,7 +61,7 @@ def price(
             f"--costs {costs} is one end of the ranges, --sample draws from all of them; give one of the two"
         )
     effect = MINIMUM_EFFECT if min_effect is None else min_effect
-    with results_errors():
+    with results_errors(run):
         opened = Run(store)
         found = opened.price(model, baseline=baseline, samples=sample, seed=seed, minimum_effect=effect)
     text = _render(found, form, baseline=baseline or opened.baseline, only_tornado=tornado)

@@ -43,7 +43,7 @@ def report(
     words = ["sweep", "report", run, "-o", str(out)]
     words += [word for option, value in options.items() if value is not None for word in (option, f"{value}")]
     command = command_line(*words)
-    with results_errors():
+    with results_errors(run):
         page = report_html(
             ReportSource(frames=frames, failures=store.failures(), provenance=store.provenance(), command=command)
         )

@@ -34,7 +34,7 @@ def status(
     if name is None:
         _show_all(address, as_json=as_json)
     elif _is_run(name):
-        with results_errors():
+        with results_errors(name):
             _show_run(RunReader(name), as_json=as_json, every=every if watch else None)
     elif address is None:
         raise SweepError(
@@ -70,7 +70,7 @@ def _show_all(address: str | None, *, as_json: bool) -> None:
     found, damaged = [], []
     for path in sorted(RUNS.glob("*/spec.json")):
         try:
-            with results_errors():
+            with results_errors(str(path.parent)):
                 found.append(RunReader(str(path.parent)).look())
         except SweepError as error:
             damaged.append(f"{path.parent}  can't be read: {error}")

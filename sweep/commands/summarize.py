@@ -32,7 +32,7 @@ def summarize(
 
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     store = open_store(run)
-    with results_errors():
+    with results_errors(run):
         text = render_summary(store, form=form, costs=costs, baseline=baseline)
     if text is None:
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
+from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES
 from results.cost_model import CostModel, cost_model_from_mapping
 from results.parts import PART_TABLES
-from results.rows import Cell, Counts, FailedBatch, Trace, cells_table, windows_table
+from results.rows import Cell, Counts, FailedBatch, Trace, activities_table, cells_table, windows_table
 from results.store import RunStore
 
 POLICIES: Final = ("kvm-3.0", "kvm-3.3", "tdp", "xiao-v1")
@@ -89,11 +89,19 @@ def totals_of(windows: Counts) -> Counts:
     return totals
 
 
-def write_batch(store: RunStore, batch_id: str, cells: Sequence[Cell], windows: int = 3) -> Any:
+def write_batch(
+    store: RunStore, batch_id: str, cells: Sequence[Cell], windows: int = 3, *, activities: bool = False
+) -> Any:
     """Stage one batch and return its manifest entry."""
     facts = trace(windows, cells[0].replicate)
     counts = windows_of(cells, windows)
-    tables = {"cells": cells_table(cells, totals_of(counts), facts), "windows": windows_table(cells, counts, facts)}
+    totals = totals_of(counts)
+    tables = {"cells": cells_table(cells, totals, facts), "windows": windows_table(cells, counts, facts)}
+    if activities:
+        # All that happened, the first activity has caused.
+        caused = np.zeros((len(ACTIVITY_NAMES), *totals.shape), dtype=np.int64)
+        caused[0] = totals
+        tables["activities"] = activities_table(cells, caused, facts)
     return store.write_part(batch_id, tables)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from results import exporting
 from results.compaction import compact
 from results.exporting import FORMS, export
 from results.labels import LABELS_FILE, LABELS_SCHEMA
@@ -57,6 +58,31 @@ def test_a_file_describes_itself(store: RunStore, tmp_path: Path, suffix: str) -
     for expected in table_schema("windows"):
         assert expected.metadata.items() <= schema.field(expected.name).metadata.items()
     assert schema.metadata[b"code_fingerprint"] == b"f1"
+
+
+def test_row_groups_do_not_tell_the_files_of_the_run(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are written in groups of one size, in the order of the run, however few rows its files have."""
+    monkeypatch.setattr(exporting, "ROW_GROUP_ROWS", 5)
+
+    export(store, tmp_path / "x.parquet")
+    export(store, tmp_path / "x.arrow")
+
+    with pq.ParquetFile(tmp_path / "x.parquet") as file, pa.ipc.open_file(tmp_path / "x.arrow") as arrow:
+        assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [5, 5, 2]
+        assert [arrow.get_batch(i).num_rows for i in range(arrow.num_record_batches)] == [5, 5, 2]
+        assert file.read().to_pylist() == store.scan_cells().collect().to_dicts() == arrow.read_all().to_pylist()
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_an_empty_run_has_a_file_with_columns(tmp_path: Path, suffix: str) -> None:
+    """Before the first batch an export has no row, and its columns all the same."""
+    out = tmp_path / f"x{suffix}"
+
+    assert export(make_run(tmp_path / "run", []), out) == 0
+
+    assert (READ[suffix](out).columns, READ[suffix](out).height) == (table_schema("cells").names, 0)
 
 
 def test_rows_bear_the_names_of_the_sweep(store: RunStore, tmp_path: Path) -> None:

@@ -1,16 +1,23 @@
 """Checks of a run: silent about sound ones, and each kind of damage or leftover has its own words."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pyarrow.parquet as pq
 import pytest
 
 from results.compaction import compact
 from results.fsck import Level, check_run
+from results.labels import LABELS_FILE, LABELS_SCHEMA
 from results.parts import PART_TABLES
+from results.rows import failures_table
 from results.store import RunStore
-from tests.results.synthetic import cell, make_run, replicate_batches, write_batch
+from tests.results.synthetic import cell, failed, make_run, replicate_batches, write_batch
+
+ROOT: Final = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -154,3 +161,21 @@ def test_a_half_done_compaction_is_a_leftover(tmp_path: Path, monkeypatch: pytes
         "manifest/batch-1.json",
     ]
     assert after.findings == []
+
+
+def test_a_check_leaves_no_thread_behind(store: RunStore) -> None:
+    """Arrow and polars have as many threads after a check as before: none is left to end with the interpreter."""
+    store.record_failures("x", failures_table([cell("oracle")], failed("once")))
+    store.scan_cells().select(LABELS_SCHEMA.names()).collect().write_parquet(store.path / LABELS_FILE)
+    code = f"""
+import os
+from results.fsck import check_run
+from results.store import RunStore
+before = len(os.listdir("/proc/self/task"))
+found = check_run(RunStore({str(store.path)!r}))
+print(found.is_damaged, found.rows, len(os.listdir("/proc/self/task")) - before)
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+
+    assert done.stdout == "False {'cells': 8, 'windows': 24} 0\n"

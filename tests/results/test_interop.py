@@ -10,20 +10,32 @@ from typing import Any, Final
 
 import pytest
 
+from results.columns import TABLES
 from results.compaction import compact
+from results.schema import SCHEMA_VERSION
 from results.store import RunStore
 from tests.results.synthetic import make_run, replicate_batches
 
 ROOT: Final = Path(__file__).parents[2]
 SPARK: Final = ROOT / ".venv-spark" / "bin" / "python"
-TABLES: Final = ("cells", "windows")
+RUN: Final = ROOT / "tests" / "data" / "runs" / f"v{SCHEMA_VERSION}"
+KEYS: Final = {
+    "cells": ["cell_id"],
+    "windows": ["cell_id", "window"],
+    "activities": ["cell_id", "activity"],
+    "failures": ["cell_id"],
+}
+"""Table -> what tells its rows apart."""
 SHOW: Final = """
 import json, sys
-folder, keys = sys.argv[1], sys.argv[2:]
-columns = read(folder)
-order = sorted(range(len(columns["cell_id"])), key=lambda row: [columns[key][row] for key in keys])
+found = []
+for word in sys.argv[1:]:
+    folder, *keys = word.split("|")
+    columns = read(folder)
+    order = sorted(range(len(columns["cell_id"])), key=lambda row: [columns[key][row] for key in keys])
+    found.append({name: [values[row] for row in order] for name, values in columns.items()})
 assert not {"engine", "results", "sweep"} & set(sys.modules)
-print(json.dumps({name: [values[row] for row in order] for name, values in columns.items()}, default=int))
+print(json.dumps(found, default=int))
 """
 READERS: Final = {
     "polars": """
@@ -62,9 +74,7 @@ def read(folder):
         builder = builder.config(option, value)
     spark = builder.getOrCreate()
     found = spark.read.parquet(folder)
-    columns = dict(zip(found.columns, zip(*found.collect())))
-    spark.stop()
-    return columns
+    return dict(zip(found.columns, zip(*found.collect())))
 """
 
 
@@ -76,41 +86,48 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return make_run(made.path, replicate_batches(3)[2:])
 
 
-def read_by(python: Path | str, read: str, store: RunStore, table: str) -> dict[str, list[Any]]:
-    """Return a table as another program reads it, in a folder and with a path that hide this project."""
-    keys = ["cell_id", *(["window"] if table == "windows" else [])]
-    command = [str(python), "-I", "-c", read + SHOW, str(store.path / table), *keys]
+Columns = dict[str, list[Any]]
+Tables = list[tuple[RunStore, str]]
+
+
+def read_by(python: Path | str, read: str, tables: Tables) -> list[Columns]:
+    """Return tables as another program reads them, in a folder and with a path that hide this project."""
+    words = ["|".join([str(store.path.resolve() / table), *KEYS[table]]) for store, table in tables]
+    command = [str(python), "-I", "-c", read + SHOW, *words]
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1"}
-    done = subprocess.run(command, cwd=store.path, check=True, capture_output=True, text=True, env=environment)
-    found: dict[str, list[Any]] = json.loads(done.stdout)
+    done = subprocess.run(command, cwd="/", check=True, capture_output=True, text=True, env=environment)
+    found: list[Columns] = json.loads(done.stdout)
     return found
 
 
-def ours(store: RunStore, table: str) -> dict[str, list[Any]]:
+def ours(store: RunStore, table: str) -> Columns:
     """Return a table as our reader has it."""
-    rows = store.scan(table).collect()
-    keys = ["cell_id", *(["window"] if table == "windows" else [])]
-    return rows.sort(keys).to_dict(as_series=False)
+    rows = store.failures() if table == "failures" else store.scan(table)
+    return rows.collect().sort(KEYS[table]).to_dict(as_series=False)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.fixture
+def tables(store: RunStore) -> Tables:
+    """Return all four tables of a run that a sweep has written, and those of one whose parts are not all compacted."""
+    return [*((RunStore(RUN), table) for table in KEYS), (store, "cells"), (store, "windows")]
+
+
 @pytest.mark.parametrize("reader", READERS)
-def test_other_programs_read_the_same_table(store: RunStore, reader: str, table: str) -> None:
+def test_other_programs_read_the_same_tables(tables: Tables, reader: str) -> None:
     """A plain glob gives every column, row and value that our own reader gives, in the same order of columns."""
-    found = read_by(sys.executable, READERS[reader], store, table)
+    found = read_by(sys.executable, READERS[reader], tables)
 
-    assert list(found) == store.scan(table).collect_schema().names()
-    assert found == ours(store, table)
+    assert found == [ours(*table) for table in tables]
+    assert [list(one) for one in found] == [[column.name for column in TABLES[table]] for _, table in tables]
+    assert all(one["cell_id"] for one in found)
 
 
 @pytest.mark.slow
-def test_spark_reads_the_same_table(store: RunStore) -> None:
-    """Spark reads the table of cells as we do; an unsigned 64-bit column is a decimal there."""
+def test_spark_reads_the_same_tables(tables: Tables) -> None:
+    """Spark reads every table as we do; an unsigned 64-bit column is a decimal there."""
     if shutil.which("java") is None:
         pytest.skip("no java here; Spark needs one: apt-get install default-jre-headless, then make .venv-spark")
     if not SPARK.exists():
         pytest.skip(f"{SPARK.relative_to(ROOT)} is missing: make .venv-spark")
 
-    found = read_by(SPARK, READ_SPARK, store, "cells")
-
-    assert found == ours(store, "cells")
+    assert read_by(SPARK, READ_SPARK, tables) == [ours(*table) for table in tables]

@@ -1,5 +1,6 @@
 """Two runs as one: a union that does not know who came first, or an error that names what differs."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from results.diff import diff_runs
 from results.fsck import check_run
 from results.labels import LABELS_FILE, LABELS_SCHEMA, LabelledRun
 from results.manifest import StoreError
-from results.merging import merge_runs, merged_spec
+from results.merging import merge_runs
 from results.rows import cells_table, failures_table, windows_table
+from results.storage import DamageError
 from results.store import RunStore
 from tests.results.synthetic import (
     POLICIES,
     PROVENANCE,
+    SPEC,
     cell,
     failed,
     make_run,
@@ -122,15 +125,6 @@ def test_names_and_failures_come_along(tmp_path: Path) -> None:
     assert merged.failures().collect()["cell_id"].to_list() == [other.cell_id]
 
 
-def test_specifications_are_joined() -> None:
-    """Lists are joined, the larger number of replicates counts, and the order of the two does not."""
-    first = {"name": "b", "policies": [{"name": "x"}, {"name": "y"}], "replicates": 3, "seed": 1}
-    second = {"name": "a", "policies": [{"name": "z"}, {"name": "x"}], "replicates": 5, "seed": 1}
-
-    expected = {"name": "a", "policies": [{"name": "x"}, {"name": "y"}, {"name": "z"}], "replicates": 5, "seed": 1}
-    assert merged_spec([first, second]) == merged_spec([second, first]) == expected
-
-
 def test_history_comes_along(tmp_path: Path) -> None:
     """Provenance keeps the starts of both runs, and the fingerprints of both engines."""
     make_run(tmp_path / "a", replicate_batches(1))
@@ -140,3 +134,77 @@ def test_history_comes_along(tmp_path: Path) -> None:
 
     assert [record["code_fingerprint"] for record in merged.provenance()] == ["f1", "f2", "f1+f2"]
     assert json.loads((merged.path / "spec.json").read_text()) == RunStore(tmp_path / "a").spec()
+
+
+def respecified(path: Path, batches: Any, **settings: Any) -> RunStore:
+    """Write a run whose specification has other settings."""
+    store = make_run(path, batches)
+    store.create(SPEC | settings, PROVENANCE)
+    return store
+
+
+def test_settings_that_differ_are_asked_for(tmp_path: Path) -> None:
+    """Without a preference nothing is written and each setting is named; with one that run's counts, either way."""
+    first = respecified(tmp_path / "a", replicate_batches(1), name="x", baseline="kvm-3.3", seed=1)
+    second = respecified(tmp_path / "b", replicate_batches(2)[1:], name="y", baseline="tdp", seed=2)
+
+    with pytest.raises(StoreError) as refused:
+        merge_runs(first.name, second.name, tmp_path / "c")
+    there = (tmp_path / "c").exists()
+    ab = merge_runs(first.name, second.name, tmp_path / "1" / "c", prefer=second.name)
+    ba = merge_runs(second.name, first.name, tmp_path / "2" / "c", prefer=second.name)
+
+    assert not there
+    assert "differ in baseline, seed. Say which counts: --prefer " in str(refused.value)
+    assert f'baseline: "kvm-3.3" in {first.name}, "tdp" in {second.name}' in str(refused.value)
+    assert ab.spec() == ba.spec() == SPEC | {"name": "c", "baseline": "tdp", "seed": 2}
+    assert every_file(ab) == every_file(ba)
+
+
+def test_a_preference_for_neither_is_refused(tmp_path: Path) -> None:
+    """What is preferred must be one of the two."""
+    for name in ("a", "b"):
+        make_run(tmp_path / name, replicate_batches(1))
+
+    with pytest.raises(StoreError, match=r"--prefer c: neither of the two runs\. Allowed: "):
+        merge_runs(tmp_path / "a", tmp_path / "b", tmp_path / "c", prefer="c")
+
+
+def test_prices_that_differ_are_asked_for(tmp_path: Path) -> None:
+    """Two price lists of one name are not mixed up: the preferred run's comes along."""
+    first, second = (make_run(tmp_path / name, replicate_batches(1)) for name in ("a", "b"))
+    first.storage.put("costs.json", b"1")
+    second.storage.put("costs.json", b"2")
+
+    with pytest.raises(StoreError, match=r"have different prices under the name 'nehalem-2011'\. Give --prefer"):
+        merge_runs(first.name, second.name, tmp_path / "c")
+    merged = merge_runs(first.name, second.name, tmp_path / "c", prefer=second.name)
+
+    assert merged.storage.read("costs.json") == b"2"
+
+
+def test_two_cells_of_the_same_names_are_refused(tmp_path: Path) -> None:
+    """Runs of two seeds give no table in which replicate 0 is two things; the message says what differs."""
+    make_run(tmp_path / "a", replicate_batches(1))
+    make_run(tmp_path / "b", [("b", [cell("tdp", seed=7)])])
+
+    with pytest.raises(StoreError) as refused:
+        merge_runs(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+
+    assert "mean 1 different cells by the same names, such as policy tdp, workload kernbench" in str(refused.value)
+    assert any(f"seed {one} and {other}" in str(refused.value) for one, other in itertools.permutations((7, 2**64 - 1)))
+    assert not (tmp_path / "c").exists()
+
+
+def test_damage_is_not_merged(tmp_path: Path) -> None:
+    """A changed byte is not given a new hash: the merge names the file and writes nothing."""
+    runs = [make_run(tmp_path / name, replicate_batches(1)) for name in ("a", "b")]
+    path = runs[1].path / runs[1].manifest.files("windows")[0]
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DamageError, match=rf"windows/{path.name}: \d+ bytes with hash"):
+        merge_runs(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+
+    assert not (tmp_path / "c").exists()

@@ -1,6 +1,7 @@
 """Runs in an object store, against a real server: commits, races, leases, and readers that know only latest.json."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,8 @@ from results.diff import diff_runs
 from results.fsck import check_run
 from results.manifest import LATEST_FILE, StoreError
 from results.merging import merge_runs
-from results.storage import open_storage
+from results.soundness import check_sound
+from results.storage import DamageError, open_storage
 from results.storage_lease import LEASE_FILE
 from results.storage_object import ObjectStorage
 from results.store import RunStore
@@ -92,6 +94,21 @@ def test_nothing_counts_before_the_commit(url: str) -> None:
     assert store.orphans() == []
     with pytest.raises(StoreError, match="Call write_part before commit"):
         store.commit(late)
+
+
+def test_a_damaged_object_is_named(url: str) -> None:
+    """A cut object is named by whoever opens the run; one with other bytes, by whoever is to rewrite it."""
+    store = new_run(url, 1)
+    check_sound(store, hashed_bytes=math.inf)
+    (name,) = store.manifest.files("windows")
+    content = store.storage.read(name)
+
+    store.storage.put(name, b"x" + content[1:])
+    with pytest.raises(DamageError, match=rf"{url}/{name}: \d+ bytes with hash"):
+        check_sound(store, hashed_bytes=math.inf)
+    store.storage.put(name, content[:-50])
+    with pytest.raises(DamageError, match=rf"{url}/{name}: \d+ bytes; the manifest says {len(content)}"):
+        check_sound(store)
 
 
 def test_of_two_commits_one_wins(url: str) -> None:

@@ -1,0 +1,79 @@
+"""Is a run fit to be read? What every reader asks first, so that a damaged file is named and never believed.
+
+`results.fsck` looks at everything; this looks at as much as nobody waits for.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection
+from typing import Final
+
+from results.manifest import PLACING_SECONDS
+from results.parts import PART_TABLES, Part
+from results.storage import STAGING, DamageError
+from results.store import RunStore
+
+HASHED_BYTES: Final = 64 * 2**20
+"""A run in a folder up to this size is hashed whole when it is opened, in about 0.1 s; of others sizes are compared."""
+RESTORE: Final = "restore the file from a copy, or remove the run and run the sweep again"
+MISSING: Final = "the manifest lists this file, and it is missing"
+
+
+def check_sound(store: RunStore, *, tables: Collection[str] = PART_TABLES, hashed_bytes: float | None = None) -> None:
+    """Do nothing if every part of a run has the size that its commit says, and the hash too while parts are few bytes.
+
+    `hashed_bytes` stands for `HASHED_BYTES`: with infinity all parts are hashed, as must be before they are rewritten.
+
+    Raises:
+        DamageError: one has not; the message names the first one.
+    """
+    limit = hashed_bytes
+    if limit is None:
+        # An object store checks by itself that it gives back what it got, and each answer of it takes a while.
+        limit = HASHED_BYTES if store.storage.stages else 0
+    found = _damaged(store, tables, limit)
+    if found:
+        # A driver may just have moved or replaced files that this has listed: what it commits is whole a moment later.
+        time.sleep(PLACING_SECONDS)
+        found = _damaged(store, tables, limit)
+    if found:
+        name, what = next(iter(found.items()))
+        others = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
+        raise DamageError(f"{store.storage.locate(name)}: {what}{others}\n  {RESTORE}")
+
+
+def _damaged(store: RunStore, tables: Collection[str], limit: float) -> dict[str, str]:
+    """Return the name of each damaged file, and what is wrong with it."""
+    parts = [part for entry in store.manifest.live() for part in entry.parts if part.table in tables]
+    # Where parts are staged is listed first: one that is moved meanwhile is seen twice, not never.
+    folders = (STAGING, *tables) if store.storage.stages else tuple(tables)
+    sizes = {listed.name: listed.bytes for folder in folders for listed in store.storage.files_in(folder)}
+    damaged: dict[str, str] = {}
+    whole: dict[str, Part] = {}
+    for part in parts:
+        name = next((one for one in (part.path, store.manifest.staged(part)) if one in sizes), None)
+        if name is None:
+            damaged[part.path] = MISSING
+        elif sizes[name] != part.bytes:
+            damaged[name] = f"{sizes[name]} bytes; the manifest says {part.bytes}"
+        else:
+            whole[name] = part
+    if sum(part.bytes for part in parts) <= limit:
+        problems = store.storage.each(lambda name: _other_bytes(store, name, whole[name]), list(whole))
+        damaged |= {name: problem for name, problem in zip(whole, problems, strict=True) if problem}
+    return damaged
+
+
+def _other_bytes(store: RunStore, name: str, part: Part) -> str:
+    try:
+        return other_bytes(part, store.storage.read(name))
+    except FileNotFoundError:
+        return MISSING
+
+
+def other_bytes(part: Part, content: bytes) -> str:
+    """Return how the content of a file differs from what its commit says; nothing if it does not."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    if (len(content), sha256) == (part.bytes, part.sha256):
+        return ""
+    return f"{len(content)} bytes with hash {sha256[:12]}; the manifest says {part.bytes} with {part.sha256[:12]}"

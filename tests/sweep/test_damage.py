@@ -1,0 +1,269 @@
+"""A damaged file of a run: every verb that reads tables names it, with one exit code; none believes it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from results import soundness
+from sweep.cli import VERBS
+from sweep.commands.common import results_errors
+from sweep.exit_codes import DamagedError, ExitCode
+from tests.sweep.starting import start, write_spec
+from tests.sweep.test_cli import call
+
+RUN: Final = Path(__file__).resolve().parents[1] / "data" / "runs" / "v2"
+TABLES: Final = ("cells", "windows", "activities")
+
+Words = tuple[str, ...]
+READ: Final[dict[str, Words]] = {
+    "summarize": ("summarize", "{run}"),
+    "compare": ("compare", "{run}"),
+    "compare with another": ("compare", "{sound}", "{run}"),
+    "compare the front": ("compare", "{run}", "--pareto"),
+    "explain": ("explain", "{run}", "--policy", "kvm-3.3", "--activities"),
+    "price": ("price", "{run}"),
+    "report": ("report", "{run}", "-o", "{out}"),
+    "plot": ("plot", "{run}"),
+    "plot to a file": ("plot", "{run}", "-o", "{out}.svg"),
+    "diff": ("diff", "{sound}", "{run}"),
+    "merge": ("merge", "{run}", "{sound}", "--out", "{out}"),
+    "compact": ("compact", "{run}"),
+    "export": ("export", "{run}", "-o", "{out}.csv"),
+    "retry": ("retry", "{run}"),
+}
+"""Verbs that read a whole run, as a user types them."""
+OTHERS: Final = {
+    "fsck": "has its own tests",
+    "status": "reads the cells alone",
+    "run": "needs an engine",
+    "gc": "leaves alone what the manifest knows",
+    **dict.fromkeys(
+        ("plan", "submit", "logs", "cancel", "doctor", "catalog", "validate", "trace"), "reads no table of a run"
+    ),
+}
+
+
+def cut(path: Path) -> None:
+    """Lose the end of a file."""
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def empty(path: Path) -> None:
+    """Lose all of a file but its name."""
+    path.write_bytes(b"")
+
+
+def lose(path: Path) -> None:
+    """Lose a file."""
+    path.unlink()
+
+
+def overwrite_footer(path: Path) -> None:
+    """Change a byte in the middle of the footer, which a reader may or may not stumble over."""
+    _overwrite(path, -2_000)
+
+
+def overwrite_rows(path: Path) -> None:
+    """Change a byte among the rows, where it gives other counts and no error."""
+    _overwrite(path, 1_000)
+
+
+def overwrite_end(path: Path) -> None:
+    """Change a byte without which no reader takes a file for Parquet."""
+    _overwrite(path, -1)
+
+
+def _overwrite(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+Harm = Callable[[Path], None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a copy of a real run."""
+    shutil.copytree(RUN, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def sweep(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Words], int]:
+    """Return what runs a verb in this process, with names of runs and files filled in."""
+    places = {"run": run, "sound": RUN, "out": run.parent / "out"}
+    return lambda words: call(monkeypatch, *(word.format_map(places) for word in words))
+
+
+def part_of(run: Path, table: str) -> Path:
+    """Return the only file of a table."""
+    (path,) = (run / table).glob("*.parquet")
+    return path
+
+
+def check_said(err: str, path: Path) -> None:
+    """Check that a message names a file and what to do, in letters that a terminal shows."""
+    assert str(path.relative_to(path.parents[1])) in err
+    assert "restore" in err.lower()
+    assert "sweep fsck" in err
+    assert all(line.isprintable() for line in err.splitlines())
+
+
+def test_no_verb_is_forgotten() -> None:
+    """Every verb of the command line is in one of the lists of this file."""
+    assert {name for name, _ in VERBS} == {words[0] for words in READ.values()} | OTHERS.keys()
+
+
+@pytest.mark.parametrize("harm", [cut, empty, lose, overwrite_footer, overwrite_rows])
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("verb", READ)
+def test_a_damaged_file_is_named(
+    run: Path,
+    sweep: Callable[[Words], int],
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    table: str,
+    harm: Harm,
+) -> None:
+    """Verbs that read a run end with the code for damage, the file's name and what to do, and write nothing."""
+    path = part_of(run, table)
+    harm(path)
+
+    code = sweep(READ[verb])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (ExitCode.DAMAGED, ""), err
+    check_said(err, path)
+    assert sorted(one.name for one in run.parent.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("harm", [cut, empty, lose])
+@pytest.mark.parametrize("table", TABLES)
+def test_sizes_are_compared_whatever_the_size(
+    run: Path,
+    sweep: Callable[[Words], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    harm: Harm,
+) -> None:
+    """A run that is too large to be hashed at each question still has files of the sizes that its manifest says."""
+    monkeypatch.setattr(soundness, "HASHED_BYTES", 0)
+    path = part_of(run, table)
+    harm(path)
+
+    assert sweep(READ["price"]) == ExitCode.DAMAGED
+    check_said(capsys.readouterr().err, path)
+
+
+@pytest.mark.parametrize(
+    ("verb", "table"),
+    [
+        ("summarize", "windows"),
+        ("compare", "cells"),
+        ("compare", "windows"),
+        ("compare the front", "windows"),
+        ("explain", "windows"),
+        ("explain", "activities"),
+        ("price", "windows"),
+        ("report", "cells"),
+        ("plot", "windows"),
+        ("retry", "cells"),
+    ],
+)
+def test_a_file_that_a_library_refuses_is_found(
+    run: Path,
+    sweep: Callable[[Words], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    table: str,
+) -> None:
+    """In a run that is too large to be hashed, the file that stopped a reader is named, not its complaint."""
+    monkeypatch.setattr(soundness, "HASHED_BYTES", 0)
+    path = part_of(run, table)
+    overwrite_end(path)
+
+    code = sweep(READ[verb])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (ExitCode.DAMAGED, ""), err
+    check_said(err, path)
+
+
+@pytest.mark.parametrize("verb", ["diff", "merge", "compact", "export"])
+def test_what_is_rewritten_is_hashed_whatever_the_size(
+    run: Path, sweep: Callable[[Words], int], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Counts that damage has changed are not told as a difference, and get no new file with a hash that fits."""
+    monkeypatch.setattr(soundness, "HASHED_BYTES", 0)
+    overwrite_rows(part_of(run, "cells"))
+
+    assert sweep(READ[verb]) == ExitCode.DAMAGED
+    assert sorted(one.name for one in run.parent.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "verb"),
+    [
+        ("labels.parquet", "summarize"),
+        ("labels.parquet", "price"),
+        ("failures", "report"),
+        ("failures", "retry"),
+        ("spec.json", "summarize"),
+        ("provenance.json", "compare"),
+        ("manifest", "explain"),
+    ],
+)
+def test_other_files_are_named_too(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str], name: str, verb: str
+) -> None:
+    """What the manifest has no hash of is named by who stumbles over it."""
+    path = run / name if (run / name).is_file() else min((run / name).iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+
+    assert sweep(READ[verb]) == ExitCode.DAMAGED
+    assert path.name in capsys.readouterr().err
+
+
+def test_status_names_damaged_cells(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How far a run is can't be said without its table of cells; the other tables do not matter for that."""
+    empty(part_of(run, "windows"))
+    before = sweep(("status", "{run}"))
+    path = part_of(run, "cells")
+    cut(path)
+
+    after = sweep(("status", "{run}"))
+
+    assert (before, after) == (ExitCode.OK, ExitCode.DAMAGED)
+    assert path.name in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_not_taken_up(tmp_path: Path) -> None:
+    """`sweep run` simulates nothing into a run whose rows are damaged, even if it would not read them."""
+    spec = write_spec(tmp_path)
+    assert start(spec) == ExitCode.OK
+    path = part_of(tmp_path / "run", "windows")
+    cut(path)
+
+    with pytest.raises(DamagedError, match=path.name):
+        start(spec, "replicates=3")
+
+
+def test_errors_of_ours_are_not_told_as_damage(run: Path) -> None:
+    """What a library refuses about a sound run is a bug, and keeps its traceback; of a damaged one it is the damage."""
+
+    class PanicException(BaseException):
+        pass
+
+    with pytest.raises(PanicException), results_errors(str(run)):
+        raise PanicException
+    empty(part_of(run, "activities"))
+    with pytest.raises(DamagedError, match=r"activities/.*0 bytes"), results_errors(str(run)):
+        raise PanicException
