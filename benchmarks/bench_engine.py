@@ -7,6 +7,7 @@ so that the ratios hold when the machine's speed drifts; medians over rounds are
 under 64 flood thresholds; eight are the policies of the registry that shadow and that somebody ran.
 """
 
+import argparse
 import hashlib
 import statistics
 import sys
@@ -89,5 +90,8 @@ def main(scale: float, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    main(float(arguments[0]) if arguments else 0.03, int(arguments[1]) if len(arguments) > 1 else 3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scale", metavar="SCALE", type=float, nargs="?", default=0.03, help="default: %(default)s")
+    parser.add_argument("rounds", metavar="ROUNDS", type=int, nargs="?", default=3, help="default: %(default)s")
+    chosen = parser.parse_args()
+    main(chosen.scale, chosen.rounds)

@@ -6,6 +6,7 @@ Without an argument it repeats the head of the recording that the tests use, wit
 imported in its own process, whose peak memory is then its own. Goal: 500,000 lines per second.
 """
 
+import argparse
 import hashlib
 import json
 import re
@@ -66,19 +67,19 @@ def repeated(folder: Path, repeats: int) -> Path:
     return path
 
 
-def main() -> None:
-    """Print one line of figures per recording."""
+def main(recording: Path | None) -> None:
+    """Print one line of figures for a recording, or one for each of ours."""
     print(f"{'lines':>11} {'wall s':>8} {'CPU s':>8} {'lines/CPU-s':>12} {'peak MB':>8} {'MB more':>8}  digest")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if len(sys.argv) > 1:
-            given = folder / Path(sys.argv[1]).name
-            given.symlink_to(Path(sys.argv[1]).resolve())
+        if recording is not None:
+            given = folder / recording.name
+            given.symlink_to(recording.resolve())
             recordings = [given]
         else:
             recordings = [repeated(folder, repeats) for repeats in REPEATS]
-        for recording in recordings:
-            command = [sys.executable, __file__, "--measure", str(recording)]
+        for each in recordings:
+            command = [sys.executable, __file__, "--measure", str(each)]
             figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             rate = figures["lines"] / figures["busy_s"]
             more = (figures["peak_kb"] - figures["warm_kb"]) / 1024
@@ -89,7 +90,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]))))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", metavar="RECORDING", type=Path, nargs="?", help="default: ours, repeated")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(json.dumps(measure(chosen.recording)))
     else:
-        main()
+        main(chosen.recording)

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from results.diff import diff_runs
     from results.explain import Explanation
     from results.metrics import metric_expressions
+    from results.pairing import ComparisonError
     from results.run import Run
     from results.run import open_run as open  # noqa: A004
     from results.store import RunStore
-    from results.summary import ComparisonError, seed_comparison, summarize
+    from results.summary import seed_comparison, summarize
     from results.uncertainty import Doubt
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Comparison": ("results.compare", "Comparison"),
-    "ComparisonError": ("results.summary", "ComparisonError"),
+    "ComparisonError": ("results.pairing", "ComparisonError"),
     "CostModel": ("results.cost_model", "CostModel"),
     "Doubt": ("results.uncertainty", "Doubt"),
     "Explanation": ("results.explain", "Explanation"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from results.manifest import ManifestEntry, StoreError
 from results.parts import PART_TABLES, Part, encode_part
-from results.rolling import ROLL_ROWS, Cells, Source, cells_in_order, roll
+from results.rolling import ROLL_ROWS, Cells, Source, cells_in_order, ids_of, roll
 from results.store import RunStore
 
 
@@ -45,9 +45,10 @@ def _rolled(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
         return
     cells = cells_in_order(sources)
     twice = cells.twice()
-    if twice:
+    if len(twice.rows):
         raise StoreError(
-            f"{store.name}: {len(twice)} cells are in two batches, such as {twice[0]}. Run into a new folder"
+            f"{store.name}: {len(twice.rows)} cells are in two batches, such as {ids_of(twice[:1], sources)[0]}. Run "
+            "into a new folder"
         )
     yield from stage_rolled(store, table, sources, cells, roll_rows=roll_rows)
 

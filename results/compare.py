@@ -7,15 +7,15 @@ everything else, then averaged per replicate over whatever else the table cell h
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from results.compare_dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
 from results.compare_hidden import hidden_dimensions
 from results.compare_values import Measure
+from results.pairing import ComparisonError, check_traces
 from results.statistics import difference_moments, interval_columns
-from results.summary import ComparisonError
 from results.verdicts import Rule, relative_difference, verdict_columns
 
 _VALUE: Final = "value"
@@ -105,7 +105,10 @@ def compare_cells(
 
 
 def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl.DataFrame:
-    """Return the cells that the conditions keep; those on the baseline's own family do not take the baseline away."""
+    """Return the cells that the conditions keep, and cells of the baseline that only those on its own family drop.
+
+    Which of the latter are there to be paired with, `_paired` knows: they are not `_asked` for.
+    """
     families = dimensions.families
     own = families[layout.baseline.dimension]
     is_baseline = _is_baseline(cells, layout.baseline)
@@ -118,7 +121,8 @@ def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl
     masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
     strict = [mask for condition, mask in masks if families[condition.dimension] != own]
     loose = [mask | is_baseline for condition, mask in masks if families[condition.dimension] == own]
-    kept = cells.with_columns(_is_baseline=is_baseline).filter(all_of([*strict, *loose], cells.height))
+    asked = all_of([mask for _, mask in masks], cells.height)
+    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(all_of([*strict, *loose], cells.height))
     if kept.is_empty():
         raise ComparisonError("no cell is left: each --where keeps some cells, but no cell meets all of them")
     return kept
@@ -136,7 +140,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     own = dimensions.families[dimension]
     finer = [] if dimension == own else [n for n in dimensions.finer(own) if n != dimension]
     keys = [*(label for label in LABELS if label != own), *finer]
-    complete = dimensions.attach(cells, finer)
+    complete = _without_loners(dimensions.attach(cells, finer), keys, also_asked=bool(finer))
     base = complete.filter("_is_baseline").select(*keys, pl.col("trace_digest"), pl.col(own), pl.col(_VALUE))
     twins = base.filter(pl.struct(keys).is_duplicated())
     if twins.height:
@@ -145,11 +149,11 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
             f"baseline {layout.baseline}: several cells to pair with ({own}: {found}). Give one {own}"
         )
     paired = complete.join(base, on=keys, how="left", suffix="_baseline", nulls_equal=True, maintain_order="left")
+    if own == "policy":
+        check_traces(paired, layout.baseline)
     other_trace = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
     notes = []
-    if other_trace.height and own == "policy":
-        _refuse(other_trace.row(0, named=True), layout.baseline)
-    elif other_trace.height and own == "run":
+    if other_trace.height and own == "run":
         notes.append(
             f"{other_trace.height} of {paired.filter(~pl.col('_is_baseline')).height} pairs met different traces: what "
             "makes traces differs between the runs, and intervals hold that as well",
@@ -162,12 +166,18 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     return paired, notes
 
 
-def _refuse(row: Mapping[str, Any], baseline: Baseline) -> None:
-    place = ", ".join(f"{label} '{row[label]}'" for label in ("policy", "workload", "guest", "replicate"))
-    raise ComparisonError(
-        f"{place}: trace {row['trace_digest']} is not the trace of '{baseline}' ({row['trace_digest_baseline']}). "
-        "Pairs need the same trace: run both policies with the same code",
-    )
+def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: bool) -> pl.DataFrame:
+    """Return the cells without those of the baseline that nobody is paired with.
+
+    One that was asked for stays where the baseline is a label, and goes where it is one of many values behind labels:
+    `flood_threshold=3` means the policies that others differ from in that alone, not all that happen to have it.
+    """
+    partners = cells.filter(pl.col("_asked") & ~pl.col("_is_baseline"))
+    if partners.is_empty():
+        return cells
+    can_go = pl.col("_is_baseline") if also_asked else ~pl.col("_asked")
+    needed = cells.filter(can_go).join(partners, on=keys, how="semi", nulls_equal=True)
+    return pl.concat([cells.filter(~can_go), needed])
 
 
 def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.columns import IDENTITY
-from results.summary import ComparisonError
+from results.pairing import ComparisonError
 
 LABELS: Final = ("run", "policy", "workload", "guest", "replicate")
 """One name per family. With all of them fixed there is one cell."""
@@ -62,9 +62,9 @@ class Dimensions:
         if label in LABELS and known.get(short) == label:
             return short
         close = difflib.get_close_matches(name, known, n=1)
-        meant = f". Did you mean '{close[0]}'?" if close else ""
+        meant = f" Did you mean '{close[0]}'?" if close else ""
         varying = [n for n in known if n in {*LABELS[1:], *GUEST} or (n != "run" and self.varies(n))]
-        raise ComparisonError(f"unknown dimension '{name}'{meant} Of this run: {', '.join(varying)}")
+        raise ComparisonError(f"unknown dimension '{name}'.{meant} Allowed: {', '.join(varying)}")
 
     def varies(self, name: str) -> bool:
         """Return whether a knob or parameter has several values in the specification."""
@@ -74,7 +74,8 @@ class Dimensions:
         """Return what `label` stands for, as far as it varies; a guest's size always, for it is read from the cells."""
         if label == "guest":
             return list(GUEST)
-        return [name for name in (self.tables[label].columns if label in self.tables else ()) if self.varies(name)]
+        parts = self.tables[label].columns if label in self.tables else ()
+        return [name for name in parts if name not in LABELS and self.varies(name)]
 
     def attach(self, cells: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
         """Return `cells` with the dimensions `names` as columns."""

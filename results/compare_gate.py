@@ -14,8 +14,8 @@ import polars as pl
 
 from results.compare import Comparison
 from results.compare_dimensions import spelled
+from results.pairing import ComparisonError
 from results.render import interval, signed
-from results.summary import ComparisonError
 from results.verdicts import VERDICTS, Verdict, judge
 
 _GATE: Final = re.compile(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*%\s*")

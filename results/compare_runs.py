@@ -18,8 +18,9 @@ from results.compare_dimensions import (
 from results.compare_values import measure_named, measured_cells
 from results.cost_model import CostModel
 from results.idle import idle_notes
+from results.pairing import ComparisonError
 from results.sequential import rule_of
-from results.summary import ComparisonError, Tables
+from results.summary import Tables
 from results.verdicts import MINIMUM_EFFECT
 
 _LABELS: Final = ("workload", "guest")
@@ -61,6 +62,8 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     Raises:
         ComparisonError: a name is none, no cell is left, or cells cannot be paired.
     """
+    if len({run.name for run in runs}) < len(runs):
+        raise ComparisonError(f"{runs[0].name} against itself differs in nothing: give two runs")
     measures = [measure_named(name) for name in question.metrics]
     frames = [
         measured_cells(run.tables, measures, costs).with_columns(run=pl.lit(run.name, dtype=pl.String)) for run in runs

@@ -207,7 +207,11 @@ def _difference(line: dict[str, Any] | None) -> tuple[str, str]:
     mean, low, high = line["difference_percent"], line["difference_low"], line["difference_high"]
     if low is None or high is None:
         return f"{decimal(mean, '+')} {mark}", style
-    return f"{decimal(mean, '+')} ±{decimal((high - low) / 2)} {mark}", style
+    half = (high - low) / 2
+    if max(abs(mean), half) >= 1000:
+        # Both in the same notation, or one would have to count digits.
+        return f"{mean:+,.0f} ±{half:,.0f} {mark}", style
+    return f"{decimal(mean, '+')} ±{decimal(half)} {mark}", style
 
 
 def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:

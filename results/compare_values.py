@@ -11,8 +11,9 @@ from engine.vocabulary import COUNTERS
 from results.compare_dimensions import COORDINATES
 from results.cost_model import CostModel
 from results.metrics import METRICS
+from results.pairing import ComparisonError
 from results.pricing import price_cells
-from results.summary import ComparisonError, Tables
+from results.summary import Tables
 
 _TIMES: Final = {
     "elapsed": ("elapsed_ns", "elapsed time under the cost model"),

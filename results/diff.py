@@ -10,6 +10,8 @@ from results.columns import SORT_KEYS, TABLES
 from results.parts import PART_TABLES, REQUIRED_TABLES
 from results.store import RunStore
 
+CELLS_SHOWN: Final = 5
+"""Cells that are named in a line; the others are counted."""
 _LABELS: Final = ("workload", "guest", "replicate", "policy")
 """Sort keys that follow from the cell."""
 
@@ -23,11 +25,18 @@ class TableDifference:
     only_in_first: tuple[str, ...]
     only_in_second: tuple[str, ...]
     columns: dict[str, tuple[str, ...]]
+    names: dict[str, str]
+    """Some of these cells by their ids -> what they are, for people."""
 
     @property
     def identical(self) -> bool:
         """Whether the table is the same in both runs."""
         return not (self.only_in_first or self.only_in_second or self.columns)
+
+    def listed(self, cells: tuple[str, ...]) -> str:
+        """Return the first of some cells by their names and ids."""
+        shown = "; ".join(f"{self.names[cell]} ({cell})" for cell in cells[:CELLS_SHOWN])
+        return shown + ("; …" if len(cells) > CELLS_SHOWN else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +52,7 @@ class RunDifference:
         """Whether all tables are the same."""
         return all(table.identical for table in self.tables)
 
-    def text(self, cells_shown: int = 5) -> str:
+    def text(self) -> str:
         """Return the difference in words, a line per fact."""
         lines = []
         for table in self.tables:
@@ -51,9 +60,9 @@ class RunDifference:
                 lines.append(f"{table.table}: identical ({table.rows} rows)")
             for path, cells in ((self.first, table.only_in_first), (self.second, table.only_in_second)):
                 if cells:
-                    lines.append(f"{table.table}: {len(cells)} cells only in {path}: {_listed(cells, cells_shown)}")
+                    lines.append(f"{table.table}: {_count(cells)} only in {path}: {table.listed(cells)}")
             lines += [
-                f"{table.table}: column '{column}' differs in {len(cells)} cells: {_listed(cells, cells_shown)}"
+                f"{table.table}: column '{column}' differs in {_count(cells)}: {table.listed(cells)}"
                 for column, cells in table.columns.items()
             ]
         return "\n".join(lines) + "\n"
@@ -77,13 +86,28 @@ def _diff_table(table: str, first: pl.LazyFrame, second: pl.LazyFrame) -> TableD
     both = first.join(second, on=keys, how="inner", suffix=" of second")
     differs = [pl.col(c).ne_missing(pl.col(f"{c} of second")).alias(c) for c in columns]
     wrong = both.select(*keys, *differs).filter(pl.any_horizontal(columns)).collect(engine="streaming")
+    alone = (_missing(first, second, keys), _missing(second, first, keys))
+    changed = {c: ids for c in columns if (ids := _ids(wrong.filter(pl.col(c))))}
     return TableDifference(
         table=table,
         rows=first.select(pl.len()).collect(engine="streaming").item(),
-        only_in_first=_missing(first, second, keys),
-        only_in_second=_missing(second, first, keys),
-        columns={c: ids for c in columns if (ids := _ids(wrong.filter(pl.col(c))))},
+        only_in_first=alone[0],
+        only_in_second=alone[1],
+        columns=changed,
+        names=_names((first, second), {cell for cells in (*alone, *changed.values()) for cell in cells[:CELLS_SHOWN]}),
     )
+
+
+def _names(tables: tuple[pl.LazyFrame, pl.LazyFrame], cells: set[str]) -> dict[str, str]:
+    """Return cell id -> name, as the first table that has it calls it."""
+    name = pl.format("{} on {}, {}, replicate {}", "policy", "guest", "workload", "replicate")
+    names: dict[str, str] = {}
+    for rows in reversed(tables) if cells else ():
+        found = (
+            rows.filter(pl.col("cell_id").is_in(sorted(cells))).select("cell_id", name.alias("name")).unique("cell_id")
+        )
+        names |= dict(found.collect(engine="streaming").iter_rows())
+    return names
 
 
 def _missing(here: pl.LazyFrame, there: pl.LazyFrame, keys: list[str]) -> tuple[str, ...]:
@@ -94,5 +118,5 @@ def _ids(rows: pl.DataFrame) -> tuple[str, ...]:
     return tuple(rows["cell_id"].unique().sort().to_list())
 
 
-def _listed(cells: tuple[str, ...], shown: int) -> str:
-    return ", ".join(cells[:shown]) + (", …" if len(cells) > shown else "")
+def _count(cells: tuple[str, ...]) -> str:
+    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"

@@ -22,8 +22,9 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.cost_model import PAGINGS, CostModel
+from results.pairing import PLACE, ComparisonError, pair_with
 from results.pricing import elapsed_expression, rate_windows
-from results.summary import ComparisonError, Tables
+from results.summary import Tables
 from results.time_parts import NATIVE, WAITING, part_of
 
 ROUNDING: Final = "rounding of windows to whole ns"
@@ -88,7 +89,7 @@ class Explanation:
         return sum((line.cycles for line in self.lines), Fraction())
 
 
-def find_pairs(
+def pairs_of_policies(
     tables: Tables,
     policy: str,
     baseline: str,
@@ -110,16 +111,11 @@ def find_pairs(
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
     place = [(workload, "workload"), (guest, "guest")]
     rows = known.filter(*(pl.col(column) == name for name, column in place if name is not None))
-    ours, theirs = (rows.filter(pl.col("policy") == name) for name in (policy, baseline))
-    keys = ["workload", "guest", "replicate"]
-    both = ours.join(theirs, on=keys, suffix="_baseline").sort(*keys)
+    sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
+    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging"))
+    both = paired.filter(pl.col("policy") == policy).sort(PLACE)
     if both.is_empty():
         raise ComparisonError(f"no replicate of a workload on a guest has both '{policy}' and '{baseline}'")
-    wrong = both.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
-    if wrong.height:
-        first = wrong.row(0, named=True)
-        where = ", ".join(f"{key} {first[key]}" for key in keys)
-        raise ComparisonError(f"{where}: '{policy}' and '{baseline}' met different traces: run both with the same code")
     return [_pair(group) for _, group in both.group_by("workload", "guest", maintain_order=True)]
 
 
@@ -140,7 +136,7 @@ def _pair(both: pl.DataFrame) -> Pair:
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
-    """Return where the difference of a pair comes from; with `stretches`, also over so many equal parts of the time.
+    """Return where the difference of a pair comes from; with `stretches`, also in so many equal parts of all time.
 
     Raises:
         ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.
@@ -199,7 +195,7 @@ def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl
     counters = priced_counters(costs)
     own = pair.cells.lazy().select("cell_id", "sign")
     windows = tables.scan_windows().join(own, on="cell_id", how="inner")
-    last = pl.col("window").max().over("cell_id") + 1
+    last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [
         pl.col("sign"),

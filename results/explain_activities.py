@@ -7,7 +7,8 @@ import polars as pl
 
 from results.cost_model import CostModel
 from results.explain import Pair, cycles_each, priced_counters, side_counts
-from results.summary import ComparisonError, Tables
+from results.pairing import ComparisonError
+from results.summary import Tables
 
 NO_ACTIVITIES: Final = (
     "this run says nothing about the guest's activities: it was made before they were counted. Run its sweep again "

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 BOOTSTRAP_VALUES_MIN: Final = 10
 """Fewer values have too few different resamples; the tests measure the coverage from here on."""
@@ -25,6 +24,8 @@ def t_quantile(counts: Counts, *, error: float) -> Floats:
 
     `error` is the chance that the interval misses the mean: 0.05 for an interval of 95 %.
     """
+    from scipy.special import stdtrit  # SciPy takes longer to load than most verbs, and few of them need it.
+
     sizes, inverse = np.unique(np.asarray(counts), return_inverse=True)
     quantile: Floats = np.where(sizes > 1, stdtrit(np.maximum(sizes - 1.0, 1.0), 1.0 - error / 2.0), np.inf)
     return quantile[inverse].reshape(np.shape(counts))
@@ -32,6 +33,8 @@ def t_quantile(counts: Counts, *, error: float) -> Floats:
 
 def t_tail(statistic: Floats, counts: Counts) -> Floats:
     """Return the chance that Student's t of samples of these sizes exceeds `statistic`."""
+    from scipy.special import stdtr
+
     tail: Floats = stdtr(np.maximum(np.asarray(counts) - 1.0, 1.0), -statistic)
     return tail
 

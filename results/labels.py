@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from results.parts import Part
@@ -45,18 +44,19 @@ def note_plain_labels(store: RunStore) -> None:
     if not store.storage.exists(LABELS_FILE):
         return
     labels = _digest(store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA))
-    parts = store.manifest.parts("cells")
-    counts, sums = zip(*(_digest(store.scan("cells", [part])) for part in parts), strict=True) if parts else ((), ())
-    if labels == (sum(counts), tuple(sum(column) % 2**64 for column in zip(*sums, strict=True))):
+    if labels == _digest(store.scan_cells()):
+        parts = store.manifest.parts("cells")
         text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
         store.storage.put(_PLAIN_FILE, text.encode())
 
 
-def _digest(rows: pl.LazyFrame) -> tuple[int, tuple[int, ...]]:
+def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     """Return the number of rows and sums of hashes of the names and ids: equal for the same rows in any order."""
-    names = rows.select(LABELS_SCHEMA.names()).collect(engine="streaming")
-    hashes = [names.hash_rows(seed).to_numpy() for seed in _SEEDS]
-    return names.height, tuple(int(one.sum(dtype=np.uint64)) for one in hashes)
+    hashes = [pl.struct(LABELS_SCHEMA.names()).hash(seed) for seed in _SEEDS]
+    # By halves: the sum of whole hashes does not fit into 64 bits.
+    low = [(one & 0xFFFFFFFF).sum().alias(f"low {seed}") for one, seed in zip(hashes, _SEEDS, strict=True)]
+    high = [(one // 2**32).sum().alias(f"high {seed}") for one, seed in zip(hashes, _SEEDS, strict=True)]
+    return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
 class LabelledRun:
@@ -83,16 +83,14 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, table: str, rows: int = PIECE_ROWS) -> Iterator[pl.LazyFrame]:
-        """Yield any table in pieces of some parts each, about that many rows: no cell is in two of them."""
-        chosen: list[Part] = []
-        for part in self._store.manifest.parts(table):
-            if chosen and sum(one.rows for one in chosen) + part.rows > rows:
-                yield self.scan(table, chosen)
-                chosen = []
-            chosen.append(part)
-        if chosen:
-            yield self.scan(table, chosen)
+    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[list[pl.LazyFrame]]:
+        """Return tables in pieces of some parts each, about that many rows; all of the same commits."""
+        entries = self._store.manifest.live()
+        by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
+        return [
+            [self.scan(table, chosen) for chosen in _chunks(parts, rows)]
+            for table, parts in zip(tables, by_table, strict=True)
+        ]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
@@ -115,3 +113,14 @@ class LabelledRun:
         )
         joined = rows.drop(LABELS).join(labels, on="cell_id", how="inner", maintain_order="left")
         return joined.with_columns(cell_id="_id").select(columns)
+
+
+def _chunks(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
+    chosen: list[Part] = []
+    for part in parts:
+        if chosen and sum(one.rows for one in chosen) + part.rows > rows:
+            yield chosen
+            chosen = []
+        chosen.append(part)
+    if chosen:
+        yield chosen

@@ -23,6 +23,8 @@ from results.cost_model import Cost, CostModel
 from results.waiting import lock_waiting
 
 PRICE_COLUMNS: Final = ("native_ns", "busy_ns", "overhead_ns", "locked_ns", "lock_wait_ns", "elapsed_ns")
+_STEP_WINDOWS: Final = 1 << 14
+"""Windows whose waiting is computed together: what is made on the way stays in the processor's cache."""
 _KEYS: Final = tuple(column.name for column in IDENTITY)
 
 
@@ -109,10 +111,13 @@ def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:
 
 def _waiting(columns: pl.Series) -> pl.Series:
     rows = columns.struct.unnest()
-    vcpus = rows["vcpus"].to_numpy().astype(np.int64)
-    acquisitions = rows["lock_acquisitions"].to_numpy().astype(np.float64)
-    locked = rows["_locked"].to_numpy().astype(np.float64)
-    waiting = lock_waiting(acquisitions, locked, rows["_unqueued"].to_numpy() * vcpus, vcpus)
+    every = [rows[name].to_numpy() for name in ("lock_acquisitions", "_locked", "_unqueued", "vcpus")]
+    waiting = np.empty(rows.height)
+    for start in range(0, rows.height, _STEP_WINDOWS):
+        step = slice(start, start + _STEP_WINDOWS)
+        acquisitions, locked, unqueued, vcpus = (column[step] for column in every)
+        vcpu_ns = unqueued * vcpus
+        waiting[step] = lock_waiting(acquisitions.astype(np.float64), locked, vcpu_ns, vcpus.astype(np.int64))
     return pl.Series("waiting", waiting, dtype=pl.Float64)
 
 

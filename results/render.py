@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from results.statistics import CONFIDENCE
+
 FORMATS: Final = ("text", "md", "csv", "json")
 WIDTH: Final = 120
 _NAME_WIDTH: Final = 30
@@ -24,10 +26,17 @@ class Sheet:
     left: int = 1
 
 
-def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = None, notes: Sequence[str] = ()) -> str:
+def render(
+    summary: pl.DataFrame,
+    form: str,
+    comparison: pl.DataFrame | None = None,
+    notes: Sequence[str] = (),
+    *,
+    confidence: float = CONFIDENCE,
+) -> str:
     """Return a summary as `form`: text, md, csv or json; with a comparison with published numbers, and with notes.
 
-    CSV holds the summary alone.
+    CSV holds the summary alone. `confidence` is that of the summary's intervals.
 
     Raises:
         ValueError: no such form.
@@ -38,7 +47,7 @@ def render(summary: pl.DataFrame, form: str, comparison: pl.DataFrame | None = N
         return _json(summary, comparison, notes)
     if form not in FORMATS:
         raise ValueError(f"form '{form}' is not one of {', '.join(FORMATS)}")
-    sheets = [*summary_sheets(summary), *([] if comparison is None else comparison_sheets(comparison))]
+    sheets = [*summary_sheets(summary, confidence), *([] if comparison is None else comparison_sheets(comparison))]
     return show_sheets(sheets, form) + show_notes(notes, form)
 
 
@@ -57,9 +66,10 @@ def show_notes(notes: Sequence[str], form: str) -> str:
     return "".join(f"\n{line}" for line in lines) + ("\n" if notes else "")
 
 
-def summary_sheets(summary: pl.DataFrame) -> Iterator[Sheet]:
+def summary_sheets(summary: pl.DataFrame, confidence: float) -> Iterator[Sheet]:
     """Yield one sheet per workload and guest."""
-    header = ("policy", "elapsed s", "diff %", "95 % interval", "exits", "emulations", "floods", "zaps", "lock s")
+    width = f"{round(100 * confidence)} % interval"
+    header = ("policy", "elapsed s", "diff %", width, "exits", "emulations", "floods", "zaps", "lock s")
     for _, group in summary.group_by("workload", "guest", maintain_order=True):
         first = group.row(0, named=True)
         fatal = [row["policy"] for row in group.iter_rows(named=True) if row["fatal"]]
@@ -135,8 +145,14 @@ def signed(value: float | None) -> str:
 
 
 def decimal(value: float, sign: str = "") -> str:
-    """Return a number with two decimals, or with three digits where it is large; zero is never negative."""
-    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign}.3g}"
+    """Return a number with two decimals, without any from 1000 on, and short from a million on; zero has no sign -.
+
+    >>> decimal(-0.001, "+"), decimal(5213.4, "+"), decimal(-12_345_678.0)
+    ('+0.00', '+5,213', '-12.3M')
+    """
+    if abs(value) >= 1e6:
+        return f"{'-' if value < 0 else sign}{compact_count(abs(value))}"
+    return f"{round(value, 2) + 0.0:{sign}.2f}" if abs(value) < 1000 else f"{value:{sign},.0f}"
 
 
 def interval(low: float | None, high: float | None, *, plus: bool = True) -> str:
@@ -157,7 +173,7 @@ def _text(sheet: Sheet) -> str:
 
 def _line(row: Sequence[str], widths: Sequence[int], left: int) -> str:
     cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-    return "  ".join(cells)
+    return "  ".join(cells).rstrip()
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -12,7 +12,7 @@ import polars as pl
 from results.compare import Comparison
 from results.compare_runs import Compared, Question, compare_runs
 from results.cost_model import CostModel
-from results.explain import Explanation, explain_pair, find_pairs
+from results.explain import Explanation, explain_pair, pairs_of_policies
 from results.explain_activities import explain_activities
 from results.labels import LabelledRun
 from results.manifest import StoreError
@@ -24,8 +24,7 @@ from results.sequential import rule_of
 from results.soundness import check_sound
 from results.store import RunStore
 from results.summary import price_run, summarize
-from results.uncertainty import Doubt, doubt
-from results.uncertainty import find_pairs as find_cell_pairs
+from results.uncertainty import Doubt, doubt, pair_rows
 from results.verdicts import MINIMUM_EFFECT
 
 
@@ -36,9 +35,9 @@ class Run:
     Wherever prices or a baseline are not given, they are the run's own.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._store = RunStore(path)
-        self._tables = LabelledRun(self._store)
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._tables = LabelledRun(store)
         self.name = self._store.name
         self.spec: dict[str, Any] = self._store.spec()
         self.provenance: list[dict[str, Any]] = self._store.provenance()
@@ -89,8 +88,14 @@ class Run:
         return price_run(self._tables, costs or self.costs)
 
     def summary(self, costs: CostModel | None = None, baseline: str | None = None) -> pl.DataFrame:
-        """Return one row per workload, guest and policy: mean s and counts, paired difference in % with 95 % bounds."""
-        return summarize(self._tables, costs or self.costs, baseline or self.baseline, policies=self._policies())
+        """Return one row per workload, guest and policy: mean s and counts, paired differences in % with verdicts."""
+        return summarize(
+            self._tables,
+            costs or self.costs,
+            baseline or self.baseline,
+            policies=self._policies(),
+            rule=rule_of(self.spec),
+        )
 
     def compare(
         self,
@@ -143,7 +148,7 @@ class Run:
         Raises:
             ComparisonError: a name is unknown, or the two policies met different traces.
         """
-        pairs = find_pairs(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
+        pairs = pairs_of_policies(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
         return [explain_pair(self._tables, costs or self.costs, pair, stretches=stretches) for pair in pairs]
 
     def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
@@ -168,11 +173,11 @@ class Run:
         With `samples`, so many price lists are drawn from the ranges with `seed`.
 
         Raises:
-            ComparisonError: no cell has the baseline.
+            ComparisonError: no cell is finished, or none has the baseline.
         """
         model = costs or self.costs
         repricer = Repricer(self._tables.scan_windows(), model)
-        pairs = find_cell_pairs(repricer.cells, baseline or self.baseline, self._policies())
+        pairs = pair_rows(repricer.cells, baseline or self.baseline, self._policies())
         rule = rule_of(self.spec, minimum_effect=minimum_effect)
         return doubt(repricer, parameters(model), pairs, rule=rule, samples=samples, seed=seed)
 
@@ -190,5 +195,6 @@ def open_run(path: str | Path) -> Run:
     Raises:
         StoreError: there is no run, or a file of it is damaged.
     """
-    check_sound(RunStore(path))
-    return Run(path)
+    store = RunStore(path)
+    check_sound(store)
+    return Run(store)

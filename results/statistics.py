@@ -7,48 +7,19 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from results.intervals import BOOTSTRAP_VALUES_MIN, Floats, bootstrap_bounds, t_half_width
+from results.intervals import BOOTSTRAP_VALUES_MIN, bootstrap_bounds, t_half_width
 
 CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean of `count` values with its interval; the bounds are None where one value cannot give them."""
+    """A mean of `count` values with its interval."""
 
     mean: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     count: int
-
-
-def mean_interval(values: Sequence[float] | Floats) -> Interval:
-    """Return the mean of `values` with its 95 % interval by Student's t.
-
-    Raises:
-        ValueError: no values.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
-        raise ValueError("no values: expected at least one replicate")
-    mean = float(sample.mean())
-    if sample.size == 1:
-        return Interval(mean=mean, low=None, high=None, count=1)
-    deviation, count = np.array([sample.std(ddof=1)]), np.array([sample.size])
-    half = float(t_half_width(deviation, count, error=1.0 - CONFIDENCE)[0])
-    return Interval(mean=mean, low=mean - half, high=mean + half, count=int(sample.size))
-
-
-def paired_difference(values: Sequence[float] | Floats, baseline: Sequence[float] | Floats) -> Interval:
-    """Return the mean difference of `values` to `baseline` in %, replicate by replicate, with its 95 % interval.
-
-    Raises:
-        ValueError: the two differ in length.
-    """
-    ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
-    if ours.shape != theirs.shape:
-        raise ValueError(f"{ours.size} values against {theirs.size} of the baseline: expected one pair per replicate")
-    return mean_interval(100.0 * (ours / theirs - 1.0))
 
 
 def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:
@@ -81,12 +52,15 @@ def difference_moments(paired: pl.DataFrame, difference: str, by: Sequence[str])
 
 def interval_columns(frame: pl.DataFrame, column: str, by: Sequence[str]) -> pl.DataFrame:
     """Return mean, low, high and count of `column` per group, in the order in which the groups first appear."""
-    groups = difference_moments(frame, column, by)
+    return with_bounds(difference_moments(frame, column, by)).select(*by, "mean", "low", "high", "count")
+
+
+def with_bounds(groups: pl.DataFrame) -> pl.DataFrame:
+    """Return groups with mean, deviation and count together with the bounds low and high of their means."""
     counts = groups["count"].to_numpy().astype(np.int64)
     half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=1.0 - CONFIDENCE)
     width = pl.when(pl.col("count") > 1).then(pl.Series("half", half, dtype=pl.Float64))
-    bounds = groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
-    return bounds.select(*by, "mean", "low", "high", "count")
+    return groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
 
 
 def bootstrap_columns(frame: pl.DataFrame, column: str, by: Sequence[str], *, seed: int) -> pl.DataFrame:

@@ -177,13 +177,16 @@ class RunStore:
 
     def failures(self) -> pl.LazyFrame:
         """Return the cells that have failed and have not succeeded since."""
-        rows = self._scan_files("failures", [listed.name for listed in self.storage.files_in("failures")])
+        files = [listed.name for listed in self.storage.files_in("failures")]
+        rows = self._scan_files("failures", files)
+        if not files:
+            return rows  # Without a look at the ids of all cells.
         return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
 
     def _scan_files(self, table: str, names: list[str]) -> pl.LazyFrame:
-        empty = pl.from_arrow(table_schema(table).empty_table())
-        assert isinstance(empty, pl.DataFrame)
-        return self.storage.scan_parquet(names, empty.schema) if names else empty.lazy()
+        # Not by way of an empty Arrow table: pyarrow would load pandas, for half a second, to look at its names.
+        schema = pl.Schema(table_schema(table))
+        return self.storage.scan_parquet(names, schema) if names else pl.LazyFrame(schema=schema)
 
     def orphans(self) -> list[str]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""

@@ -1,18 +1,23 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import polars as pl
 
+from results.cell_times import PLACE, TRACE, CellTimes, NumberedRows, Piece
 from results.cost_model import CostModel
 from results.labels import LabelledRun
-from results.pricing import price_cells
+from results.pairing import ComparisonError, check_baseline, pair_with
+from results.pricing import price_cells, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
 from results.statistics import interval_columns
+from results.verdicts import PLAIN_RULE, Rule, relative_difference, verdict_columns
 
-GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
+GROUP: Final = PLACE
 COUNTS: Final = (
     "exits",
     "insn_emulation",
@@ -21,15 +26,10 @@ COUNTS: Final = (
     "fatal",
 )
 """Counters that a summary shows, as means over replicates."""
+PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+"""Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
 _POLICY: Final = (*GROUP, "policy")
-_TEXTS: Final = ("workload", "guest", "policy")
-_CELL: Final = (*_POLICY, "replicate", "trace_digest")
 _TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
-_PAIR: Final = ("workload", "guest", "replicate")
-
-
-class ComparisonError(ValueError):
-    """Cells that should be compared are not there, or did not meet the same trace."""
 
 
 class Tables(Protocol):
@@ -53,38 +53,59 @@ def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedCells:
-    """What a summary needs of the cells, and no more: for ten million of them it takes less than a gigabyte."""
+    """What a summary needs of the cells, and no more: ten million of them take some 200 MB."""
 
     sums: pl.DataFrame
     """Per workload, guest and policy: sums of times and counts, and the number of cells as `replicates`."""
-    times: pl.DataFrame
-    """Per cell: which one it is, its trace, and its elapsed time; texts are categorical."""
+    times: CellTimes
 
 
-def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
+def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     """Price the windows of a run, some files at a time; None if it has no cell yet."""
-    sums, times = [], []
-    for piece in run.pieces("windows"):
-        cells = price_cells(piece, cost_model, keys=_CELL, prices=_TIMES).collect(engine="streaming")
-        sums.append(cells.group_by(_POLICY).agg(pl.col(_TIMES).sum(), replicates=pl.len()))
-        times.append(_times(cells))
-    counts = [
-        piece.group_by(_POLICY).agg(pl.col(COUNTS).sum()).collect(engine="streaming") for piece in run.pieces("cells")
-    ]
-    if not sums or not counts:
+    cells, windows = (
+        tables.pieces(("cells", "windows"))
+        if isinstance(tables, LabelledRun)
+        else ([tables.scan_cells()], [tables.scan_windows()])
+    )
+    # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        counts = list(pool.map(_counted, cells))
+        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows))
+    counted = _added(counts) if counts and priced else None
+    if counted is None or counted.is_empty():
         return None
-    joined = _added(sums).join(_added(counts), on=_POLICY, how="left")
-    # Sums of doubles, and so the digits of intervals, must not depend on the order in which threads have ended.
-    return PricedCells(sums=joined.sort(_POLICY), times=pl.concat(times).sort(_CELL)) if joined.height else None
+    sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
+    return _checked(PricedCells(sums=sums.sort(_POLICY), times=CellTimes.of([piece for _, piece in priced])))
 
 
-def _times(cells: pl.DataFrame) -> pl.DataFrame:
-    texts = pl.col("workload", "guest", "policy", "trace_digest")
-    return cells.select(*_CELL, "elapsed_ns").with_columns(texts.cast(pl.Categorical))
+def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
+    rows = cells.select(*_POLICY, *COUNTS).collect(engine="streaming")
+    return NumberedRows.of(rows).sums(COUNTS).rename({"rows": "replicates"})
+
+
+def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
+    rows = price_windows(windows, cost_model).select(*TRACE, "policy", *_TIMES).collect(engine="streaming")
+    numbered = NumberedRows.of(rows)
+    return numbered.sums(_TIMES).drop("rows"), numbered.piece()
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
+
+
+def _checked(cells: PricedCells) -> PricedCells:
+    """Return the cells if each has a name of its own, and windows."""
+    found = cells.sums.join(cells.times.counts(), on=_POLICY, how="full", suffix="_named", nulls_equal=True)
+    wrong = found.filter(pl.col("replicates").ne_missing(pl.col("replicates_named"))).sort(_POLICY)
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise ComparisonError(
+            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}': "
+            f"{first['replicates'] or 0} cells, but windows of {first['replicates_named'] or 0} under different names. "
+            "If `sweep fsck` finds nothing, the run holds cells of two specifications: go on with `sweep run` and the "
+            "sweep's file, so that it says which of them count"
+        )
+    return cells
 
 
 def summarize(
@@ -93,22 +114,41 @@ def summarize(
     baseline: str,
     *,
     policies: Sequence[str] = (),
+    rule: Rule = PLAIN_RULE,
 ) -> pl.DataFrame:
-    """Return one row per workload, guest and policy; see `summarize_cells`."""
-    return summarize_cells(price_run(tables, cost_model), baseline, policies=policies)
+    """Return one row per workload, guest and policy; see `summarize_priced`."""
+    return summarize_priced(priced_or_error(tables, cost_model), baseline, policies=policies, rule=rule)
 
 
-def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+def priced_or_error(tables: Tables, cost_model: CostModel) -> PricedCells:
+    """Return what `priced_cells` does.
+
+    Raises:
+        ComparisonError: the run has no cell yet.
+    """
+    cells = priced_cells(tables, cost_model)
+    if cells is None:
+        raise ComparisonError("no cell is finished: there is nothing to summarize. Run the sweep first")
+    return cells
+
+
+def summarize_cells(
+    cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
+) -> pl.DataFrame:
     """Return what `summarize_priced` does, of cells as `price_run` gives them."""
-    sums = cells.group_by(_POLICY).agg(pl.col(*_TIMES, *COUNTS).sum(), replicates=pl.len())
-    return summarize_priced(PricedCells(sums=sums, times=_times(cells)), baseline, policies=policies)
+    numbered = NumberedRows.of(cells)
+    sums = _added([numbered.sums((*_TIMES, *COUNTS)).rename({"rows": "replicates"})])
+    times = CellTimes.of([numbered.piece()])
+    return summarize_priced(PricedCells(sums=sums, times=times), baseline, policies=policies, rule=rule)
 
 
-def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+def summarize_priced(
+    cells: PricedCells, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
+) -> pl.DataFrame:
     """Return mean times and counts per workload, guest and policy, and the difference to `baseline` in %.
 
-    The difference is paired by replicate and has a 95 % interval (null where there is one replicate only). Policies
-    come in the order of `policies`, others after them by name.
+    The difference is paired by replicate and has an interval (null where there is one replicate only) and a verdict by
+    `rule`, whose family is all differences of the summary. Policies come in the order of `policies`, others by name.
 
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
@@ -118,11 +158,12 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
-    paired = pair_with(cells.times, baseline).with_columns(
-        difference=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0),
-    )
-    differences = interval_columns(paired, "difference", _POLICY).select(
-        *[pl.col(name).cast(pl.String) if name in _TEXTS else name for name in _POLICY],
+    pair_with(cells.times.unlike(baseline), baseline, ())
+    moments = cells.times.differences(baseline)
+    differences = verdict_columns(moments, rule, baseline=pl.col("policy") == baseline).select(
+        *_POLICY,
+        "p_holm",
+        "verdict",
         difference_percent="mean",
         difference_low="low",
         difference_high="high",
@@ -130,33 +171,16 @@ def summarize_priced(cells: PricedCells, baseline: str, *, policies: Sequence[st
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
     joined = means.join(differences, on=_POLICY, how="left").sort(*GROUP, order)
-    front = [*_POLICY, "replicates", "native_s", "elapsed_s", "difference_percent", "difference_low", "difference_high"]
+    differences_there = ("difference_percent", "difference_low", "difference_high", "p_holm", "verdict")
+    front = [*_POLICY, "replicates", "native_s", "elapsed_s", *differences_there]
     return joined.select(*front, *COUNTS, "lock_wait_s")
 
 
-def check_baseline(baseline: str, found: Sequence[str]) -> None:
-    """Raise ComparisonError unless `baseline` is among the policies that were found."""
-    if baseline not in found:
-        raise ComparisonError(f"no cell has the baseline '{baseline}'. Policies of this run: {', '.join(found)}")
-
-
-def pair_with(cells: pl.DataFrame, policy: str) -> pl.DataFrame:
-    """Return the cells that have a cell of `policy` on the same trace, with that one's time as elapsed_ns_baseline.
-
-    Raises:
-        ComparisonError: the cells of a replicate met different traces.
-    """
-    others = cells.filter(pl.col("policy") == policy).select(*_PAIR, "trace_digest", "elapsed_ns")
-    paired = cells.join(others, on=_PAIR, suffix="_baseline", maintain_order="left")
-    wrong = paired.filter(pl.col("trace_digest") != pl.col("trace_digest_baseline"))
-    if wrong.height:
-        first = wrong.row(0, named=True)
-        raise ComparisonError(
-            f"policy '{first['policy']}', workload '{first['workload']}', guest '{first['guest']}', replicate "
-            f"{first['replicate']}: trace {first['trace_digest']} is not the trace of '{policy}' "
-            f"({first['trace_digest_baseline']}). Pairs need the same trace: run both policies with the same code",
-        )
-    return paired
+def published_comparison(cells: PricedCells, kernbench: Sequence[str]) -> pl.DataFrame | None:
+    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none."""
+    rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
+    comparison = None if rows.is_empty() else seed_comparison(rows)
+    return None if comparison is None or comparison.is_empty() else comparison
 
 
 def seed_comparison(
@@ -175,11 +199,11 @@ def seed_comparison(
     ratio = SHADOW_OVER_NESTED
     rows = []
     for policy in after:
-        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before)
-        value = 100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline") - 1.0)
+        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before, ("elapsed_ns",))
+        value = relative_difference("elapsed_ns", "elapsed_ns_baseline")
         published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
         rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published))
-    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested)
+    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested, ("elapsed_ns",))
     value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
     rows.append(
         _predicted(

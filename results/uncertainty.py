@@ -13,10 +13,11 @@ import numpy.typing as npt
 import polars as pl
 
 from results.intervals import Floats
+from results.pairing import check_baseline, pair_with
 from results.repricing import Repricer
 from results.sampling import Parameter, draw, one_at_a_time, point
-from results.summary import GROUP, check_baseline, pair_with
-from results.verdicts import VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
+from results.summary import GROUP
+from results.verdicts import EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
@@ -38,7 +39,7 @@ _SHARES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class PairRows:
     """Which cells are compared: rows of the repriced cells, sorted by comparison, and where each comparison starts."""
 
     comparisons: pl.DataFrame
@@ -56,8 +57,8 @@ class Doubt:
     tornado: pl.DataFrame
 
 
-def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ()) -> Pairs:
-    """Return the pairs of cells of each policy with the baseline; policies in the given order, others by name.
+def pair_rows(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ()) -> PairRows:
+    """Return the pairs of rows of each policy with the baseline; policies in the given order, others by name.
 
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
@@ -66,15 +67,14 @@ def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ())
     check_baseline(baseline, found)
     known = [*policies, *(policy for policy in found if policy not in policies)]
     rank = {policy: place for place, policy in enumerate(known)}
-    # pair_with brings two columns of times side by side; here the row numbers stand for the times.
-    rows = pair_with(cells.with_row_index("elapsed_ns"), baseline).filter(pl.col("policy") != baseline)
+    rows = pair_with(cells.with_row_index("row"), baseline, ("row",)).filter(pl.col("policy") != baseline)
     rows = rows.sort("workload", "vcpus", "memory_mib", "guest", pl.col("policy").replace_strict(rank), "replicate")
     sizes = rows.group_by(*GROUP, "policy", maintain_order=True).agg(replicates=pl.len().cast(pl.Int64))
     counts = sizes["replicates"].to_numpy()
-    return Pairs(
+    return PairRows(
         comparisons=sizes,
-        ours=rows["elapsed_ns"].to_numpy().astype(np.int64),
-        theirs=rows["elapsed_ns_baseline"].to_numpy().astype(np.int64),
+        ours=rows["row"].to_numpy().astype(np.int64),
+        theirs=rows["row_baseline"].to_numpy().astype(np.int64),
         first=np.cumsum(counts) - counts,
         counts=counts,
     )
@@ -83,7 +83,7 @@ def find_pairs(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ())
 def doubt(
     repricer: Repricer,
     numbers: tuple[Parameter, ...],
-    pairs: Pairs,
+    pairs: PairRows,
     *,
     rule: Rule,
     samples: int = 0,
@@ -110,7 +110,7 @@ def doubt(
     return Doubt(conclusions=conclusions, tornado=tornado)
 
 
-def _judged(repricer: Repricer, pairs: Pairs, samples: Floats, rule: Rule) -> tuple[Floats, Judgement]:
+def _judged(repricer: Repricer, pairs: PairRows, samples: Floats, rule: Rule) -> tuple[Floats, Judgement]:
     """Return the mean differences in %, samples by comparisons, and what is said of them."""
     elapsed = repricer.elapsed_ns(samples)
     differences = 100.0 * (elapsed[pairs.ours] / elapsed[pairs.theirs] - 1.0)
@@ -121,7 +121,7 @@ def _judged(repricer: Repricer, pairs: Pairs, samples: Floats, rule: Rule) -> tu
     return mean.T, judge(mean.T, deviation.T, np.broadcast_to(pairs.counts, mean.T.shape), rule)
 
 
-def _outcomes(repricer: Repricer, pairs: Pairs, samples: Floats, rule: Rule) -> tuple[Floats, npt.NDArray[np.uint8]]:
+def _outcomes(repricer: Repricer, pairs: PairRows, samples: Floats, rule: Rule) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Return mean differences and codes of verdicts, samples by comparisons; blocks of samples bound the memory."""
     means = np.empty((samples.shape[0], pairs.counts.size))
     codes = np.empty(means.shape, dtype=np.uint8)
@@ -166,7 +166,7 @@ def _tornado(
             pl.Series("difference_at_high", means[2 * place + 1]),
             verdict_words(codes[2 * place]).alias("verdict_at_low"),
             verdict_words(codes[2 * place + 1]).alias("verdict_at_high"),
-            pl.Series("change", np.abs(means[2 * place + 1] - means[2 * place])),
+            pl.Series("change", _moved(means[2 * place], means[2 * place + 1])),
             pl.Series("decides", (codes[2 * place] != verdict) | (codes[2 * place + 1] != verdict)),
         )
         for place, number in enumerate(numbers)
@@ -174,14 +174,20 @@ def _tornado(
     return pl.concat(parts) if parts else pl.DataFrame(schema={**keys.schema, **_TORNADO})
 
 
+def _moved(low: Floats, high: Floats) -> Floats:
+    """Return how far apart differences are; what is but rounding has not moved."""
+    distance = np.abs(high - low)
+    return np.where(distance > EQUAL_PERCENT, distance, 0.0)
+
+
 def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
-    """Return for each comparison the number that moves its difference most, and those that change its verdict."""
+    """Return for each comparison the number that moves its difference most, if one does, and those that decide it."""
     if tornado.is_empty():
         empty = {"moved_most_by": pl.String, "moved_percent": pl.Float64, "decided_by": pl.String}
         return pl.DataFrame(schema={**dict.fromkeys(_COMPARISON, pl.String), **empty})
     ranked = tornado.sort("change", descending=True, maintain_order=True)
     return ranked.group_by(_COMPARISON, maintain_order=True).agg(
-        moved_most_by=pl.col("cost").first(),
+        moved_most_by=pl.col("cost").filter(pl.col("change") > 0).first(),
         moved_percent=pl.col("change").first(),
         decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
     )

@@ -10,6 +10,8 @@ from results.render import Sheet, interval, shortened, signed
 _NAME_WIDTH: Final = 18
 _BAR_WIDTH: Final = 12
 _PLACE_WIDTH: Final = 36
+_SHOWN_PERCENT: Final = 0.005
+"""The least that two decimals show."""
 
 
 def conclusion_sheets(conclusions: pl.DataFrame, baseline: str) -> Iterator[Sheet]:
@@ -29,7 +31,8 @@ def conclusion_sheets(conclusions: pl.DataFrame, baseline: str) -> Iterator[Shee
 
 def _conclusion_row(row: dict[str, Any], *, sampled: bool) -> tuple[str, ...]:
     costs = (interval(row["cost_low"], row["cost_high"]), _share(row["verdict_stays"])) if sampled else ()
-    moved = "-" if row["moved_most_by"] is None else f"{_short(row['moved_most_by'])} {row['moved_percent']:.2f}"
+    moves = row["moved_most_by"] is not None and row["moved_percent"] >= _SHOWN_PERCENT
+    moved = f"{_short(row['moved_most_by'])} {row['moved_percent']:.2f}" if moves else "-"
     return (
         shortened(row["policy"], _NAME_WIDTH),
         signed(row["difference_percent"]),
@@ -41,7 +44,7 @@ def _conclusion_row(row: dict[str, Any], *, sampled: bool) -> tuple[str, ...]:
 
 
 def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
-    """Return one row per uncertain number: how far it moves a difference, where, and which verdicts it decides."""
+    """Return one row per uncertain number that matters: how far it moves a difference, where, and what it decides."""
     several = tornado["workload"].n_unique() > 1
     place = (
         pl.format("{} on {}, {}", "policy", "guest", "workload")
@@ -59,7 +62,8 @@ def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
     )
     count = tornado.select("workload", "guest", "policy").unique().height
     longest = float(ranked.select(pl.col("change").max()).item() or 1.0)
-    rows = tuple(_tornado_row(row, longest=longest) for row in ranked.iter_rows(named=True))
+    shown = ranked.filter((pl.col("change") >= _SHOWN_PERCENT) | (pl.col("decided").list.len() > 0))
+    rows = tuple(_tornado_row(row, longest=longest) for row in shown.iter_rows(named=True))
     title = (
         "no cost of this model has a range: there is nothing to vary"
         if tornado.is_empty()
@@ -68,6 +72,8 @@ def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
             f"{count} verdicts it decides"
         )
     )
+    idle = ranked.height - shown.height
+    title += f"; {idle} more move{'s' if idle == 1 else ''} nothing (less than {_SHOWN_PERCENT} %)" if idle else ""
     header = ("cost", "", "moves %", "low", "value", "high", "decides", "for example")
     return Sheet(title=title, header=header, rows=rows, left=2)
 

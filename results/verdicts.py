@@ -17,8 +17,8 @@ from results.statistics import CONFIDENCE
 
 MINIMUM_EFFECT: Final = 0.5
 """Difference in % that is worth acting upon (assumption): below the 0.8 and 1.7 % by which published builds vary."""
-_NO_SPREAD: Final = 1e-9
-"""Deviation in % below which differences are equal: rounding of doubles, far below 1 ns in a run of minutes."""
+EQUAL_PERCENT: Final = 1e-9
+"""Up to so many % apart differences are equal: rounding of doubles, far below 1 ns in a run of minutes."""
 
 
 class Verdict(StrEnum):
@@ -52,6 +52,10 @@ class Rule:
         return (1.0 - self.confidence) / self.looks
 
 
+PLAIN_RULE: Final = Rule()
+"""How differences are judged where nothing else is said: a fixed number of replicates, 95 % sure, beyond 0.5 %."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Per comparison: half the width of its interval, its p-value alone and by Holm, and the code of its verdict."""
@@ -61,10 +65,6 @@ class Judgement:
     p_holm: Floats
     code: npt.NDArray[np.uint8]
 
-    def verdicts(self) -> list[Verdict]:
-        """Return the verdicts in words."""
-        return [VERDICTS[code] for code in self.code.ravel()]
-
 
 def judge(mean: Floats, deviation: Floats, counts: Counts, rule: Rule) -> Judgement:
     """Judge differences in %, given by mean, standard deviation and number of replicates.
@@ -73,7 +73,7 @@ def judge(mean: Floats, deviation: Floats, counts: Counts, rule: Rule) -> Judgem
     open, and so is one replicate; neither belongs to the family.
     """
     testable = (np.asarray(counts) > 1) & np.isfinite(mean)
-    spread = np.where(testable & (deviation > _NO_SPREAD), deviation, 0.0)
+    spread = np.where(testable & (deviation > EQUAL_PERCENT), deviation, 0.0)
     beyond = np.where(testable, np.abs(mean) - rule.minimum_effect, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(beyond) * np.sqrt(counts) / spread

@@ -38,10 +38,13 @@ def response_time(hold: Floats, think: Floats, customers: npt.NDArray[np.int64])
     `hold` and `think` are mean times per acquisition; both zero means that nothing happens, and gives zero.
     """
     ratio = think_ratio(think, hold)
+    counts = np.flatnonzero(np.bincount(customers)).tolist()
+    if len(counts) == 1:
+        return hold * (1.0 + queue_ahead(ratio, counts[0]))
     queue = np.zeros_like(hold)
-    for count in np.unique(customers):
-        rows = customers == count
-        queue[rows] = queue_ahead(ratio[rows], int(count))
+    for count in counts:
+        rows = np.flatnonzero(customers == count)
+        queue[rows] = queue_ahead(ratio[rows], count)
     return hold * (1.0 + queue)
 
 

@@ -4,9 +4,9 @@ In it: the policy's knobs, the workload with all parameters, the guest, the seed
 data. Not in it: names and labels, the sweep's name, prices, the backend, the date.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ _NOT_ANSWERS: Final = frozenset({"__pycache__", "reference"})
 
 def engine_fingerprint(folder: Path = _ENGINE) -> str:
     """Hash the sources of the engine and the data that it ships, such as process templates."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    digest = blake2b(digest_size=_DIGEST_BYTES)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_file() and not _NOT_ANSWERS.intersection(inside.parts):
@@ -45,6 +45,7 @@ class TraceFamily:
         self._guest = canonical(asdict(guest))
         self._parameters = canonical(answering(workload.parameters))
         self._workload = canonical(workload.name)
+        self._front_of = ("", b"")
 
     def seeds(self, sweep_seed: int, replicates: Sequence[int]) -> list[int]:
         """Return the seed of each trace: a function of the sweep's seed and the coordinate, never of a policy."""
@@ -55,7 +56,7 @@ class TraceFamily:
         front = b'{"guest":%b,"parameters":%b,"replicate":' % (self._guest, self._parameters)
         back = b',"workload":%b}' % self._workload
         digests = [
-            hashlib.blake2b(b"%b%d%b" % (front, replicate, back), digest_size=_DIGEST_BYTES).digest()
+            blake2b(b"%b%d%b" % (front, replicate, back), digest_size=_DIGEST_BYTES).digest()
             for replicate in replicates
         ]
         words = np.frombuffer(b"".join(digests), "<u4").reshape(len(digests), -1)
@@ -64,18 +65,20 @@ class TraceFamily:
 
     def cell_ids(self, knobs: Iterable[bytes], *, seed: int, window_ns: int, fingerprint: str) -> tuple[str, ...]:
         """Return the ids of the cells of the trace with this seed, one for each set of knobs, given by `knobs_key`."""
-        batch = b'{"engine":%b,"guest":%b,"parameters":%b,"seed":%d,"window_ns":%d,"workload":%b}' % (
-            canonical(fingerprint),
-            self._guest,
-            self._parameters,
-            seed,
-            window_ns,
-            self._workload,
-        )
-        shared = hashlib.blake2b(batch).digest()
-        return tuple([hashlib.blake2b(shared + key, digest_size=_DIGEST_BYTES).hexdigest() for key in knobs])
+        front = self._front(fingerprint)
+        batch = b'%b%d,"window_ns":%d,"workload":%b}' % (front, seed, window_ns, self._workload)
+        shared = blake2b(batch).digest()
+        return tuple([blake2b(shared + key, digest_size=_DIGEST_BYTES).hexdigest() for key in knobs])
+
+    def _front(self, fingerprint: str) -> bytes:
+        """Return what the identities of all cells begin with; it is spelled once for each engine."""
+        if self._front_of[0] != fingerprint:
+            engine = canonical(fingerprint)
+            text = b'{"engine":%b,"guest":%b,"parameters":%b,"seed":' % (engine, self._guest, self._parameters)
+            self._front_of = (fingerprint, text)
+        return self._front_of[1]
 
 
 def knobs_key(knobs: Knobs) -> bytes:
     """Return a hash of all knobs."""
-    return hashlib.blake2b(canonical(asdict(knobs)), digest_size=_DIGEST_BYTES).digest()
+    return blake2b(canonical(asdict(knobs)), digest_size=_DIGEST_BYTES).digest()

@@ -9,8 +9,6 @@ from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from results.store import RunStore
 
 
@@ -41,29 +39,19 @@ def render_summary(
     from results.idle import idle_notes
     from results.labels import LabelledRun
     from results.render import render
-    from results.summary import priced_cells, summarize_priced
+    from results.sequential import rule_of
+    from results.summary import priced_cells, published_comparison, summarize_priced
 
     resolved = store.spec()
     cells = priced_cells(LabelledRun(store), cost_model_of(store, costs))
     if cells is None:
         return None
     order = [policy["name"] for policy in resolved["policies"]]
-    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order)
+    rule = rule_of(resolved)
+    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
     notes = idle_notes(LabelledRun(store), resolved)
-    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)), notes)
-
-
-def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":
-    """Return the predictions beside what was published, if the run has kernbench and policies to compare."""
-    import polars as pl
-
-    from results.summary import seed_comparison
-
-    rows = cells.filter(pl.col("workload").cast(pl.String).is_in(kernbench))
-    if rows.is_empty():
-        return None
-    comparison = seed_comparison(rows)
-    return None if comparison.is_empty() else comparison
+    comparison = published_comparison(cells, kernbench_labels(resolved))
+    return render(summary, form, comparison, notes, confidence=rule.confidence)
 
 
 def timing_lines(tally: Tally, workers: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """From a specification to batches: a pure function, so that `sweep plan` and `sweep run` can't disagree."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,10 +98,13 @@ class _Filters:
         self._include = spec.include
         self._exclude = spec.exclude
         self._policies = spec.policies
+        self._every = tuple(self._cut(range(len(spec.policies))))
         self._lanes: dict[tuple[tuple[bool, ...], tuple[bool, ...]], tuple[_Lanes, ...]] = {}
 
     def lanes(self, trace: Mapping[str, Any], policies: list[dict[str, Any]]) -> tuple[_Lanes, ...]:
         """Return the policies that stay for a trace, cut into batches."""
+        if not self._include and not self._exclude:
+            return self._every
         include = tuple([_matches(rule, trace) for rule in self._include])
         exclude = tuple([_matches(rule, trace) for rule in self._exclude])
         if (include, exclude) not in self._lanes:
@@ -114,7 +117,7 @@ class _Filters:
             self._lanes[include, exclude] = tuple(self._cut(stay))
         return self._lanes[include, exclude]
 
-    def _cut(self, lanes: list[int]) -> Iterator[_Lanes]:
+    def _cut(self, lanes: Sequence[int]) -> Iterator[_Lanes]:
         for start in range(0, len(lanes), LANES_MAX):
             indices = tuple(lanes[start : start + LANES_MAX])
             yield _Lanes(indices=indices, policies=tuple(self._policies[lane] for lane in indices))

@@ -14,12 +14,6 @@ from results.time_parts import NATIVE, OTHER, PARTS, WAITING
 _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
 
 
-def part_names(model: CostModel) -> list[str]:
-    """Return the parts of the elapsed time in the order in which they are stacked."""
-    other = [OTHER] if _unknown(model) else []
-    return [NATIVE, *PARTS, *other, WAITING]
-
-
 def breakdown(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
     """Return one row per workload, guest, policy and part of the time, in s: means over replicates."""
     model = frames.model

@@ -8,6 +8,7 @@ import polars as pl
 
 from results.charts.frames import BASELINE, in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.verdicts import Verdict
 
 TICKS_PERCENT: Final = (-80, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LINEAR_PERCENT: Final = 3
@@ -19,12 +20,15 @@ CELL_TEXT_EM: Final = 3.0
 DEEP: Final = 0.66
 """Shade of the middle colours of the range, at which dark and light letters change places."""
 LABEL_CHARACTERS: Final = 24
+SURE: Final = f"(datum.verdict === '{Verdict.BETTER}' || datum.verdict === '{Verdict.WORSE}')"
+"""Vega's word for a difference that surely counts."""
 TOOLTIP: Final = (
     alt.Tooltip("policy:N"),
     alt.Tooltip("guest:N"),
     alt.Tooltip("difference_percent:Q", title="change, %", format="+.2f"),
     alt.Tooltip("difference_low:Q", title="from", format="+.2f"),
     alt.Tooltip("difference_high:Q", title="to", format="+.2f"),
+    alt.Tooltip("verdict:N"),
     alt.Tooltip("elapsed_s:Q", title="elapsed, s", format=".2f"),
 )
 
@@ -34,6 +38,7 @@ TOOLTIP_COLUMNS: Final = (
     "difference_percent",
     "difference_low",
     "difference_high",
+    "verdict",
     "elapsed_s",
 )
 
@@ -111,12 +116,12 @@ def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetCh
 
 
 def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetChart:
-    """Return policies × guests: the change in each cell as a number and a colour, faint where it is not certain."""
+    """Return policies × guests: number and colour of the change in each cell, bold where it surely counts."""
     top = _deepest(summary)
     change = pl.col("difference_percent")
     rows = summary.with_columns(
         shade=change.sign() * (change.abs() / LINEAR_PERCENT).log1p() / symlog(top),
-        text=pl.struct("difference_percent", "sure").map_elements(_cell_text, return_dtype=pl.String),
+        text=pl.struct("difference_percent", "verdict").map_elements(_cell_text, return_dtype=pl.String),
     )
     panels, sizes = in_order(rows, "panel"), in_order(rows.sort("memory_mib", maintain_order=True), "size")
     columns = layout.columns(len(panels))
@@ -141,14 +146,14 @@ def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetC
     color = alt.Color(
         "shade:Q", scale=alt.Scale(domain=[-1, -DEEP, 0, DEEP, 1], range="diverging", interpolate="rgb"), legend=legend
     )
-    shown = rounded(rows, "label", "panel", "size", "sure", "shade", "text", *TOOLTIP_COLUMNS)
+    shown = rounded(rows, "label", "panel", "size", "shade", "text", *TOOLTIP_COLUMNS)
     base = alt.Chart(shown).encode(x=x, y=y, tooltip=list(TOOLTIP))
     cells = base.mark_rect(style="seam").encode(color=color)
     layers: list[alt.Chart] = [cells]
     if cell >= CELL_TEXT_EM * layout.font_px * 0.56 * 2:
         deep = f"abs(datum.shade) > {DEEP}"
         for style, test in (("number", f"!({deep})"), ("strong", deep)):
-            for weight, sure in (("bold", "datum.sure === true"), ("normal", "datum.sure !== true")):
+            for weight, sure in (("bold", SURE), ("normal", f"!{SURE}")):
                 words = base.mark_text(style=style, fontWeight=weight).encode(text="text:N")
                 layers.append(words.transform_filter(f"{test} && {sure}"))
     panel = alt.layer(*layers).properties(width=cell * len(sizes), height=row * rows["label"].n_unique())
@@ -189,4 +194,4 @@ def _cell_text(row: dict[str, Any]) -> str:
         return "0"
     text = f"{change:+.1f}" if abs(change) < 99.95 else f"{change:+.0f}"
     text = {"+0.0": "0.0", "-0.0": "0.0"}.get(text, text.replace("-", "−"))
-    return f"~{text}" if row["sure"] is False else text
+    return f"~{text}" if row["verdict"] == Verdict.OPEN else text

@@ -9,13 +9,13 @@ import polars as pl
 
 from results.cost_model import CostModel
 from results.pareto import bounds_of
-from results.summary import GROUP, Tables, price_run, seed_comparison, summarize
+from results.sequential import rule_of
+from results.summary import GROUP, PricedCells, Tables, priced_or_error, published_comparison, summarize_priced
+from results.verdicts import MINIMUM_EFFECT, Rule
 
 BASELINE: Final = "baseline"
 BOUND: Final = "bound"
 POLICY: Final = "policy"
-PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
-"""What results.summary.seed_comparison asks for."""
 DIGITS: Final = 6
 """Significant digits of the numbers in a chart; a screen shows three."""
 
@@ -28,6 +28,13 @@ class RunFrames:
     spec: Mapping[str, Any]
     model: CostModel
     baseline: str
+    minimum_effect: float = MINIMUM_EFFECT
+    """Differences up to this, in %, are no difference."""
+
+    @cached_property
+    def rule(self) -> Rule:
+        """How differences are judged: as `sweep compare` judges them."""
+        return rule_of(self.spec, minimum_effect=self.minimum_effect)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -46,26 +53,25 @@ class RunFrames:
         return BOUND if policy in bounds_of(self.spec) else POLICY
 
     @cached_property
+    def _priced(self) -> PricedCells:
+        """What every summary is made from: reading and pricing is what takes long."""
+        return priced_or_error(self.tables, self.model)
+
+    @cached_property
     def summary(self) -> pl.DataFrame:
         """One row per workload, guest and policy: `results.summarize`, and how charts call and order them."""
-        return self.decorated(summarize(self.tables, self.model, self.baseline, policies=self.order))
+        return self.decorated(self.against(self.baseline))
 
     def against(self, policy: str) -> pl.DataFrame:
-        """Return the summary with the differences to another policy."""
-        return summarize(self.tables, self.model, policy, policies=self.order)
+        """Return the summary with differences to any policy, and verdicts on them: one family."""
+        return summarize_priced(self._priced, policy, policies=self.order, rule=self.rule)
 
     def decorated(self, summary: pl.DataFrame) -> pl.DataFrame:
-        """Return a summary with columns `panel`, `size`, `label`, `role`, `rank` and `sure`, best policies first."""
+        """Return a summary with columns `panel`, `size`, `label`, `role` and `rank`, best policies first."""
         ranks = self.ranking(summary)
         found = ranks["policy"].to_list()
         roles = {policy: self.role(policy) for policy in found}
         labels = {p: p if role == POLICY else f"{p} ({role})" for p, role in roles.items()}
-        low, high = pl.col("difference_low"), pl.col("difference_high")
-        sure = (
-            pl.col("verdict").is_in(["better", "worse"])
-            if "verdict" in summary.columns
-            else pl.when(low.is_not_null()).then((low > 0) | (high < 0))
-        )
         return (
             summary.join(_sizes(summary), on=["guest", "vcpus", "memory_mib"], how="left", maintain_order="left")
             .with_columns(
@@ -73,7 +79,6 @@ class RunFrames:
                 label=pl.col("policy").replace_strict(labels, return_dtype=pl.String),
                 role=pl.col("policy").replace_strict(roles, return_dtype=pl.String),
                 rank=pl.col("policy").replace_strict({p: i for i, p in enumerate(found)}, return_dtype=pl.Int64),
-                sure=sure,
             )
             .sort("workload", "vcpus", "memory_mib", "guest", "rank", maintain_order=True)
         )
@@ -100,26 +105,7 @@ class RunFrames:
     def published(self) -> pl.DataFrame | None:
         """Return predictions beside what was published about kernbench, if the run has what they are about."""
         labels = [case["label"] for case in self.spec["workloads"] if case["name"] == "kernbench"]
-        cells = price_run(_Published(self.tables, labels), self.model)
-        comparison = None if cells.is_empty() else seed_comparison(cells)
-        return None if comparison is None or comparison.is_empty() else comparison
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """The tables of a run, only of workloads that are kernbench and of policies of which figures were published."""
-
-    tables: Tables
-    labels: Sequence[str]
-
-    def _of(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        return rows.filter(pl.col("workload").is_in(self.labels), pl.col("policy").is_in(PUBLISHED_POLICIES))
-
-    def scan_cells(self) -> pl.LazyFrame:
-        return self._of(self.tables.scan_cells())
-
-    def scan_windows(self) -> pl.LazyFrame:
-        return self._of(self.tables.scan_windows())
+        return published_comparison(self._priced, labels)
 
 
 def only(rows: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:

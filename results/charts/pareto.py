@@ -15,6 +15,8 @@ FRONT: Final = "none is better in all three"
 BEATEN: Final = "another one is at least as good in all three"
 NEAR: Final = 0.06
 """Points nearer than this share of both axes carry one label: letters on letters say nothing."""
+NARROW_LINE: Final = 0.1
+"""Share of the height that a line of letters takes on a phone."""
 
 
 def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
@@ -38,9 +40,7 @@ def trade_off(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
 def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     """Return one panel per guest: exits against elapsed time, the size of a point is its memory."""
     rows = rows.with_columns(place=pl.format("{}, {}", "panel", "size"), millions=pl.col("exits") / 1e6)
-    rows = pl.concat(
-        [_named(panel, 2 if layout.narrow else 3) for _, panel in rows.group_by("place", maintain_order=True)]
-    )
+    rows = pl.concat([_named(panel, layout) for _, panel in rows.group_by("place", maintain_order=True)])
     places = in_order(rows, "place")
     columns = layout.columns(min(2, len(places)))
     width = (layout.width - 64 * columns) // columns
@@ -79,11 +79,12 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     return panel.facet(facet=facet, columns=columns, spacing=24).resolve_scale(y="independent")
 
 
-def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
+def _named(panel: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     """Return the points of a panel with `names` and where they stand.
 
     Those of a cluster stand beside its best point, on the freer side, lifted where they would meet those below.
     """
+    most, line = (2, NARROW_LINE) if layout.narrow else (3, NEAR)
     x, y = (_share(panel[name]) for name in ("millions", "elapsed_s"))
     clusters: list[list[int]] = []
     for row in range(panel.height):
@@ -98,7 +99,7 @@ def _named(panel: pl.DataFrame, most: int) -> pl.DataFrame:
     for cluster in clusters:
         words[cluster[0]] = names([policies[row] for row in cluster], most=most)
     values, lifted = panel["elapsed_s"].to_list(), -math.inf
-    gap = NEAR * ((max(values) - min(values)) or 1.0)
+    gap = line * ((max(values) - min(values)) or 1.0)
     heights: list[float] = [*values]
     for cluster in sorted(clusters, key=lambda cluster: values[cluster[0]]):
         lifted = heights[cluster[0]] = max(values[cluster[0]], lifted + gap)

@@ -1,5 +1,6 @@
 """Pictures for terminals: where a run stands at a glance, without leaving the shell."""
 
+import math
 from collections.abc import Callable, Sequence
 from textwrap import wrap
 from types import MappingProxyType
@@ -9,7 +10,7 @@ import polars as pl
 
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
-from results.charts.frames import BASELINE, RunFrames, labels_of, show_guests
+from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, show_guests
 from results.time_parts import NATIVE
 
 LABEL_ROOM: Final = 30
@@ -64,23 +65,43 @@ def overhead_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> st
 def _stacked(frames: RunFrames, summary: pl.DataFrame, width: int, *, native: bool) -> str:
     guest = show_guests(summary).tail(1)
     rows = breakdown(frames, guest)
-    rows = rows if native else rows.filter(pl.col("part") != NATIVE)
+    # A part has the same sign in both pictures.
+    signs = dict(zip(in_order(rows.sort("stack", maintain_order=True), "part"), _SIGNS, strict=False))
+    if not native:
+        rows = rows.filter(pl.col("part") != NATIVE)
+        del signs[NATIVE]
     labels = labels_of(rows)
     value = "seconds" if native else "over_native"
-    parts = rows.sort("stack")["part"].unique(maintain_order=True).to_list()
     figure = _figure(width, labels)
-    signs = dict(zip(parts, _SIGNS, strict=False))
+    longest = 0.0
     for row, label in enumerate(labels):
         end = 0.0
         for part, length in rows.filter(pl.col("label") == label).sort("stack").select("part", value).iter_rows():
+            if not length:
+                continue
             place = len(labels) - row
             figure.draw(figure.segment([end, end + length], [place, place], marker=signs.get(part, _MANY)))
             end += length
-    figure.ruler("x").frequency(max((width - LABEL_ROOM) // (2 * TICK_ROOM), 2))
+        longest = max(longest, end)
+    ticks = round_ticks(longest, max((width - LABEL_ROOM) // (2 * TICK_ROOM), 2))
+    figure.ruler("x").ticks(ticks, [f"{tick:g}" for tick in ticks])
     what = "elapsed time, s" if native else "time on top of native, % of native"
     figure.title(f"{what}, on {guest['guest'][0]}")
-    key = wrap("   ".join(f"{sign} {part.replace(' ', NO_BREAK)}" for part, sign in signs.items()), width)
+    key = wrap("   ".join(f"{sign} {part}".replace(" ", NO_BREAK) for part, sign in signs.items()), width)
     return "\n".join([_text(figure), *(line.replace(NO_BREAK, " ") for line in key)])
+
+
+def round_ticks(high: float, most: int) -> list[float]:
+    """Return round numbers from zero up to `high`, evenly spaced, `most` of them beside zero.
+
+    >>> round_ticks(79.1, 4), round_ticks(0.8, 5)
+    ([0.0, 20.0, 40.0, 60.0], [0.0, 0.2, 0.4, 0.6, 0.8])
+    """
+    if high <= 0.0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(high / most))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * most >= high * (1.0 - 1e-9))
+    return [round(step * count, 12) for count in range(math.floor(high / step * (1.0 + 1e-9)) + 1)]
 
 
 def _figure(width: int, labels: Sequence[str]) -> Any:

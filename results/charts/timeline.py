@@ -9,6 +9,7 @@ import polars as pl
 from results.charts.frames import RunFrames, labels_of, rounded
 from results.charts.theme import Layout
 from results.pricing import price_windows
+from results.verdicts import relative_difference
 
 BINS: Final = 240
 """Points of a timeline; more than a line of a page has room for are averaged."""
@@ -38,7 +39,7 @@ def timeline(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             start_s=pl.col("bin") * pl.col("_seconds"),
             end_s=(pl.col("bin") + 1) * pl.col("_seconds"),
-            over_native=100.0 * (pl.col("elapsed_s") / pl.col("native_s") - 1.0),
+            over_native=relative_difference("elapsed_s", "native_s"),
         )
         .collect(engine="streaming")
     )
@@ -77,10 +78,7 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
             ],
         )
     )
-    # One word per strip, at its highest peak, if that is cut off.
-    rank = pl.col("over_native").rank("ordinal", descending=True).over("label")
-    peak = pl.format("↑ {} %", pl.col("over_native").round(0).cast(pl.Int64))
-    shown = shown.with_columns(peak=pl.when((rank == 1) & (pl.col("over_native") > top)).then(peak))
+    shown = _with_peaks(shown, top)
     words = [
         alt.Chart()
         .mark_text(style=style, align="left", baseline="top", dx=4, dy=2, fontSize=small)
@@ -92,6 +90,24 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     panel = alt.layer(area, *words).properties(width=layout.width - label - 60, height=height)
     header = alt.Header(labelAngle=0, labelAlign="left", labelFontWeight="normal", labelLimit=label, labelPadding=4)
     return panel.facet(data=shown, row=alt.Row("label:N", sort=labels, title=None, header=header), spacing=4)
+
+
+def _with_peaks(shown: pl.DataFrame, top: float) -> pl.DataFrame:
+    """Return the points with `peak`: per strip that is cut off how high it goes, where it first comes down after that.
+
+    There the ground is free; a strip that never comes down has it at its peak.
+    """
+    value = pl.col("over_native")
+    rank = value.rank("ordinal", descending=True).over("label")
+    peak_s = pl.col("start_s").filter(rank == 1).first().over("label")
+    free = pl.col("start_s").filter((pl.col("start_s") > peak_s) & (value <= top)).min().over("label")
+    text = pl.format("↑ {} %", value.max().over("label").round(0).cast(pl.Int64))
+    is_place = pl.col("start_s") == pl.coalesce(free, peak_s)
+    return shown.with_columns(
+        peak=pl.when(
+            (value.max().over("label") > top) & is_place & pl.col("start_s").is_first_distinct().over("label")
+        ).then(text)
+    )
 
 
 def _round_below(value: float) -> float:

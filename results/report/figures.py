@@ -33,6 +33,8 @@ CHANGES: Final = (
     Column(name="difference_percent", heading="change, %", form="{:+.2f}"),
     Column(name="difference_low", heading="95 % from", form="{:+.2f}"),
     Column(name="difference_high", heading="to", form="{:+.2f}"),
+    Column(name="p_holm", heading="p (Holm)", form="{:.3f}"),
+    Column(name="verdict", heading="verdict", number=False),
     Column(name="replicates", heading="replicates"),
     Column(name="exits", heading="exits", form="{:,.0f}"),
     Column(name="insn_emulation", heading="emulations", form="{:,.0f}"),
@@ -72,8 +74,8 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             kind="grid",
             caption=(
                 f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
-                "Blue is faster, orange slower. Bold: the 95 % interval lies on one side of zero; ~: it does not. "
-                "Bound: nobody can install it."
+                f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %; plain: "
+                "surely by less; ~: not enough replicates to say. Bound: nobody can install it."
             ),
             words=(
                 f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
@@ -115,9 +117,10 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                 )
 
 
-def knob_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
-    """Yield curves over the knobs that the policies of the run vary, per workload."""
-    families = list(knob_families(frames))[:KNOBS_MAX]
+def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
+    """Yield curves over the knobs that the policies of the run vary, or over one of them, per workload."""
+    every = list(knob_families(frames))
+    families = every[:KNOBS_MAX] if knob is None else [family for family in every if family.knob == knob]
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for number, family in enumerate(families):
             if rows.filter(pl.col("policy").is_in(list(family.values))).is_empty():

@@ -1,7 +1,10 @@
 "use strict";
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const tables = read("tables");
+  const unpacked = (column) => (Array.isArray(column) ? column : column.codes.map((code) => column.values[code]));
+  const tables = Object.fromEntries(
+    Object.entries(read("tables")).map(([name, { names, columns }]) => [name, { names, columns: columns.map(unpacked) }]),
+  );
   const charts = read("charts");
   const configs = read("configs");
   const phone = matchMedia("(max-width: 640px)");

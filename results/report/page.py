@@ -17,10 +17,10 @@ from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
 from results.report.figures import FIGURES, Figure
 from results.report.html import details, json_block, phrase, script, source_hash, table, text
 from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes
-from results.report.words import Verdict, verdict
+from results.report.words import Answer, answer
 
-SUMMARY_ROWS_MAX: Final = 20_000
-"""Rows of the summary that come along as data: about 2.5 MB."""
+SUMMARY_ROWS_MAX: Final = 10_000
+"""Rows of the summary that come along as data: 2 to 3 MB; charts, tables and scripts take up to 6 MB more."""
 _LIBRARIES: Final = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
 """What the bundle of the chart library hands to page.js."""
 SECTIONS: Final = MappingProxyType(
@@ -91,7 +91,7 @@ def report_html(source: ReportSource) -> str:
     return _page(
         title=str(frames.spec["name"]),
         lead=" · ".join(sizes(frames)),
-        verdict_html=_verdict(verdict(frames, comparison)),
+        verdict_html=_verdict(answer(frames, comparison)),
         sections=sections,
         blocks=blocks,
     )
@@ -143,7 +143,7 @@ def _data_tables(
     notes: list[str],
 ) -> dict[str, str]:
     """Put the data that readers can save into `tables`, and return what each of them holds."""
-    shown = frames.summary.drop("panel", "size", "label", "rank", "sure")
+    shown = frames.summary.drop("panel", "size", "label", "rank")
     rows = shown.select(*_GRID, *[name for name in shown.columns if name not in _GRID])
     if rows.height > SUMMARY_ROWS_MAX:
         notes.append(
@@ -159,10 +159,19 @@ def _data_tables(
 
 
 def _columnar(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return names and columns; texts, which repeat, as their values and a code per row."""
+
     def plain(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return {"names": rows.columns, "columns": [[plain(value) for value in column.to_list()] for column in rows]}
+    def packed(column: pl.Series) -> Any:
+        if column.dtype != pl.String:
+            return [plain(value) for value in column.to_list()]
+        values = column.unique(maintain_order=True).to_list()
+        codes = {value: code for code, value in enumerate(values)}
+        return {"values": values, "codes": [codes[value] for value in column]}
+
+    return {"names": rows.columns, "columns": [packed(column) for column in rows]}
 
 
 def _figure(figure: Figure) -> str:
@@ -175,11 +184,12 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def _verdict(found: Verdict) -> str:
+def _verdict(found: Answer) -> str:
     others = details("The other policies", _points(found.others)) if found.others else ""
+    meaning = f"<p class=note>{phrase(found.meaning)}</p>" if found.meaning else ""
     return (
         '<section class="verdict" aria-labelledby="verdict"><h2 id="verdict">Verdict</h2>'
-        f'<p class="headline">{phrase(found.headline)}</p>{_points(found.points)}{others}</section>'
+        f'<p class="headline">{phrase(found.headline)}</p>{_points(found.points)}{others}{meaning}</section>'
     )
 
 

@@ -50,27 +50,40 @@ def failures_section(failures: pl.LazyFrame) -> str:
 
 
 def published_table(comparison: pl.DataFrame) -> str:
-    """Return predictions beside published figures."""
-    rows = comparison.with_columns(
+    """Return predictions beside published figures, guests by size."""
+    order = {name: place for place, name in enumerate(comparison["comparison"].unique(maintain_order=True))}
+    rank = pl.col("comparison").replace_strict(order, return_dtype=pl.Int64)
+    rows = comparison.sort(rank, "workload", "vcpus", "memory_mib", "guest").with_columns(
+        _interval("predicted"),
+        _interval("published"),
         inside=pl.when(pl.col("predicted").is_between("published_low", "published_high"))
         .then(pl.lit("yes"))
-        .otherwise(pl.lit("no"))
+        .otherwise(pl.lit("no")),
     )
     columns = (
         Column(name="comparison", heading="comparison", number=False),
         Column(name="guest", heading="guest", number=False),
         Column(name="unit", heading="unit", number=False),
         Column(name="predicted", heading="predicted", form="{:.2f}"),
-        Column(name="predicted_low", heading="95 % from", form="{:.2f}"),
-        Column(name="predicted_high", heading="to", form="{:.2f}"),
+        Column(name="predicted_interval", heading="95 % interval"),
         Column(name="published", heading="published", form="{:.2f}"),
-        Column(name="published_low", heading="95 % from", form="{:.2f}"),
-        Column(name="published_high", heading="to", form="{:.2f}"),
+        Column(name="published_interval", heading="its interval"),
         Column(name="inside", heading="inside", number=False),
     )
     sources = "".join(f"<li>{text(source)}</li>" for source in rows["source"].unique(maintain_order=True))
     shown = table(rows, columns, "Predicted and published", most=PUBLISHED_MAX)
     return f"{shown}<p class=note>Measured in:</p><ul class=note>{sources}</ul>"
+
+
+def _interval(name: str) -> pl.Expr:
+    """Return the bounds of a figure as one text, in the column `<name>_interval`."""
+    bounds = pl.struct(low=f"{name}_low", high=f"{name}_high")
+    return bounds.map_elements(_bounds, return_dtype=pl.String).alias(f"{name}_interval")
+
+
+def _bounds(interval: Mapping[str, float | None]) -> str:
+    low, high = interval["low"], interval["high"]
+    return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def provenance_section(frames: RunFrames, provenance: Sequence[Mapping[str, Any]], command: str) -> str:
@@ -167,7 +180,11 @@ def data_section(frames: RunFrames, names: Mapping[str, str], notes: Sequence[st
     cells = _cells(frames)
     block = ""
     if cells is None:
-        notes = [*notes, "The counters of all cells are too many for this page: they are in the run's cells/*.parquet."]
+        left_out = (
+            "The counters of all cells are too many for this page: they are in the run's cells/*.parquet, and "
+            "`sweep export RUN -o cells.csv` writes them to one file."
+        )
+        notes = [*notes, left_out]
     else:
         buttons.append(_button("cells-parquet", "parquet", f"{run}-cells.parquet", "every counter of every cell"))
         block = json_block("cells-parquet", base64.b64encode(cells).decode())

@@ -1,22 +1,36 @@
 """The verdict of a run in words: which policy is best, by how much, how sure, and where it is not so.
 
-Every sentence is built from figures of the summary; names stand in backquotes.
+Every sentence is built from figures and verdicts of the summary, which are those of `sweep compare`; names stand in
+backquotes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
 
 from results.charts.frames import BASELINE, BOUND, POLICY, RunFrames, names
-from results.verdicts import MINIMUM_EFFECT
+from results.verdicts import Verdict
 
 _NAMES_MAX: Final = 5
+_UNCLEAR: Final = ({Verdict.OPEN}, {Verdict.OPEN, Verdict.SAME})
+"""What is found of a policy that is nowhere surely apart from another, and not surely equal everywhere."""
+_KINDS: Final = (
+    "Faster everywhere",
+    "Faster somewhere",
+    "Both",
+    "Slower somewhere",
+    "Slower everywhere",
+    "No difference",
+    "Not decided",
+    "No effect",
+)
+"""What is sure about a policy against the baseline, in the order in which a reader asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Answer:
     """One sentence that answers the question of the sweep, and what has to be said with it."""
 
     headline: str
@@ -24,110 +38,152 @@ class Verdict:
     """What it is about, and the sentence."""
     others: tuple[tuple[str, str], ...] = ()
     """The same for the policies that the question was not decided between."""
+    meaning: str = ""
+    """What "surely" means in all of them."""
 
 
-def verdict(frames: RunFrames, comparison: pl.DataFrame | None) -> Verdict:
-    """Return the verdict of a run; `comparison` holds predictions beside published figures."""
+def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
+    """Return the answer of a run; `comparison` holds predictions beside published figures."""
     ranking = frames.ranking(frames.summary)
     roles = [frames.role(policy) for policy in ranking["policy"]]
     ranked = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
     candidates = ranked.filter(pl.col("role") != BOUND)
     if candidates.height < 2:
-        return Verdict(headline="There is nothing to compare: one policy is finished.", points=())
+        return Answer(headline="There is nothing to compare: one policy is finished.", points=())
     best = candidates.row(0, named=True)
+    found = _verdicts(frames.summary)
     points = [
-        *_certainty(frames, best),
+        *_certainty(frames, best, found),
         *_exceptions(frames, best["policy"]),
         *_bounds(ranked, best),
         *_deaths(frames.summary),
         *_published(comparison),
         ("Prices", _prices(frames)),
     ]
-    return Verdict(
-        headline=_headline(frames, candidates, best),
+    return Answer(
+        headline=_headline(frames, candidates, best, found),
         points=tuple(points),
-        others=tuple(_others(frames, candidates, best["policy"])),
+        others=tuple(_others(frames, candidates, best["policy"], found)),
+        meaning=_meaning(frames),
     )
 
 
-def _headline(frames: RunFrames, candidates: pl.DataFrame, best: dict[str, Any]) -> str:
+def _verdicts(summary: pl.DataFrame) -> dict[str, set[str]]:
+    """Return which verdicts each policy has on the guests."""
+    by_policy = summary.group_by("policy").agg(pl.col("verdict").drop_nulls().unique())
+    return {policy: set(verdicts) for policy, verdicts in by_policy.iter_rows()}
+
+
+def _headline(
+    frames: RunFrames, candidates: pl.DataFrame, best: Mapping[str, Any], found: Mapping[str, set[str]]
+) -> str:
     what = _places(frames.summary, best["groups"])
+    over = f"on {what}" if best["groups"] == 1 else f"on average over {what}"
     if best["policy"] == frames.baseline:
         rest = candidates.row(1, named=True)
         return (
-            f"Nothing beats the baseline: `{frames.baseline}` is the best of {candidates.height} policies on average "
-            f"over {what}; `{rest['policy']}` comes next with {signed(rest['mean'])}."
+            f"No policy is faster than the baseline `{frames.baseline}` {over}; `{rest['policy']}` comes next with "
+            f"{signed(rest['mean'])}."
         )
+    change = f"{signed(best['mean'])} elapsed time against `{frames.baseline}`"
     spread = "" if best["groups"] == 1 else f", from {signed(best['low'])} to {signed(best['high'])}"
-    average = "" if best["groups"] == 1 else " on average over"
-    place = f"{average} {what}" if average else f" on {what}"
+    if Verdict.BETTER in found[best["policy"]]:
+        return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
     return (
-        f"`{best['policy']}` is the best of {candidates.height} policies: {signed(best['mean'])} elapsed time against "
-        f"`{frames.baseline}`{place}{spread}."
+        f"No gain is sure: `{best['policy']}` comes first of {candidates.height} policies with {change} {over}{spread}."
     )
 
 
-def _certainty(frames: RunFrames, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if best["policy"] == frames.baseline:
+def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+    policy = best["policy"]
+    if policy == frames.baseline:
         return
-    rows = frames.summary.filter(pl.col("policy") == best["policy"])
-    replicates = sorted(rows["replicates"].unique().to_list())
-    if rows["sure"].is_null().all():
+    rows = frames.summary.filter(pl.col("policy") == policy)
+    if rows["difference_low"].is_null().all():
         text = "One replicate says nothing about chance: give the sweep more. The differences are those of one trace."
         yield "How sure", text
         return
-    sure = rows.filter("sure").height
-    count = " to ".join(str(n) for n in dict.fromkeys((replicates[0], replicates[-1])))
-    text = (
-        f"Its difference is certain {_share(sure, rows.height)}: the 95 % interval lies on one side of zero ({count} "
-        "replicates, in which all policies met the same traces)."
-    )
-    yield "How sure", text
+    counts = rows["replicates"].unique().sort().to_list()
+    count = " to ".join(str(number) for number in dict.fromkeys((counts[0], counts[-1])))
+    words = {
+        Verdict.BETTER: "surely better",
+        Verdict.WORSE: "surely worse",
+        Verdict.SAME: f"surely within {frames.rule.minimum_effect:g} %",
+        Verdict.OPEN: "not decided",
+    }
+    places = [
+        f"{text} {_share(rows.filter(pl.col('verdict') == verdict).height, frames.summary)}"
+        for verdict, text in words.items()
+        if verdict in found[policy]
+    ]
+    yield "How sure", f"It is {_joined(places)} ({count} replicates, in which all policies met the same traces)."
 
 
 def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
     """Yield who beats the best policy somewhere, and who can't be told from it."""
-    rows = frames.decorated(frames.against(best)).filter((pl.col("role") == POLICY) | (pl.col("role") == BASELINE))
+    rows = frames.decorated(frames.against(best)).filter(pl.col("role").is_in([POLICY, BASELINE]))
     rows = rows.filter(pl.col("policy") != best)
-    large = pl.col("difference_percent").abs() > MINIMUM_EFFECT
-    rows = rows.with_columns(differs=pl.col("sure") & large)
-    beaten = rows.filter(pl.col("differs") & (pl.col("difference_percent") < 0)).sort("difference_percent")
+    beaten = rows.filter(pl.col("verdict") == Verdict.BETTER).sort("difference_percent")
+    several = beaten["workload"].n_unique() > 1
+    place = pl.format("{} on {}", "workload", "guest") if several else pl.col("guest")
     by_policy = [
-        f"`{policy}` on {_listed(group['guest'].to_list())} (up to {signed(group['difference_percent'][0])})"
-        for (policy,), group in beaten.group_by("policy", maintain_order=True)
+        f"`{policy}` on {_listed(group['place'].to_list())} (up to {signed(group['difference_percent'][0])})"
+        for (policy,), group in beaten.with_columns(place=place).group_by("policy", maintain_order=True)
     ]
+    effect = f"{frames.rule.minimum_effect:g} %"
     if by_policy:
-        yield "Exceptions", f"Certainly faster than `{best}` are {_joined(by_policy)}."
-    elif rows["sure"].is_not_null().any():
-        yield (
-            "Exceptions",
-            f"None: nowhere is a policy certainly faster than `{best}` by more than {MINIMUM_EFFECT:g} %.",
-        )
-    near = [
-        f"`{policy}`"
-        for (policy,), group in rows.group_by("policy", maintain_order=True)
-        if not group["differs"].fill_null(value=True).any()
-    ]
-    if near:
-        yield "As good", f"Within {MINIMUM_EFFECT:g} % of it, or not to be told from it: {_joined(near)}."
+        yield "Exceptions", f"Surely faster than `{best}` are {_joined(by_policy)}."
+    elif rows["difference_low"].is_not_null().any():
+        yield "Exceptions", f"None: nowhere is a policy surely faster than `{best}` by more than {effect}."
+    found = _verdicts(rows)
+    order = rows["policy"].unique(maintain_order=True).to_list()
+    equal = [f"`{policy}`" for policy in order if found[policy] == {Verdict.SAME}]
+    unclear = [f"`{policy}`" for policy in order if found[policy] in _UNCLEAR]
+    if equal:
+        yield "As good", f"Surely within {effect} of it everywhere: {_joined(equal)}."
+    if unclear:
+        yield "Too close", f"Not to be told from it everywhere with these replicates: {_joined(unclear)}."
 
 
-def _others(frames: RunFrames, candidates: pl.DataFrame, best: str) -> Iterator[tuple[str, str]]:
-    rest = [row for row in candidates.iter_rows(named=True) if row["policy"] not in {best, frames.baseline}]
-    idle = [row for row in rest if row["low"] == 0 == row["high"]]
-    faster = [row for row in rest if row["high"] < 0]
-    slower = [row for row in rest if row["low"] > 0]
-    mixed = [row for row in rest if row not in idle and row not in faster and row not in slower]
-    for text, rows in (
-        ("Faster everywhere", faster),
-        ("Both", mixed),
-        ("Slower everywhere", slower),
-    ):
-        if rows:
-            yield text, f"{_joined([_with_range(row) for row in rows])}."
-    if idle:
-        none = _joined([f"`{row['policy']}`" for row in idle])
-        yield "No effect", f"Same time to the nanosecond on every trace: {none}."
+def _others(
+    frames: RunFrames, candidates: pl.DataFrame, best: str, found: Mapping[str, set[str]]
+) -> Iterator[tuple[str, str]]:
+    """Yield what is sure about the other policies against the baseline, those of one kind together."""
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
+    for row in candidates.iter_rows(named=True):
+        if row["policy"] not in {best, frames.baseline}:
+            idle = row["low"] == 0 == row["high"]
+            kinds["No effect" if idle else _kind(found[row["policy"]])].append(row)
+    for kind, rows in kinds.items():
+        if rows and kind == "No effect":
+            same = [f"`{row['policy']}`" for row in rows]
+            yield kind, f"The same time everywhere: {_joined(same)}."
+        elif rows:
+            yield kind, f"{_joined([_with_range(row) for row in rows])}."
+
+
+def _kind(verdicts: set[str]) -> str:
+    better, worse = Verdict.BETTER in verdicts, Verdict.WORSE in verdicts
+    if better and worse:
+        return "Both"
+    if better or worse:
+        place = "everywhere" if len(verdicts) == 1 else "somewhere"
+        return f"{'Faster' if better else 'Slower'} {place}"
+    return "No difference" if verdicts == {Verdict.SAME} else "Not decided"
+
+
+def _meaning(frames: RunFrames) -> str:
+    """Return what a verdict of this page claims, and with which error."""
+    rule = frames.rule
+    count = frames.summary.filter(pl.col("verdict") != Verdict.BASELINE).height
+    error = f"{100 * (1.0 - rule.confidence):.3g} %"
+    looks = "" if rule.looks == 1 else f" and for {rule.looks} looks at a growing number of replicates"
+    return (
+        f"“Surely” better or worse means by more than {rule.minimum_effect:g} % of the other policy’s time. The chance "
+        f"that any of the {count:,} verdicts against `{frames.baseline}` is wrong is at most {error}: paired t tests, "
+        f"corrected by Holm’s rule for all of them{looks}, as in `sweep compare`. Verdicts against the best policy "
+        "are a second such family. Intervals are those of one difference alone."
+    )
 
 
 def _bounds(ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -200,12 +256,13 @@ def _places(summary: pl.DataFrame, groups: int) -> str:
     return f"{groups} pairs of workload and guest ({workloads} workloads, {guests} guests)"
 
 
-def _share(part: int, whole: int) -> str:
-    if whole == 1:
-        return "on the one guest" if part else "not on the one guest"
-    if part == whole:
-        return "on both guests" if whole == 2 else f"on all {whole} guests"
-    return f"on {part} of {whole} guests"
+def _share(part: int, summary: pl.DataFrame) -> str:
+    """Return on how many of the guests something is so."""
+    whole = summary.select("workload", "guest").n_unique()
+    noun = "guests" if summary["workload"].n_unique() == 1 else "pairs of workload and guest"
+    if part < whole:
+        return f"on {part} of {whole} {noun}"
+    return {1: "on the one guest", 2: f"on both {noun}"}.get(whole, f"on all {whole} {noun}")
 
 
 def _listed(guests: Sequence[str]) -> str:

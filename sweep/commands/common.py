@@ -113,9 +113,9 @@ def neighbours(run: str) -> Path:
 def results_errors(*runs: str) -> Iterator[None]:
     """Turn what results/ can't use into an error without a traceback; `runs` are those that are read meanwhile."""
     from results.manifest import StoreError
+    from results.pairing import ComparisonError
     from results.schema import SchemaError
     from results.storage import DamageError
-    from results.summary import ComparisonError
 
     try:
         yield

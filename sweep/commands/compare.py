@@ -23,7 +23,6 @@ from sweep.exit_codes import ExitCode, SweepError
 if TYPE_CHECKING:
     from results.compare import Comparison
     from results.compare_gate import Breach
-    from results.compare_runs import Compared
     from results.cost_model import CostModel
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -84,6 +83,7 @@ def compare(
         raise SweepError(f"compare takes one run or two, found {len(runs)}. Compare them two by two")
     from results.compare_gate import breaches, parse_gate
     from results.compare_runs import Question, compare_runs
+    from results.run import Run
     from results.verdicts import MINIMUM_EFFECT
 
     if pareto:
@@ -93,7 +93,7 @@ def compare(
         return
     with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
-        taking_part = [_compared(run) for run in runs]
+        taking_part = [Run(open_store(run)).compared() for run in runs]
         question = Question(
             metrics=tuple(metric or ("elapsed",)),
             rows=_names(rows),
@@ -109,20 +109,6 @@ def compare(
         typer.echo(breach.text, err=True)
     if found:
         raise typer.Exit(ExitCode.REGRESSED)
-
-
-def _compared(run: str) -> "Compared":
-    from results.compare_runs import Compared
-    from results.labels import LabelledRun
-
-    store = open_store(run)
-    records = store.provenance()
-    return Compared(
-        name=store.name,
-        tables=LabelledRun(store),
-        spec=store.spec(),
-        fingerprint=records[-1]["code_fingerprint"] if records else "",
-    )
 
 
 def _costs(run: str, costs: str | None) -> "CostModel":
@@ -144,14 +130,14 @@ def _refuse_with_pareto(given: list[str]) -> None:
 def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str) -> None:
     import json
 
-    from results.labels import LabelledRun
-    from results.pareto import GOALS, trade_off_sheets, trade_offs
+    from results.pareto import GOALS, trade_off_sheets
     from results.render import show_sheets
+    from results.run import Run
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
     with results_errors(run):
-        found = trade_offs(LabelledRun(store), store.spec(), cost_model_of(store, costs), metrics=metrics)
+        found = Run(store).pareto(metrics, cost_model_of(store, costs))
     if found.is_empty():
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
     if form == "csv":

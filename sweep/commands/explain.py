@@ -55,18 +55,15 @@ def explain(
     All replicates are added up, and no figure is rounded, so that every column adds up by hand.
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
-    from results.explain import explain_pair, find_pairs
-    from results.explain_activities import explain_activities
-    from results.labels import LabelledRun
+    from results.run import Run
 
     store = open_store(run)
     model = cost_model_of(store, costs)
-    tables = LabelledRun(store)
     with results_errors(run):
-        pairs = find_pairs(tables, policy, baseline or store.spec()["baseline"], workload=workload, guest=guest)
-        acts = [explain_activities(tables, tables.scan_activities(), model, p) if activities else None for p in pairs]
-        found = [explain_pair(tables, model, pair, stretches=windows) for pair in pairs]
-    typer.echo(_render(found, acts, form), nl=False)
+        opened = Run(store)
+        found = opened.explain(policy, baseline, workload=workload, guest=guest, stretches=windows, costs=model)
+        by_activity = [opened.explain_activities(one, model) if activities else None for one in found]
+    typer.echo(_render(found, by_activity, form), nl=False)
 
 
 def _render(found: list["Explanation"], activities: list["pl.DataFrame | None"], form: str) -> str:

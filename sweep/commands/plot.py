@@ -28,6 +28,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 CHARTS: Final = ("grid", "changes", "vcpus", "memory", "knobs", "time", "overhead", "windows", "trade-off")
 """What results.report.figures.KINDS holds, which help can't afford to import."""
 LAYOUTS: Final = ("page", "phone", "paper", "column")
+_NEEDS: Final = {
+    **dict.fromkeys(CHARTS, "no policy is finished beside the baseline"),
+    "vcpus": "its guests all have the same number of vCPUs",
+    "memory": "its guests all have the same memory",
+    "knobs": "no number varies. A list makes one vary, as in 'policies=[{base: kvm-3.3, flood_threshold: [1, 3, 8]}]'",
+}
+"""Chart -> why a run may have nothing for it."""
 
 
 @app.command()
@@ -66,7 +73,11 @@ def plot(
     _one_of("--layout", layout, LAYOUTS)
     if out is not None:
         _form(out)
+    if knob is not None and chart != "knobs":
+        raise SweepError(f"--knob {knob} is for --chart knobs, not for --chart {chart}; leave it out")
     frames = open_frames(open_store(run), costs=costs, baseline=baseline)
+    if knob is not None:
+        _check_knob(frames, knob)
     with results_errors(run):
         summary = _of_workload(frames, workload)
         if out is None:
@@ -80,6 +91,20 @@ def plot(
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise SweepError(f"{option} {value}: there is no such name; allowed: {', '.join(allowed)}")
+
+
+def _check_knob(frames: "RunFrames", knob: str) -> None:
+    """Raise SweepError unless policies of the run differ in that knob alone, and by a number."""
+    from results.charts.curves import knob_families
+
+    varied = list(dict.fromkeys(family.knob for family in knob_families(frames)))
+    if knob in varied:
+        return
+    known = list(dict.fromkeys(name for knobs in frames.knobs.values() for name in knobs))
+    what = "no policies of this run differ in this number alone" if knob in known else "there is no such knob"
+    if varied:
+        raise SweepError(f"--knob {knob}: {what}; allowed: {', '.join(varied)}")
+    raise SweepError(f"--knob {knob}: {what}; {_NEEDS['knobs']}")
 
 
 def _of_workload(frames: "RunFrames", workload: str | None) -> "pl.DataFrame":
@@ -111,18 +136,13 @@ def _picture(frames: "RunFrames", summary: "pl.DataFrame", chart: str) -> str:
 
 
 def _figure(frames: "RunFrames", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
-    from results.report.figures import FIGURES, KINDS
+    from results.report.figures import FIGURES, KINDS, knob_figures
 
-    found = [figure for figure in FIGURES[KINDS[chart]](frames, summary) if figure.kind == chart]
-    if not found:
-        raise SweepError(f"--chart {chart}: this run has nothing to draw for it; its guests or policies do not vary so")
-    if knob is None or chart != "knobs":
-        return found[0]
-    titles = [figure.title for figure in found]
-    for figure in found:
-        if figure.title.startswith(f"{knob} of "):
-            return figure
-    raise SweepError(f"--knob {knob}: the policies of this run do not vary it; they vary: {', '.join(titles)}")
+    figures = FIGURES[KINDS[chart]](frames, summary) if knob is None else knob_figures(frames, summary, knob)
+    found = next((figure for figure in figures if figure.kind == chart), None)
+    if found is None:
+        raise SweepError(f"--chart {chart}: this run has nothing to draw for it; {_NEEDS[chart]}")
+    return found
 
 
 def _save(figure: "Figure", layout: str, out: Path) -> None:

@@ -51,30 +51,20 @@ def price(
     --costs takes a name or a file, and one end of its ranges as in nehalem-2011:low.
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
-    from results.labels import LabelledRun
-    from results.repricing import Repricer
-    from results.sampling import parameters
-    from results.sequential import rule_of
-    from results.uncertainty import doubt, find_pairs
+    from results.run import Run
     from results.verdicts import MINIMUM_EFFECT
 
     store = open_store(run)
-    resolved = store.spec()
     model = cost_model_of(store, costs)
     if sample and costs is not None and split_bound(costs)[1] != "value":
         raise SweepError(
             f"--costs {costs} is one end of the ranges, --sample draws from all of them; give one of the two"
         )
-    rule = rule_of(resolved, minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect)
-    reference = baseline or resolved["baseline"]
+    effect = MINIMUM_EFFECT if min_effect is None else min_effect
     with results_errors(run):
-        repricer = Repricer(LabelledRun(store).scan_windows(), model)
-        if repricer.cells.is_empty():
-            raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
-        order = [policy["name"] for policy in resolved["policies"]]
-        pairs = find_pairs(repricer.cells, reference, order)
-        found = doubt(repricer, parameters(model), pairs, rule=rule, samples=sample, seed=seed)
-    text = _render(found, form, baseline=reference, only_tornado=tornado)
+        opened = Run(store)
+        found = opened.price(model, baseline=baseline, samples=sample, seed=seed, minimum_effect=effect)
+    text = _render(found, form, baseline=baseline or opened.baseline, only_tornado=tornado)
     typer.echo(text, nl=not text.endswith("\n"))
 
 

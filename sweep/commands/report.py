@@ -1,5 +1,6 @@
 """`sweep report`: one page about a run that needs nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,14 @@ import typer
 from sweep.commands.common import (
     BaselineOption,
     CostsOption,
+    MinEffectOption,
     RunArgument,
     open_frames,
     open_store,
     results_errors,
     write_output,
 )
+from sweep.commands.options import command_line
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,6 +29,7 @@ def report(
     ),
     costs: CostsOption = None,
     baseline: BaselineOption = None,
+    min_effect: MinEffectOption = None,
 ) -> None:
     """Write a page with the verdict in words, charts, tables and the data; it works offline and prints well."""
     from results.report.page import ReportSource, report_html
@@ -33,15 +37,15 @@ def report(
 
     store = open_store(run)
     frames = open_frames(store, costs=costs, baseline=baseline)
-    words = ["sweep report", str(run), "-o", str(out)]
-    words += [
-        word for option, value in (("--costs", costs), ("--baseline", baseline)) if value for word in (option, value)
-    ]
+    if min_effect is not None:
+        frames = replace(frames, minimum_effect=min_effect)
+    options = {"--costs": costs, "--baseline": baseline, "--min-effect": min_effect}
+    words = ["sweep", "report", run, "-o", str(out)]
+    words += [word for option, value in options.items() if value is not None for word in (option, f"{value}")]
+    command = command_line(*words)
     with results_errors(run):
         page = report_html(
-            ReportSource(
-                frames=frames, failures=store.failures(), provenance=store.provenance(), command=" ".join(words)
-            )
+            ReportSource(frames=frames, failures=store.failures(), provenance=store.provenance(), command=command)
         )
     write_output(out, page.encode())
     typer.echo(f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser
 
-from results.charts.breakdown import part_names
+from results.charts.breakdown import breakdown
 from results.charts.frames import BASELINE, BOUND, RunFrames, show_guests
 from tests.report.opening import Opened, opened
 
@@ -54,15 +54,16 @@ def test_every_row_is_drawn(shown: Opened, frames: RunFrames) -> None:
     policies, guests = summary["policy"].n_unique(), summary["guest"].n_unique()
     compared = summary.filter(pl.col("role") != BASELINE).height
     standing = show_guests(summary).height
+    parts = breakdown(frames, show_guests(summary)).height
     installable = summary.filter(pl.col("role") != BOUND)["policy"].n_unique()
 
-    assert (policies, guests, compared, standing) == (6, 4, 20, 2)
+    assert (policies, guests, compared, standing, parts) == (6, 4, 20, 2, 108)
     assert shown.marks("grid-0", "rect") == summary.height
     assert shown.marks("vcpus-0", "symbol") == shown.marks("memory-0", "symbol") == compared
     assert shown.marks("vcpus-0", "rule", layer="layer_1") == compared
     assert shown.marks("knob-0-0", "symbol") == 3 * guests
-    assert shown.marks("parts-0", "rect") == policies * standing * len(part_names(frames.model))
-    assert shown.marks("overhead-0", "rect") == policies * standing * (len(part_names(frames.model)) - 1)
+    assert shown.marks("parts-0", "rect") == parts
+    assert shown.marks("overhead-0", "rect") == parts - policies * standing
     assert shown.marks("windows-0", "area") == policies
     assert shown.marks("trade-0", "symbol") == installable * standing
 

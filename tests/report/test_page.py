@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from engine.vocabulary import COUNTER_NAMES
 from results.charts.frames import RunFrames
 from results.report.html import json_block, phrase, script, text
-from results.report.page import ReportSource, report_html
+from results.report.page import SUMMARY_ROWS_MAX, ReportSource, report_html
 from sweep.commands.common import load_cost_model
 from tests.report.conftest import sweep
 from tests.report.opening import opened
@@ -120,10 +120,13 @@ def test_a_huge_run_has_a_small_page() -> None:
 
     page = page_of(made, policies)
 
+    code = re.sub("</?code>", "`", page)
     assert made.rows.height == 102_400
     assert len(page.encode()) < BYTES_MAX
     assert "40 of 64 policies are drawn" in page
     assert "48 of 100 guests are drawn" in page
+    assert f"{SUMMARY_ROWS_MAX:,} of 51,200 rows of the summary are here; `sweep summarize RUN --csv`" in code
+    assert "`sweep export RUN -o cells.csv` writes them to one file" in code
 
 
 @pytest.mark.slow

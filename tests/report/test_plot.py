@@ -7,7 +7,7 @@ import pytest
 
 from results.charts.export import FORMATS, chart_bytes, paper_spec
 from results.charts.frames import BASELINE, RunFrames
-from results.charts.terminal import PICTURES
+from results.charts.terminal import PICTURES, round_ticks
 from results.charts.theme import LAYOUTS
 from results.report.figures import FIGURES, KINDS
 from sweep.commands import plot
@@ -81,6 +81,12 @@ def test_a_digit_stands_for_each_guest(frames: RunFrames) -> None:
     assert set("12") & set(right)
 
 
+@pytest.mark.parametrize(("high", "expected"), [(79.1, [0, 20, 40, 60]), (0.8, [0, 0.2, 0.4, 0.6, 0.8]), (0.0, [0])])
+def test_ticks_are_round(high: float, expected: list[float]) -> None:
+    """Ticks of a picture are multiples of 1, 2 or 5 times a power of ten, from zero to the highest value."""
+    assert round_ticks(high, 4) == expected
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -89,7 +95,13 @@ def test_a_digit_stands_for_each_guest(frames: RunFrames) -> None:
         (["--layout", "wall"], ["wall", *plot.LAYOUTS]),
         (["-o", "chart.gif"], ["chart.gif", *FORMATS]),
         (["--workload", "idle"], ["idle", "kernbench"]),
-        (["--chart", "knobs", "--knob", "speed", "-o", "x.svg"], ["speed", "flood_threshold"]),
+        (["--chart", "knobs", "--knob", "speed", "-o", "x.svg"], ["speed", "no such knob", "allowed: flood_threshold"]),
+        (["--chart", "knobs", "--knob", "unsync", "-o", "x.svg"], ["unsync", "allowed: flood_threshold"]),
+        (["--chart", "knobs", "--knob", "speed"], ["speed", "no such knob", "allowed: flood_threshold"]),
+        (
+            ["--chart", "grid", "--knob", "flood_threshold", "-o", "x.svg"],
+            ["--knob flood_threshold", "not for", "grid"],
+        ),
         (["-o", "no/such/folder/x.svg"], ["no/such/folder/x.svg", "can't be written"]),
     ],
 )

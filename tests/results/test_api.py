@@ -37,7 +37,7 @@ SIGNATURES = {
 COLUMNS = {
     "summary": (
         "workload guest vcpus memory_mib policy replicates native_s elapsed_s difference_percent difference_low "
-        "difference_high exits insn_emulation mmu_flooded mmu_shadow_zapped fatal lock_wait_s"
+        "difference_high p_holm verdict exits insn_emulation mmu_flooded mmu_shadow_zapped fatal lock_wait_s"
     ),
     "comparison": (
         "guest policy value value_low value_high replicates difference_percent difference_low difference_high "

@@ -15,9 +15,9 @@ from results.compare_long import comparison_list
 from results.compare_runs import Compared, Question, compare_runs
 from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
 from results.idle import idle_notes
+from results.pairing import ComparisonError
 from results.pareto import beaten_by, trade_offs
 from results.rows import cells_table
-from results.summary import ComparisonError
 from tests.results.synthetic import cell, small_model, trace
 
 KNOBS = {
@@ -193,6 +193,42 @@ def test_two_runs_are_paired_by_cell() -> None:
     assert dict(changes.iter_rows()) == {"kvm-3.0": 0.0, "eager": 0.0, "kvm-3.3": pytest.approx(10.0, abs=0.5)}
     assert set(found.filter(pl.col("policy") != "kvm-3.3")["verdict"]) == {"no difference"}
     assert any(note == "seed differs: 1 in before, 2 in after" for note in table.notes)
+
+
+def test_a_run_is_not_compared_with_itself() -> None:
+    """The same run given twice is refused: nothing could differ."""
+    with pytest.raises(ComparisonError, match="run against itself differs in nothing: give two runs"):
+        compare_runs([compared(drawn()), compared(drawn())], Question(metrics=("exits",)), None)
+
+
+def test_a_knob_can_be_the_baseline() -> None:
+    """Values of a knob are compared among policies that differ in it alone; another policy with the same value is not.
+
+    `kvm-3.0` has the threshold 3 as well, but no twin with another one, so it is no part of any mean.
+    """
+    knobs = {
+        "kvm-3.0": KNOBS["kvm-3.0"],
+        "kvm-3.3": KNOBS["kvm-3.3"],
+        "eager": KNOBS["kvm-3.3"] | {"flood_threshold": 1},
+    }
+    spec = {"policies": [{"name": name, "knobs": own} for name, own in knobs.items()]}
+    question = Question(metrics=("exits",), rows=("guest",), cols=("flood_threshold",), baseline="flood_threshold=3")
+    tables = drawn()
+
+    (table,) = compare_runs([compared(tables, **spec)], question, None)
+
+    means = dict(
+        tables.cells.group_by("policy", "guest")
+        .agg(pl.col("exits").mean())
+        .select(pl.concat_str("policy", "guest", separator=" "), "exits")
+        .iter_rows()
+    )
+    found = {(row["flood_threshold"], row["guest"]): row for row in table.cells.iter_rows(named=True)}
+    for guest in ("1cpu", "2cpu"):
+        assert found[3, guest]["value"] == pytest.approx(means[f"kvm-3.3 {guest}"])
+        assert found[1, guest]["value"] == pytest.approx(means[f"eager {guest}"])
+        assert found[3, guest]["verdict"] == "baseline"
+        assert found[1, guest]["difference_percent"] == pytest.approx(100 / 3, abs=3)
 
 
 def test_adaptive_replicates_pay_for_their_looks() -> None:

@@ -33,7 +33,9 @@ def test_missing_cells_are_named(tmp_path: Path) -> None:
     assert not found.identical
     assert set(found.tables[0].only_in_first) == {cell(policy).cell_id for policy in ("kvm-3.3", "xiao-v1")}
     assert found.tables[0].only_in_second == (cell("oracle").cell_id,)
-    assert f"cells: 1 cells only in {tmp_path / 'b'}: {cell('oracle').cell_id}\n" in found.text()
+    named = f"oracle on small, kernbench, replicate 0 ({cell('oracle').cell_id})"
+    assert f"cells: 1 cell only in {tmp_path / 'b'}: {named}\n" in found.text()
+    assert f"cells: 2 cells only in {tmp_path / 'a'}: " in found.text()
 
 
 def test_a_changed_counter_is_found(tmp_path: Path) -> None:
@@ -56,7 +58,8 @@ def test_a_changed_counter_is_found(tmp_path: Path) -> None:
     found = diff_runs(tmp_path / "a", tmp_path / "b")
 
     assert [table.columns for table in found.tables] == [{"exits": (cells[1].cell_id,)}] * 2
-    assert f"windows: column 'exits' differs in 1 cells: {cells[1].cell_id}\n" in found.text()
+    named = f"kvm-3.3 on small, kernbench, replicate 0 ({cells[1].cell_id})"
+    assert f"windows: column 'exits' differs in 1 cell: {named}\n" in found.text()
 
 
 def test_empty_runs_are_equal(tmp_path: Path) -> None:

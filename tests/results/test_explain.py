@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.explain import ROUNDING, Explanation, apportioned, explain_pair, find_pairs
+from results.explain import ROUNDING, Explanation, apportioned, explain_pair, pairs_of_policies
 from results.explain_activities import explain_activities
 from results.explain_table import explanation_content, explanation_sheets, lines_frame
+from results.pairing import ComparisonError
 from results.pricing import price_cells
 from results.render import WIDTH, show_sheets
 from results.rows import cells_table, windows_table
-from results.summary import ComparisonError
 from results.time_parts import WAITING
 from tests.results.synthetic import cell, cost, make_run, quantity, replicate_batches, small_model, totals_of, trace
 
@@ -79,7 +79,7 @@ def model(**changes: Any) -> Any:
 
 def explained(made: Made, **options: Any) -> Explanation:
     """Return the explanation of the only pair."""
-    (pair,) = find_pairs(made, made.cells["policy"].unique().sort().to_list()[-1], "kvm-3.0")
+    (pair,) = pairs_of_policies(made, made.cells["policy"].unique().sort().to_list()[-1], "kvm-3.0")
     return explain_pair(made, model(), pair, **options)
 
 
@@ -97,7 +97,7 @@ def test_lines_add_up(**drawn: Any) -> None:
     """Lines add up to the difference of the priced cells in ns and of their cycles as rational numbers, no rest."""
     stretches = drawn.pop("stretches")
     made = Made(**drawn)
-    (pair,) = find_pairs(made, "tdp" if drawn["nested"] else "kvm-3.3", "kvm-3.0")
+    (pair,) = pairs_of_policies(made, "tdp" if drawn["nested"] else "kvm-3.3", "kvm-3.0")
 
     found = explain_pair(made, model(), pair, stretches=stretches)
 
@@ -130,6 +130,15 @@ def test_a_line_is_its_counts_times_its_price() -> None:
     for line in lines.values():
         assert line.elapsed_ns == pytest.approx(float(line.cycles) / 2.67, abs=1.0)
     assert abs(next(line.elapsed_ns for line in found.lines if line.name == ROUNDING)) <= 11
+
+
+def test_stretches_do_not_overlap() -> None:
+    """Replicates of different length are cut at the same times: each stretch begins where the one before ends."""
+    found = explained(Made(seed=3, replicates=3, windows=7, vcpus=1, largest=1000, nested=False), stretches=3)
+
+    stretches = found.windows.select("stretch", "from_s", "to_s").unique().sort("stretch")
+    assert stretches["stretch"].to_list() == [0, 1, 2]
+    assert stretches["from_s"].to_list()[1:] == stretches["to_s"].to_list()[:-1]
 
 
 def test_waiting_is_a_line_of_its_own() -> None:
@@ -166,7 +175,7 @@ def test_apportioned_numbers_are_near_and_whole(values: list[float], shift: int)
 def test_activities_add_up_to_the_lines() -> None:
     """Counts and cycles of the activities add up to those of each line, exactly."""
     made = Made(seed=5, replicates=2, windows=4, vcpus=2, largest=10**6, nested=True)
-    (pair,) = find_pairs(made, "tdp", "kvm-3.0")
+    (pair,) = pairs_of_policies(made, "tdp", "kvm-3.0")
 
     found = explain_activities(made, made.activities().lazy(), model(), pair)
 
@@ -182,7 +191,7 @@ def test_activities_add_up_to_the_lines() -> None:
 def test_whole_prices_give_whole_cycles() -> None:
     """Where all prices are whole numbers, cycles of activities are integers and add up without any rounding."""
     made = Made(seed=6, replicates=1, windows=4, vcpus=2, largest=10**7, nested=False)
-    (pair,) = find_pairs(made, "kvm-3.3", "kvm-3.0")
+    (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
     found = explain_activities(made, made.activities().lazy(), small_model(), pair)
 
@@ -193,7 +202,7 @@ def test_whole_prices_give_whole_cycles() -> None:
 def test_a_run_without_activities_says_how_to_get_them() -> None:
     """A run of an older program has no activities: the message says so and what to do."""
     made = Made(seed=6, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
-    (pair,) = find_pairs(made, "kvm-3.3", "kvm-3.0")
+    (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
     with pytest.raises(ComparisonError, match=r"made before they were counted. Run its sweep again"):
         explain_activities(made, None, model(), pair)
@@ -202,7 +211,7 @@ def test_a_run_without_activities_says_how_to_get_them() -> None:
 def test_activities_that_do_not_add_up_are_refused() -> None:
     """A count that is missing among the activities is damage, and no silent rest."""
     made = Made(seed=6, replicates=1, windows=2, vcpus=1, largest=99, nested=False)
-    (pair,) = find_pairs(made, "kvm-3.3", "kvm-3.0")
+    (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
     short = made.activities().with_columns(exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits"))
 
     with pytest.raises(ComparisonError, match=r"exits: the activities add up to .* see `sweep fsck`"):
@@ -224,7 +233,7 @@ def test_unknown_names_are_refused(
     store = make_run(tmp_path, replicate_batches(1))
 
     with pytest.raises(ComparisonError, match=expected):
-        find_pairs(store, policy, baseline, **place)
+        pairs_of_policies(store, policy, baseline, **place)
 
 
 def test_other_traces_are_refused() -> None:
@@ -232,8 +241,8 @@ def test_other_traces_are_refused() -> None:
     made = Made(seed=1, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
     made.cells = made.cells.with_columns(trace_digest=pl.col("policy"))
 
-    with pytest.raises(ComparisonError, match="met different traces"):
-        find_pairs(made, "kvm-3.3", "kvm-3.0")
+    with pytest.raises(ComparisonError, match=r"trace kvm-3\.3 is not the trace of 'kvm-3\.0'"):
+        pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
 
 def test_sheets_fit_and_show_the_sum() -> None:

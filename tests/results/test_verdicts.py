@@ -6,7 +6,17 @@ import pytest
 from scipy import stats
 
 from results.statistics import difference_moments
-from results.verdicts import VERDICTS, Judgement, Rule, Verdict, holm, judge, relative_difference, verdict_columns
+from results.verdicts import (
+    VERDICTS,
+    Judgement,
+    Rule,
+    Verdict,
+    holm,
+    judge,
+    relative_difference,
+    verdict_columns,
+    verdict_words,
+)
 
 
 def judged(samples: np.ndarray, **rule: float) -> Judgement:
@@ -79,7 +89,7 @@ def test_differences_without_spread_are_what_they_are(
     """Two replicates of exactly the same difference decide by themselves; its interval has no width."""
     found = judged(np.full((1, 2), difference), minimum_effect=minimum_effect)
 
-    assert found.verdicts() == [expected]
+    assert verdict_words(found.code).to_list() == [expected]
     assert found.half_width.tolist() == [0.0]
 
 
@@ -87,8 +97,8 @@ def test_more_is_better_where_it_is() -> None:
     """For a metric of which more is better, a higher value is the better one."""
     samples = np.array([[5.0, 5.1, 5.2]])
 
-    assert judged(samples, lower_is_better=False).verdicts() == [Verdict.BETTER]
-    assert judged(samples).verdicts() == [Verdict.WORSE]
+    assert verdict_words(judged(samples, lower_is_better=False).code).to_list() == [Verdict.BETTER]
+    assert verdict_words(judged(samples).code).to_list() == [Verdict.WORSE]
 
 
 def test_p_value_is_that_of_the_nearest_edge() -> None:
@@ -111,7 +121,7 @@ def test_a_verdict_alone_is_its_interval() -> None:
 
         crossing = low <= -0.5 <= high or low <= 0.5 <= high
 
-        assert (found.verdicts() == [Verdict.OPEN]) == crossing
+        assert (VERDICTS[found.code[0]] == Verdict.OPEN) == crossing
 
 
 def test_holm_by_hand() -> None:
@@ -188,6 +198,6 @@ def test_columns_agree_with_arrays() -> None:
 
     expected = judged(samples)
     assert found["policy"].to_list() == list("abcd")
-    assert found["verdict"].to_list() == [str(verdict) for verdict in expected.verdicts()]
+    assert found["verdict"].to_list() == verdict_words(expected.code).to_list()
     assert found["p_holm"].to_numpy() == pytest.approx(expected.p_holm)
     assert (found["high"] - found["low"]).to_numpy() == pytest.approx(2 * expected.half_width)

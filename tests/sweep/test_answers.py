@@ -193,6 +193,17 @@ def test_price_shows_a_tornado(sweep: Callable[..., Ended]) -> None:
     assert first.startswith(most)
 
 
+def test_price_lists_only_what_moves_something(sweep: Callable[..., Ended]) -> None:
+    """A cost of events that never happen moves nothing, rounding of doubles included, and has no line in the table."""
+    rows = list(csv.DictReader(io.StringIO(sweep("price", RUN, "--tornado", "--csv").out)))
+    text = sweep("price", RUN, "--tornado").out
+
+    assert {row["change"] for row in rows if row["cost"] == "nested.exits"} == {"0.0"}
+    assert "nested.exits" not in text
+    assert "1 more moves nothing (less than 0.005 %)" in " ".join(text.split())
+    assert " 0.00 " not in text
+
+
 def test_summarize_says_what_did_nothing(sweep: Callable[..., Ended]) -> None:
     """The summary ends with what the sweep varied for nothing, in text, Markdown and JSON."""
     text, markdown = sweep("summarize", RUN).out, sweep("summarize", RUN, "--md").out

@@ -1,0 +1,128 @@
+"""The verdict in words: it claims what `sweep compare` claims, for the whole grid together, and no more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from engine.vocabulary import COUNTER_NAMES
+from results.charts.change import heat_map
+from results.charts.export import vega_lite
+from results.charts.frames import RunFrames
+from results.charts.theme import LAYOUTS
+from results.compare_runs import Compared, Question, compare_runs
+from results.report.words import Answer, answer
+from tests.report.test_page import Made
+from tests.results.synthetic import small_model
+
+BASE_NS = 1_500_000_000
+DIFFERENCES = (-2.46, -2.0, -1.54)
+"""Mean -2 %, deviation 0.46 %: over three replicates the interval is -3.14 to -0.86 %, the p-value about 0.03."""
+
+
+def grid(differences: dict[str, Sequence[float]], *, guests: int) -> RunFrames:
+    """Return a run in which each policy differs from `base` on each guest by these percentages, a replicate each.
+
+    A window takes 1 s natively and an exit costs 1 µs, so that exits alone make the time.
+    """
+    policies = ("base", *differences)
+    made = Made(policies=policies, workloads=1, guests=guests, replicates=len(next(iter(differences.values()))))
+    changes = {"base": [0.0] * 100} | differences
+    ns = [
+        BASE_NS * (1.0 + changes[policy][replicate] / 100.0)
+        for policy, replicate in made.rows.select("policy", "replicate").iter_rows()
+    ]
+    zeros = np.zeros(made.rows.height, dtype=np.int64)
+    counts = dict.fromkeys(COUNTER_NAMES, zeros) | {"exits": np.round((np.array(ns) - 1e9) / 1e3).astype(np.int64)}
+    made.rows = made.rows.with_columns(**{name: pl.Series(values) for name, values in counts.items()})
+    spec: dict[str, Any] = {"name": "grid", "policies": [{"name": one} for one in policies], "workloads": []}
+    return RunFrames(tables=made, spec=spec, model=small_model(), baseline="base")
+
+
+def words(found: Answer) -> str:
+    """Return everything that is said about policies."""
+    return " ".join([found.headline, *(f"{about}: {text}" for about, text in (*found.points, *found.others))])
+
+
+def test_one_difference_alone_is_claimed() -> None:
+    """On one guest the interval decides: it excludes the minimum effect, so the policy is surely better."""
+    found = answer(grid({"new": DIFFERENCES}, guests=1), None)
+
+    assert found.headline.startswith("`new` is the best of 2 policies: −2.0")
+    assert "How sure: It is surely better on the one guest (3 replicates" in words(found)
+
+
+def test_many_such_differences_are_not_claimed() -> None:
+    """On twenty guests the same intervals exclude zero, but corrected for all of them nothing is sure or bold."""
+    frames = grid({"new": DIFFERENCES}, guests=20)
+
+    found = answer(frames, None)
+
+    rows = frames.summary.filter(policy="new")
+    assert rows["difference_high"].max() == pytest.approx(-0.857, abs=1e-3)
+    assert rows["verdict"].unique().to_list() == ["not enough replicates"]
+    assert found.headline.startswith("No gain is sure: `new` comes first of 2 policies with −2.0")
+    assert "surely better" not in words(found)
+    assert "How sure: It is not decided on all 20 guests" in words(found)
+    assert "any of the 20 verdicts against `base` is wrong is at most 5 %" in found.meaning
+    texts = [row["text"] for row in drawn(frames) if row["policy"] == "new"]
+    assert texts == ["~−2.0"] * 20
+
+
+def drawn(frames: RunFrames) -> list[dict[str, Any]]:
+    """Return the rows behind the heat map."""
+    (rows,) = vega_lite(heat_map(frames.summary, LAYOUTS["page"], "base"))["datasets"].values()
+    return list(rows)
+
+
+def test_policies_are_sorted_by_what_is_sure() -> None:
+    """Each policy stands under the heading of its verdicts: better, worse, no difference, undecided, no effect."""
+    frames = grid(
+        {
+            "best": [-5.0, -5.1, -4.9],
+            "good": [-3.0, -3.1, -2.9],
+            "bad": [3.0, 3.1, 2.9],
+            "same": [0.1, 0.11, 0.09],
+            "open": [-3.0, 3.0, 1.0],
+            "idle": [0.0, 0.0, 0.0],
+        },
+        guests=2,
+    )
+
+    found = answer(frames, None)
+
+    assert {about: text.partition("`")[2].partition("`")[0] for about, text in found.others} == {
+        "Faster everywhere": "good",
+        "Slower everywhere": "bad",
+        "No difference": "same",
+        "Not decided": "open",
+        "No effect": "idle",
+    }
+    assert "Exceptions: None: nowhere is a policy surely faster than `best` by more than 0.5 %." in words(found)
+
+
+def test_one_replicate_claims_nothing() -> None:
+    """Without replicates there is an order and no claim."""
+    found = answer(grid({"new": [-2.0], "old": [3.0]}, guests=2), None)
+
+    assert "One replicate says nothing about chance" in words(found)
+    assert "surely" not in words(found)
+    assert [about for about, _ in found.others] == ["Not decided"]
+
+
+def test_the_page_says_what_compare_says(frames: RunFrames) -> None:
+    """Differences, intervals, p-values and verdicts of a real run are those of `sweep compare` over the same grid."""
+    run = Compared(name="run", tables=frames.tables, spec=frames.spec, fingerprint="")
+    question = Question(rows=("workload", "guest"), cols=("policy",))
+    (table,) = compare_runs([run], question, frames.model)
+
+    keys = ["workload", "guest", "policy"]
+    both = frames.summary.join(table.cells, on=keys, suffix="_compared")
+    compared = both.filter(pl.col("verdict") != "baseline")
+
+    assert both.height == frames.summary.height
+    assert both["verdict"].to_list() == both["verdict_compared"].to_list()
+    for name in ("difference_percent", "difference_low", "difference_high", "p_holm"):
+        assert compared[name].to_list() == pytest.approx(compared[f"{name}_compared"].to_list(), nan_ok=True)
