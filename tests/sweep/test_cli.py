@@ -1,6 +1,8 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,27 @@ def test_an_unknown_verb_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsy
 
     assert code == ExitCode.USAGE
     assert "Did you mean 'summarize'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["catalog", "--json"], ["status"]])
+def test_a_closed_pipe_ends_quietly(words: list[str], project: Path, tmp_path: Path) -> None:
+    """When the reader of its output is gone, the program ends without a word and with the code that shells know."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "sweep.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.CLOSED_PIPE, "")
+    assert ExitCode.CLOSED_PIPE == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("name", ["kernbench", "smoke"])
