@@ -210,7 +210,8 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
-    flat = {**content, "address": shown or "none: give --address"}
+    memory = "none: give --driver-memory" if plan.entrypoint_memory is None else format_bytes(plan.entrypoint_memory)
+    flat = {**content, "address": shown or "none: give --address", "entrypoint_memory": memory}
     tops = dict.fromkeys(name.partition("/")[0] for name in files)
     sizes = {top: [size for name, size in files.items() if name.partition("/")[0] == top] for top in tops}
     flat["uploads"] = ", ".join(

@@ -132,7 +132,7 @@ def test_plan_starts_nothing(
     content = json.loads(capsys.readouterr().out)
     assert code == ExitCode.OK
     assert (content["cells"], content["cells_new"], content["batches"]) == (36 * len(POLICIES), 36 * len(POLICIES), 36)
-    assert content["estimate"] is None or content["estimate"]["source"].endswith("batches of another machine")
+    assert content["estimate"] is None
     assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
     assert list(tmp_path.iterdir()) == []
 
@@ -160,6 +160,23 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     text = "\n".join(plan_lines(content))
     assert "40: 16 are there, 24 to do" in text
     assert "from 4 earlier batches here" in text
+
+
+def test_there_may_be_nothing_to_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sweep retry` of a run in which nothing has failed says so, and nothing else."""
+    start(write_spec(tmp_path))
+    monkeypatch.setattr("sweep.cell.engine_fingerprint", lambda: "a fake engine")
+    run = str(tmp_path / "run")
+    capsys.readouterr()
+
+    code = call(monkeypatch, "retry", run)
+
+    said = capsys.readouterr()
+    assert code == ExitCode.OK
+    assert said.out == f"nothing to retry: no cell of {run} has failed; `sweep run` does what is not there yet\n"
+    assert said.err == ""
 
 
 def test_catalog_holds_every_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
