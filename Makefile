@@ -64,6 +64,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' || { \
 	  echo "$(PYTHON) has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	sed -n '/^pip==/,/# via/p' requirements.lock >$(VENV)/pip.lock
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/pip.lock
 	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
 	@# What does not compile is not for this Python; pip ignores it as well.

@@ -33,7 +33,7 @@ from results.columns import COUNTER, IDENTITY, TABLES
 from results.labels import LABELS_SCHEMA, write_labels
 from results.schema import table_schema
 from results.store import RunStore
-from sweep.commands.common import load_cost_model
+from sweep.costs import load_cost_model
 
 POLICY_NAMES: Final = tuple([*POLICIES, *(f"kvm-3.3-{n}" for n in range(50))][:50])
 WORKLOADS: Final = tuple(f"workload-{n}" for n in range(10))

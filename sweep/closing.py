@@ -1,9 +1,9 @@
 """What a run says at its end: the summary, where the tables are and how to read them, and where the time went."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from sweep.commands.common import cost_model_of, kernbench_labels
+from sweep.costs import cost_model_of
 from sweep.keeping import Tally
 from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
@@ -50,7 +50,12 @@ def render_summary(
     order = [policy["name"] for policy in resolved["policies"]]
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order)
     notes = idle_notes(LabelledRun(store), resolved)
-    return render(summary, form, _comparison(cells.times, kernbench_labels(resolved)), notes)
+    return render(summary, form, _comparison(cells.times, _kernbench_labels(resolved)), notes)
+
+
+def _kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:
+    """Return the labels under which kernbench is in a sweep."""
+    return [case["label"] for case in resolved["workloads"] if case["name"] == "kernbench"]
 
 
 def _comparison(cells: "pl.DataFrame", kernbench: list[str]) -> "pl.DataFrame | None":

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import results_errors
 from sweep.exit_codes import ExitCode
+from sweep.runs import results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -29,7 +29,7 @@ def doctor(
 ) -> None:
     """Say whether this machine or a cluster is fit for a sweep, and what to do where it is not."""
     from sweep.cluster.checks import State
-    from sweep.commands.common import results_errors
+    from sweep.runs import results_errors
 
     with results_errors():
         checks = _here(out) if address is None else _there(address, out, nodes)

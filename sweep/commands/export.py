@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import JsonOption, RunArgument, open_store, results_errors
+from sweep.commands.common import JsonOption, RunArgument
 from sweep.progress import format_bytes
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -5,15 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import (
-    BaselineOption,
-    CostsOption,
-    RunArgument,
-    open_frames,
-    open_store,
-    results_errors,
-    write_output,
-)
+from sweep.commands.common import BaselineOption, CostsOption, RunArgument, open_frames, write_output
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sweep.commands.common import (
-    NameOption,
-    OverrideOption,
-    SpecArgument,
-    all_overrides,
-    read_sweep,
-    results_errors,
-    run_location,
-)
+from sweep.commands.common import NameOption, OverrideOption, SpecArgument, all_overrides, read_sweep
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.exit_codes import SweepError
 from sweep.fingerprint import without_secrets
+from sweep.runs import results_errors, run_location
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import JobPlan
