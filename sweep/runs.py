@@ -47,6 +47,10 @@ def results_errors() -> Iterator[None]:
         yield
     except (SchemaError, StoreError, ComparisonError) as error:
         raise SweepError(str(error)) from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise SweepError(
+            f"{error.filename}: {error.strerror}\n  a run is a folder that you may write, or a URL: give another place"
+        ) from error
     except Exception as error:
         if not _is_damage(error):
             raise

@@ -17,6 +17,7 @@ from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
 from sweep.spec_read import load_spec
+from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
 
 HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
@@ -160,6 +161,40 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     text = "\n".join(plan_lines(content))
     assert "40: 16 are there, 24 to do" in text
     assert "from 4 earlier batches here" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["fsck", "FILE"],
+            "FILE/spec.json: Not a directory\n  a run is a folder that you may write, or a URL: give another",
+        ),
+        (["status", "FILE"], "FILE/spec.json: Not a directory\n  a run is a folder that you may write, or a URL"),
+        (["run", "FILE", "--out", "FILE"], "FILE: File exists\n  a run is a folder that you may write, or a URL: give"),
+        (["export", "RUN", "-o", "nowhere/x.csv"], "-o nowhere/x.csv: there is no folder nowhere. Make it, or name"),
+        (
+            ["cancel", "a-job", "--address", "head"],
+            "--address head: no address of a dashboard; give one such as http://",
+        ),
+        (["doctor", "--address", "head"], "--address head: no HOST:PORT of a head; give one such as head:6379"),
+    ],
+)
+def test_wrong_input_ends_with_what_to_give(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong on the command line ends with code 2 and a message that says what to give instead."""
+    spec = write_spec(tmp_path)
+    monkeypatch.setattr("engine.workloads.WORKLOADS", fakes.WORKLOADS)
+    if "RUN" in words:
+        start(spec)
+        capsys.readouterr()
+    names = {"FILE": str(spec), "RUN": str(tmp_path / "run")}
+
+    code = call(monkeypatch, *[names.get(word, word) for word in words])
+
+    assert code == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(said.replace("FILE", str(spec)))
 
 
 def test_there_may_be_nothing_to_retry(
