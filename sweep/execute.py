@@ -69,7 +69,12 @@ def execute(execution: Execution) -> ExitCode:
     with results_errors(), _ways_on(execution):
         store = RunStore(execution.run)
         with store.storage.lock(driver_facts(), breaking=execution.break_lock):
-            return _execute(execution, store)
+            try:
+                return _execute(execution, store)
+            except KeyboardInterrupt:
+                # Before, between and after rounds nobody looks at a StopRequest.
+                _say(f"interrupted: what is finished is kept. To go on: {execution.command}")
+                return ExitCode.INTERRUPTED
 
 
 def _execute(execution: Execution, store: Any) -> ExitCode:
