@@ -9,7 +9,8 @@ WORKERS ?= 2
 UV ?= uv
 SPARK := .venv-spark
 
-# pip compiles modules on one core, one after the other, tests of libraries as well: more than half of its time.
+# pip compiles modules on one core, one after the other, tests of libraries as well: more than half of its time. Left to
+# their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is set, as in many containers.
 PIP_OPTIONS := --quiet --no-deps --no-compile
 COMPILE := -m compileall -qq -j 0 -x '/(tests|sympy|networkx)/'
 
