@@ -9,6 +9,11 @@ WORKERS ?= 2
 UV ?= uv
 SPARK := .venv-spark
 
+# pip compiles modules on one core, one after the other, tests of libraries as well: more than half of its time. Left to
+# their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is set, as in many containers.
+PIP_OPTIONS := --quiet --no-deps --no-compile
+COMPILE := -m compileall -qq -j 0 -x '/(tests|sympy|networkx)/'
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -22,9 +27,10 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
+# A file of tests stays with one worker, since its tests share what is dear to make; tests/conftest.py puts long files first.
 test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/python -m engine.warm
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --durations=25 --durations-min=5
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -59,8 +65,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' || { \
 	  echo "$(PYTHON) has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	sed -n '/^pip==/,/# via/p' requirements.lock >$(VENV)/pip.lock
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/pip.lock
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
+	@# What does not compile is not for this Python; pip ignores it as well.
+	$(BIN)/python $(COMPILE) $(VENV)/lib || true
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
@@ -74,7 +84,7 @@ $(SPARK)/.installed: requirements-spark.lock | $(STAMP)
 	  test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK); \
 	  $(BIN)/python -m pip wheel --quiet --require-hashes --no-deps --no-build-isolation \
 	    -r requirements-spark.lock -w $(SPARK)/wheels; \
-	  $(SPARK)/bin/python -m pip install --quiet --no-deps --no-index $(SPARK)/wheels/*.whl; \
+	  $(SPARK)/bin/python -m pip install $(PIP_OPTIONS) --no-index $(SPARK)/wheels/*.whl; \
 	  rm -r $(SPARK)/wheels; \
 	else echo "no java here: the test that Spark reads a run is skipped"; fi
 	@touch $@

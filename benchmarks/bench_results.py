@@ -40,7 +40,8 @@ from results.columns import COUNTER, IDENTITY, TABLES
 from results.labels import LABELS_SCHEMA, write_labels
 from results.schema import table_schema
 from results.store import RunStore
-from sweep.commands.common import load_cost_model, read_sweep
+from sweep.commands.common import read_sweep
+from sweep.costs import load_cost_model
 from sweep.spec import SweepSpec, guest_label
 from sweep.view import write_costs
 

@@ -14,7 +14,8 @@ import polars as pl
 from results.charts.change import changes
 from results.charts.export import chart_bytes, paper_spec
 from results.charts.theme import LAYOUTS
-from sweep.commands.common import open_frames, open_store
+from sweep.commands.common import open_frames
+from sweep.runs import open_store
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PICTURE: Final = "docs/result.svg"

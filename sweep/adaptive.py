@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.commands.common import load_cost_model
+from sweep.costs import load_cost_model
 from sweep.plan import Plan, PlannedBatch
 from sweep.spec import SweepSpec, Until, guest_label
 from sweep.spec_until import ELAPSED

@@ -1,6 +1,7 @@
 """The command line. It knows the verbs and loads the module of the one that was asked for, so that help is quick."""
 
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -76,12 +77,24 @@ def sweep() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with an ExitCode; the console entry."""
     signal.signal(signal.SIGTERM, _end_like_ctrl_c)
+    out = sys.stdout
+    code: int | str | None = ExitCode.OK
     try:
         app(prog_name="sweep")
     except SweepError as error:
         typer.echo(error, err=True)
-        sys.exit(error.exit_code)
-    sys.exit(ExitCode.OK)
+        code = error.exit_code
+    except SystemExit as ended:
+        # typer ends with 1, that of failed cells, when the reader of the output has gone away, as `head` does.
+        code = ExitCode.CLOSED_PIPE if isinstance(ended.__context__, BrokenPipeError) else ended.code
+    try:
+        out.flush()
+    except BrokenPipeError:
+        code = ExitCode.CLOSED_PIPE
+    if code is ExitCode.CLOSED_PIPE:
+        # The interpreter flushes once more, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    sys.exit(code)
 
 
 def _end_like_ctrl_c(_signal: int, _frame: FrameType | None) -> None:

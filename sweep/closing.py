@@ -1,9 +1,9 @@
 """What a run says at its end: the summary, where the tables are and how to read them, and where the time went."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from sweep.commands.common import cost_model_of, kernbench_labels
+from sweep.costs import cost_model_of
 from sweep.keeping import Tally
 from sweep.progress import format_bytes, format_seconds
 from sweep.spec import SweepSpec
@@ -50,8 +50,13 @@ def render_summary(
     rule = rule_of(resolved)
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
     notes = idle_notes(LabelledRun(store), resolved)
-    comparison = published_comparison(cells, kernbench_labels(resolved))
+    comparison = published_comparison(cells, _kernbench_labels(resolved))
     return render(summary, form, comparison, notes, confidence=rule.confidence)
+
+
+def _kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:
+    """Return the labels under which kernbench is in a sweep."""
+    return [case["label"] for case in resolved["workloads"] if case["name"] == "kernbench"]
 
 
 def timing_lines(tally: Tally, workers: int) -> Iterator[str]:

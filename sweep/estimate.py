@@ -1,5 +1,6 @@
 """Says beforehand what a sweep will take, from what batches like its own took before."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -9,10 +10,10 @@ from typing import Any, Final
 
 from sweep.coordinate import canonical
 from sweep.plan import PlannedBatch
-from sweep.timings import BatchTiming, read_timing_lines, read_timings
+from sweep.timings import BatchTiming, read_timings
 
-CALIBRATION: Final = Path(__file__).resolve().parent.parent / "configs" / "calibration.jsonl"
-"""Timings of some batches that come with the program, for machines on which nothing was run yet."""
+LIKENESS: Final = ("", ", on other guests", ", of other parameters: a rough guess")
+"""What an estimate says of the batches that it stands on, by how little they are like what is to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,44 +36,53 @@ def known_timings(runs: Path) -> list[BatchTiming]:
 
 
 def estimate_cost(batches: Sequence[PlannedBatch], runs: Path) -> Estimate | None:
-    """Return what the batches will take by earlier runs on this machine, else by the shipped calibration."""
-    here = estimate(batches, known_timings(runs), name="earlier batches here")
-    return here or estimate(batches, read_timing_lines(CALIBRATION), name="batches of another machine")
+    """Return what the batches will take by the earlier runs in a folder."""
+    return estimate(batches, known_timings(runs))
 
 
-def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming], *, name: str) -> Estimate | None:
+def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming]) -> Estimate | None:
     """Return what the batches will take, or None if a workload among them was never run.
 
     A batch is compared with batches of the same workload, parameters and guest if there are any, else of the same
-    workload and parameters, else of the same workload, and then in proportion to the size of the work.
+    workload and parameters, else with those of the same workload that are next in size, in proportion to it.
     """
     known: dict[bytes, list[BatchTiming]] = {}
     for timing in timings:
         for key in _keys(timing.workload, timing.parameters, timing.guest):
             known.setdefault(key, []).append(timing)
-    found: dict[bytes, tuple[float, float]] = {}
+    found: dict[tuple[bytes, float], tuple[float, float]] = {}
     used: set[str] = set()
     seconds: list[float] = []
     total_bytes = 0.0
+    least_like = 0
     # Neighbours have workload and guest in common: of a million cells, few are looked at.
     for _, alike in groupby(batches, lambda batch: (id(batch.coordinate.workload), batch.coordinate.guest)):
         group = list(alike)
         coordinate = group[0].coordinate
         keys = _keys(coordinate.workload.name, coordinate.workload.parameters, asdict(coordinate.guest))
-        matches = [key for key in keys if key in known]
-        if not matches:
+        match = next((index for index, key in enumerate(keys) if key in known), None)
+        if match is None:
             return None
-        key = matches[0]
-        if key not in found:
-            rows = known[key]
+        least_like = max(least_like, match)
+        size = _size(coordinate.workload.parameters)
+        place = keys[match], size
+        if place not in found:
+            rows = _next_in_size(known[keys[match]], size)
             # The median: the first batch on a machine compiles, and must not stand for those that load.
             per_size = median(row.seconds / _size(row.parameters) for row in rows)
-            found[key] = (per_size, median(_window_bytes(row) for row in rows))
+            found[place] = (per_size, median(_window_bytes(row) for row in rows))
             used.update(f"{row.batch} {row.seconds}" for row in rows)
-        size = _size(coordinate.workload.parameters)
-        seconds += [found[key][0] * size] * len(group)
-        total_bytes += sum(found[key][1] * size / batch.window_ns * len(batch.policies) for batch in group)
-    return Estimate(core_seconds=tuple(seconds), bytes=total_bytes, source=f"{len(used)} {name}")
+        seconds += [found[place][0] * size] * len(group)
+        total_bytes += sum(found[place][1] * size / batch.window_ns * len(batch.policies) for batch in group)
+    source = f"{len(used)} earlier batches here{LIKENESS[least_like]}"
+    return Estimate(core_seconds=tuple(seconds), bytes=total_bytes, source=source)
+
+
+def _next_in_size(rows: Sequence[BatchTiming], size: float) -> list[BatchTiming]:
+    """Return the batches whose size is the nearest by ratio."""
+    apart = [abs(math.log(_size(row.parameters) / size)) for row in rows]
+    nearest = min(apart)
+    return [row for row, distance in zip(rows, apart, strict=True) if distance == nearest]
 
 
 def _window_bytes(row: BatchTiming) -> float:

@@ -18,7 +18,7 @@ from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.batch_memory import batch_bytes
 from sweep.closing import closing_lines, failure_lines, timing_lines
-from sweep.commands.common import driver_facts, load_cost_model, neighbours, results_errors
+from sweep.costs import load_cost_model
 from sweep.driver import Driver, StorageError
 from sweep.driver_rules import Rules
 from sweep.estimate import Estimate, estimate_cost
@@ -27,6 +27,7 @@ from sweep.keeping import Keeper, Tally
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds, show_progress
+from sweep.runs import driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
 from sweep.warm import ensure_compiled
 from sweep.worker import run_task, simulate_batch
@@ -71,7 +72,12 @@ def execute(execution: Execution) -> ExitCode:
         with store.storage.lock(driver_facts(), breaking=execution.break_lock):
             if store.exists():
                 check_sound(store)
-            return _execute(execution, store)
+            try:
+                return _execute(execution, store)
+            except KeyboardInterrupt:
+                # Before, between and after rounds nobody looks at a StopRequest.
+                _say(f"interrupted: what is finished is kept. To go on: {execution.command}")
+                return ExitCode.INTERRUPTED
 
 
 def _execute(execution: Execution, store: Any) -> ExitCode:

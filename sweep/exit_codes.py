@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     STORAGE = 74
     UNFIT = 78
     INTERRUPTED = 130
+    CLOSED_PIPE = 141
 
     @property
     def meaning(self) -> str:
@@ -31,6 +32,7 @@ class ExitCode(IntEnum):
             ExitCode.STORAGE: "the rows can't be written, as on a full disk; what was finished is kept",
             ExitCode.UNFIT: "`sweep doctor` found something that a sweep would fail on",
             ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM; what was finished is kept",
+            ExitCode.CLOSED_PIPE: "the reader of the output went away, as `head` does; what was finished is kept",
         }[self]
 
 

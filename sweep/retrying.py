@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from sweep.backends.choose import BackendChoice
-from sweep.commands.common import open_store, results_errors
 from sweep.driver_rules import Rules
 from sweep.execute import Execution
 from sweep.exit_codes import SweepError
@@ -13,6 +12,7 @@ from sweep.outcome import Simulate, batch_of, halves
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds
 from sweep.rows import batch_name, place
+from sweep.runs import open_store, results_errors
 from sweep.spec import SweepSpec, spec_from_resolved
 
 

@@ -36,12 +36,8 @@ def timing_text(timings: Iterable[BatchTiming]) -> str:
 
 
 def read_timings(run: Path) -> Iterator[BatchTiming]:
-    """Yield the timings of a run."""
-    return read_timing_lines(run / TIMINGS_FILE)
-
-
-def read_timing_lines(path: Path) -> Iterator[BatchTiming]:
-    """Yield the timings of a file; a line that a crash or another version left unreadable is passed over."""
+    """Yield the timings of a run; a line that a crash or another version left unreadable is passed over."""
+    path = run / TIMINGS_FILE
     if not path.is_file():
         return
     names = {f.name for f in fields(BatchTiming)}

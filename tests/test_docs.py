@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,12 +18,17 @@ from engine.policies import POLICIES
 from engine.workloads import WORKLOADS
 from sweep.spec_problems import Source
 from sweep.spec_read import read_spec
+from tests.results.s3_server import s3_server
 from tests.test_house_rules import files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 HOW_TO: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/how-to/*.md"))
-SHOWN: Final = ("README.md", "docs/tutorial/first-sweep.md", *HOW_TO)
-"""Documents whose console blocks are run, in the order in which a newcomer reads them."""
+FIRST: Final = ("README.md", "docs/tutorial/first-sweep.md")
+"""What a newcomer reads first, in this order; a how-to page may build on the runs that it leaves."""
+SHOWN: Final = (*FIRST, *HOW_TO)
+"""Documents whose console blocks are run."""
+PYTHON_TOO: Final = ("docs/how-to/use-an-object-store.md",)
+"""Pages whose Python is run after their commands; tests/results/test_api.py runs that of the page on Python."""
 
 NOT_RUN: Final = MappingProxyType(
     {
@@ -122,30 +128,45 @@ def test_shown_commands_are_run_or_excused(name: str) -> None:
     assert [line for line in commands(name) if not line.startswith(("sweep ", *excused))] == []
 
 
-@pytest.mark.timeout(2400)  # On a fresh machine the first of them compiles the kernels.
-def test_shown_commands_work(tmp_path: Path) -> None:
-    """A newcomer who types all commands of all documents in order sees none fail."""
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    start = [sys.executable, "-c", "import sys; from sweep.cli import main; sys.exit(main())"]
-    shown = dict.fromkeys(line for name in SHOWN for line in commands(name) if not line.startswith(tuple(NOT_RUN)))
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Return the folder of somebody who has typed all commands of README and tutorial, and what failed of them."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    return folder, {line: error for name in FIRST for line, error in failures(name, folder).items()}
 
-    failed = {}
-    for line in shown:
-        arguments = shlex.split(line)[1:]
-        done = subprocess.run(
-            [*start, *arguments],
-            check=False,
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-        )
-        if done.returncode != 0:
-            failed[line] = (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, str]]:
+    """Serve the bucket of the documents; give what the environment has to say about it."""
+    with s3_server() as variables:
+        yield variables
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)  # On a fresh machine the first command compiles the kernels.
+def test_a_newcomer_gets_through(newcomer: tuple[Path, dict[str, str]]) -> None:
+    """Who types all commands of the README and then of the tutorial sees none fail."""
+    _, failed = newcomer
 
     assert failed == {}
-    assert len(shown) > 10
+    assert sum(len(commands(name)) for name in FIRST) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", HOW_TO)
+def test_each_how_to_works(
+    name: str, newcomer: tuple[Path, dict[str, str]], bucket: dict[str, str], tmp_path: Path
+) -> None:
+    """Who has done the tutorial can open any how-to page: of its commands, in order, none fails."""
+    folder, _ = newcomer
+    # Hard links: programs replace files and never write into one, so the next page finds the folder as it was.
+    shutil.copytree(folder, tmp_path, copy_function=os.link, dirs_exist_ok=True)
+
+    failed = failures(name, tmp_path, **bucket)
+
+    assert failed == {}
 
 
 def test_the_shown_sweep_is_valid() -> None:
@@ -172,6 +193,24 @@ def test_the_shown_policy_is_valid() -> None:
     assert names["POLICY"].knobs != POLICIES["kvm-6.1"].knobs
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which sweep is found from any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
+    """Run what a document shows, in its order, and return what failed and how."""
+    start = "import sys; from sweep.cli import main; sys.exit(main())"
+    shown = [line for line in commands(name) if not line.startswith(tuple(NOT_RUN))]
+    steps = [(line, [start, *shlex.split(line)[1:]]) for line in shown]
+    if name in PYTHON_TOO:
+        steps += [(block, [block]) for block in blocks(name, "python")]
+    failed = {}
+    for text, words in steps:
+        done = subprocess.run(
+            [sys.executable, "-c", *words],
+            check=False,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **variables},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
+        )
+        if done.returncode != 0:
+            failed[text] = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return failed

@@ -132,6 +132,15 @@ def test_two_folders_know_the_cluster() -> None:
     assert [name for name in knowing if not name.startswith(("sweep/backends/ray", "sweep/cluster/"))] == []
 
 
+def test_nothing_stands_on_a_verb() -> None:
+    """Verbs call the rest of sweep/; of the rest only the command line knows them, and it imports none by name."""
+    verbs = "sweep/commands/"
+    knowing = {name for name in sources("sweep") for _, one in imports(name) if matches(one, {"sweep.commands"})}
+
+    assert knowing
+    assert [name for name in knowing if not name.startswith(verbs)] == []
+
+
 def test_yaml_is_read_in_one_place() -> None:
     """Only sweep/spec* imports a YAML library."""
     readers = {name for name in sources(*PACKAGES) for _, one in imports(name) if matches(one, {"ruamel", "yaml"})}

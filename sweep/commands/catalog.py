@@ -98,7 +98,7 @@ def _guests() -> list[dict[str, Any]]:
 
 
 def _costs() -> list[dict[str, Any]]:
-    from sweep.commands.common import load_cost_model
+    from sweep.costs import load_cost_model
     from sweep.spec_costs import CONFIGS
 
     return [

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.commands.common import BreakLockOption, JsonOption, RunArgument, locked, open_store
+from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
+from sweep.runs import locked, open_store
 
 if TYPE_CHECKING:
     from results.manifest import ManifestEntry

@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from sweep.commands.common import (
-    CostsOption,
-    CsvOption,
-    JsonOption,
-    MarkdownOption,
-    MinEffectOption,
-    chosen_form,
-    cost_model_of,
-    open_store,
-    results_errors,
-)
+from sweep.commands.common import CostsOption, CsvOption, JsonOption, MarkdownOption, MinEffectOption, chosen_form
+from sweep.costs import cost_model_of
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     from results.compare import Comparison

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import open_store, results_errors
 from sweep.exit_codes import ExitCode
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

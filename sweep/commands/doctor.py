@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.exit_codes import ExitCode
+from sweep.exit_codes import ExitCode, SweepError
 
 if TYPE_CHECKING:
     from sweep.cluster.checks import Check
@@ -29,8 +29,10 @@ def doctor(
 ) -> None:
     """Say whether this machine or a cluster is fit for a sweep, and what to do where it is not."""
     from sweep.cluster.checks import State
-    from sweep.commands.common import results_errors
+    from sweep.runs import results_errors
 
+    if address is not None and ":" not in address:
+        raise SweepError(f"--address {address}: no HOST:PORT of a head; give one such as head:6379")
     with results_errors():
         checks = _here(out) if address is None else _there(address, out, nodes)
     bad = [check for check in checks if check.state is State.FAILED]

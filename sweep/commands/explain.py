@@ -5,17 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.commands.common import (
-    CostsOption,
-    CsvOption,
-    JsonOption,
-    MarkdownOption,
-    RunArgument,
-    chosen_form,
-    cost_model_of,
-    open_store,
-    results_errors,
-)
+from sweep.commands.common import CostsOption, CsvOption, JsonOption, MarkdownOption, RunArgument, chosen_form
+from sweep.costs import cost_model_of
+from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     import polars as pl

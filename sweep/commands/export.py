@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import JsonOption, RunArgument, open_store, results_errors
+from sweep.commands.common import JsonOption, RunArgument
+from sweep.exit_codes import SweepError
 from sweep.progress import format_bytes
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,6 +28,8 @@ def export(
     from results.exporting import export as export_table
 
     store = open_store(run)
+    if not out.parent.is_dir():
+        raise SweepError(f"-o {out}: there is no folder {out.parent}. Make it, or name another place")
     with results_errors(run):
         rows = export_table(store, out, table=table)
     size = out.stat().st_size

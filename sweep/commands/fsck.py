@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sweep.commands.common import JsonOption, RunArgument, open_store, results_errors
+from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import ExitCode
 from sweep.progress import format_bytes
+from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     from results.fsck import Checkup

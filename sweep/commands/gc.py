@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import BreakLockOption, JsonOption, RunArgument, locked, open_store
+from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
+from sweep.runs import locked, open_store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import JsonOption, open_store, results_errors
+from sweep.commands.common import JsonOption
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -18,11 +18,11 @@ from sweep.commands.common import (
     SpecArgument,
     all_overrides,
     read_sweep,
-    run_location,
 )
 from sweep.driver_rules import Rules
 from sweep.fingerprint import without_secrets
 from sweep.interrupts import GRACE_SECONDS
+from sweep.runs import run_location
 from sweep.spec import SweepSpec
 
 BackendOption = Annotated[

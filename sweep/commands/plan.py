@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sweep.commands.common import neighbours, results_errors
 from sweep.commands.options import ChosenSweep, choose_sweep, taking
 from sweep.estimate import Estimate, estimate_cost
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
+from sweep.runs import neighbours, results_errors
 from sweep.spec import SweepSpec
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

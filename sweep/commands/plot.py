@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from sweep.commands.common import (
-    BaselineOption,
-    CostsOption,
-    RunArgument,
-    open_frames,
-    open_store,
-    results_errors,
-    write_output,
-)
+from sweep.commands.common import BaselineOption, CostsOption, RunArgument, open_frames, write_output
 from sweep.exit_codes import SweepError
+from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     import polars as pl

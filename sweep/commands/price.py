@@ -14,12 +14,10 @@ from sweep.commands.common import (
     MinEffectOption,
     RunArgument,
     chosen_form,
-    cost_model_of,
-    open_store,
-    results_errors,
-    split_bound,
 )
+from sweep.costs import cost_model_of, split_bound
 from sweep.exit_codes import SweepError
+from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,11 +12,10 @@ from sweep.commands.common import (
     MinEffectOption,
     RunArgument,
     open_frames,
-    open_store,
-    results_errors,
     write_output,
 )
 from sweep.commands.options import command_line
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

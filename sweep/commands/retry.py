@@ -47,6 +47,9 @@ def retry(run: str, place: ChosenPlace, only: OnlyOption = None, batch: BatchOpt
         fingerprint=engine_fingerprint(),
         command=command_line(*words),
     )
+    if not execution.only:
+        typer.echo(f"nothing to retry: no cell of {run} has failed; `sweep run` does what is not there yet")
+        return
     code = execute(replace(execution, break_lock=place.break_lock))
     if code is not ExitCode.OK:
         raise typer.Exit(code)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweep.commands.common import RUNS, results_errors
 from sweep.commands.jobs_common import AddressOption
 from sweep.exit_codes import SweepError
+from sweep.runs import RUNS, results_errors
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import Job

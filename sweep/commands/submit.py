@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sweep.commands.common import (
-    NameOption,
-    OverrideOption,
-    SpecArgument,
-    all_overrides,
-    read_sweep,
-    results_errors,
-    run_location,
-)
+from sweep.commands.common import NameOption, OverrideOption, SpecArgument, all_overrides, read_sweep
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.exit_codes import SweepError
 from sweep.fingerprint import without_secrets
+from sweep.runs import results_errors, run_location
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import JobPlan
@@ -210,7 +203,8 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
-    flat = {**content, "address": shown or "none: give --address"}
+    memory = "none: give --driver-memory" if plan.entrypoint_memory is None else format_bytes(plan.entrypoint_memory)
+    flat = {**content, "address": shown or "none: give --address", "entrypoint_memory": memory}
     tops = dict.fromkeys(name.partition("/")[0] for name in files)
     sizes = {top: [size for name, size in files.items() if name.partition("/")[0] == top] for top in tops}
     flat["uploads"] = ", ".join(

@@ -10,10 +10,9 @@ from sweep.commands.common import (
     MarkdownOption,
     RunArgument,
     chosen_form,
-    open_store,
-    results_errors,
 )
 from sweep.exit_codes import SweepError
+from sweep.runs import open_store, results_errors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

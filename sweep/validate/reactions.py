@@ -18,7 +18,6 @@ KINDS: Final = (
     "pte_write", "flood", "misaligned", "retry", "recycle", "child", "other",
 )  # fmt: skip
 """What is compared; the last six are reasons of zaps."""
-ZAPS: Final = ("flood", "misaligned", "retry", "recycle", "child", "other")
 SCHEMA: Final = {"event": pl.Int64, "kind": pl.String, "gfn": pl.UInt64, "level": pl.UInt8, "role": pl.UInt64}
 
 _ROLE_MASK: Final = 0x78F

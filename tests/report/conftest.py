@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from results.charts.frames import RunFrames
-from sweep.commands.common import open_frames, open_store
+from sweep.commands.common import open_frames
+from sweep.runs import open_store
 
 CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
 OVERRIDES: Final = (

@@ -14,6 +14,7 @@ import pytest
 
 from tests.results.dying import BATCHES
 
+pytestmark = pytest.mark.slow
 ROOT: Final = Path(__file__).parents[2]
 KILLS: Final = 150
 FULL_DISKS: Final = 40

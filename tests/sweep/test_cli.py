@@ -1,6 +1,8 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
 from sweep.spec_read import load_spec
+from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
 
 HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
@@ -69,6 +72,27 @@ def test_an_unknown_verb_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsy
     assert "Did you mean 'summarize'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--help"], ["catalog", "--json"], ["status"]])
+def test_a_closed_pipe_ends_quietly(words: list[str], project: Path, tmp_path: Path) -> None:
+    """When the reader of its output is gone, the program ends without a word and with the code that shells know."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "sweep.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.CLOSED_PIPE, "")
+    assert ExitCode.CLOSED_PIPE == 128 + signal.SIGPIPE
+
+
 @pytest.mark.parametrize("name", ["kernbench", "smoke"])
 def test_shipped_sweeps_hold_every_policy(name: str, project: Path) -> None:
     """The shipped sweeps are valid and hold all policies of the registry, in its order."""
@@ -109,7 +133,7 @@ def test_plan_starts_nothing(
     content = json.loads(capsys.readouterr().out)
     assert code == ExitCode.OK
     assert (content["cells"], content["cells_new"], content["batches"]) == (36 * len(POLICIES), 36 * len(POLICIES), 36)
-    assert content["estimate"] is None or content["estimate"]["source"].endswith("batches of another machine")
+    assert content["estimate"] is None
     assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
     assert list(tmp_path.iterdir()) == []
 
@@ -137,6 +161,57 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     text = "\n".join(plan_lines(content))
     assert "40: 16 are there, 24 to do" in text
     assert "from 4 earlier batches here" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["fsck", "FILE"],
+            "FILE/spec.json: Not a directory\n  a run is a folder that you may write, or a URL: give another",
+        ),
+        (["status", "FILE"], "FILE/spec.json: Not a directory\n  a run is a folder that you may write, or a URL"),
+        (["run", "FILE", "--out", "FILE"], "FILE: File exists\n  a run is a folder that you may write, or a URL: give"),
+        (["export", "RUN", "-o", "nowhere/x.csv"], "-o nowhere/x.csv: there is no folder nowhere. Make it, or name"),
+        (
+            ["cancel", "a-job", "--address", "head"],
+            "--address head: no address of a dashboard; give one such as http://",
+        ),
+        (["doctor", "--address", "head"], "--address head: no HOST:PORT of a head; give one such as head:6379"),
+    ],
+)
+def test_wrong_input_ends_with_what_to_give(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong on the command line ends with code 2 and a message that says what to give instead."""
+    spec = write_spec(tmp_path)
+    monkeypatch.setattr("engine.workloads.WORKLOADS", fakes.WORKLOADS)
+    if "RUN" in words:
+        start(spec)
+        capsys.readouterr()
+    names = {"FILE": str(spec), "RUN": str(tmp_path / "run")}
+
+    code = call(monkeypatch, *[names.get(word, word) for word in words])
+
+    assert code == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(said.replace("FILE", str(spec)))
+
+
+def test_there_may_be_nothing_to_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sweep retry` of a run in which nothing has failed says so, and nothing else."""
+    start(write_spec(tmp_path))
+    monkeypatch.setattr("sweep.cell.engine_fingerprint", lambda: "a fake engine")
+    run = str(tmp_path / "run")
+    capsys.readouterr()
+
+    code = call(monkeypatch, "retry", run)
+
+    said = capsys.readouterr()
+    assert code == ExitCode.OK
+    assert said.out == f"nothing to retry: no cell of {run} has failed; `sweep run` does what is not there yet\n"
+    assert said.err == ""
 
 
 def test_catalog_holds_every_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from results import soundness
 from sweep.cli import VERBS
-from sweep.commands.common import results_errors
 from sweep.exit_codes import DamagedError, ExitCode
+from sweep.runs import results_errors
 from tests.sweep.starting import start, write_spec
 from tests.sweep.test_cli import call
 

@@ -170,6 +170,24 @@ def test_a_stopped_sweep_ends_as_one_that_was_not(through: Path) -> None:
     assert diff_runs(run, through.parent / "run").identical
 
 
+def test_a_stop_between_rounds_is_no_other_than_one_in_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while the next round is chosen ends with the same code, keeps what is finished and says how to go on."""
+    path = spec_of(tmp_path)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.execute._next_round", stop)
+
+    code = start(path, UNTIL, simulate=scattered)
+
+    assert code == ExitCode.INTERRUPTED
+    assert f"interrupted: what is finished is kept. To go on: sweep run {path}" in capfd.readouterr().err
+    assert len(RunStore(tmp_path / "run").finished_cells()) > 0
+
+
 def test_a_failing_guest_ends_the_rounds(tmp_path: Path) -> None:
     """Cells that fail are not asked for again and again: the other guest gets its replicates, and the run ends."""
     code = start(spec_of(tmp_path), UNTIL, simulate=fakes.fail_on_two_vcpus)

@@ -9,6 +9,7 @@ from sweep.validate.rules import RULE_COUNTERS
 from sweep.validate.transfer import TRANSFER_COUNTERS
 from tests.validate.golden import GOLDEN, golden_report
 
+pytestmark = pytest.mark.slow
 SHARE_MIN = 0.99
 ERROR_MAX = 0.01
 COUNTS_MAX = 2

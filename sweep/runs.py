@@ -1,0 +1,110 @@
+"""Where runs are and how they are opened and held, with errors of results told as errors of use."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sweep.exit_codes import DamagedError, SweepError
+
+if TYPE_CHECKING:
+    from results.store import RunStore
+    from sweep.spec import SweepSpec
+
+RUNS: Final = Path("runs")
+_REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"})
+"""Bases of what pyarrow and polars raise when the bytes of a table make no sense; neither is loaded for their names."""
+
+
+def run_location(spec: "SweepSpec", out: str | None) -> str:
+    """Return where a sweep's results go: a folder, or a URL in its one spelling."""
+    from results.storage import checked_url, is_url
+
+    if out is None:
+        return str(RUNS / spec.name)
+    with results_errors():
+        return checked_url(out) if is_url(out) else out
+
+
+def neighbours(run: str) -> Path:
+    """Return the folder whose runs tell what batches take."""
+    from results.storage import is_url
+
+    return RUNS if is_url(run) else Path(run).parent
+
+
+@contextmanager
+def results_errors(*runs: str) -> Iterator[None]:
+    """Turn what results/ can't use into an error without a traceback; `runs` are those that are read meanwhile."""
+    from results.manifest import StoreError
+    from results.pairing import ComparisonError
+    from results.schema import SchemaError
+    from results.storage import DamageError
+
+    try:
+        yield
+    except DamageError as error:
+        raise DamagedError(f"{error}\n  `sweep fsck` lists all that is damaged") from error
+    except (SchemaError, StoreError, ComparisonError) as error:
+        raise SweepError(str(error)) from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise SweepError(
+            f"{error.filename}: {error.strerror}\n  a run is a folder that you may write, or a URL: give another place"
+        ) from error
+    except BaseException as error:
+        # What a thread of polars dies of is no Exception.
+        if _is_refusal(error):
+            _find_damage(runs)
+        raise
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Say whether a library that reads tables refused one."""
+    if isinstance(error, OSError):
+        return error.errno is None
+    return any(base.__name__ in _REFUSALS for base in type(error).__mro__)
+
+
+def _find_damage(runs: tuple[str, ...]) -> None:
+    """Raise DamagedError if a file of a run is damaged: the library that met it told neither its name nor a reason."""
+    from results.fsck import Level, check_run
+    from results.store import RunStore
+
+    for run in runs:
+        store = RunStore(run)
+        with results_errors():
+            findings = check_run(store).findings
+        for finding in findings:
+            if finding.level is Level.DAMAGE:
+                place = store.storage.locate(finding.place)
+                raise DamagedError(f"{place}: {finding.what}\n  {finding.then}\n  `sweep fsck {run}` lists all")
+
+
+def open_store(run: str, *, damaged: bool = False) -> "RunStore":
+    """Return the store of a run that must be there, and sound unless a `damaged` one will do."""
+    from results.soundness import check_sound
+    from results.store import RunStore
+    from sweep.resolved import check_resolved
+
+    with results_errors():
+        store = RunStore(run)
+        check_resolved(store.spec(), store.storage.locate("spec.json"))
+        if not damaged:
+            check_sound(store)
+    return store
+
+
+@contextmanager
+def locked(store: "RunStore", *, breaking: bool = False) -> Iterator[None]:
+    """Hold a run, as a driver does, while its files are changed."""
+    with results_errors(), store.storage.lock(driver_facts(), breaking=breaking):
+        yield
+
+
+def driver_facts() -> dict[str, str]:
+    """Return what a lock says about who holds it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"host": platform.node(), "pid": str(os.getpid()), "since": since}
