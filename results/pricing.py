@@ -90,18 +90,11 @@ def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
     )
 
 
-def price_cells(
-    windows: pl.LazyFrame,
-    model: CostModel,
-    *,
-    keys: Sequence[str] = _KEYS,
-    prices: Sequence[str] = PRICE_COLUMNS,
-) -> pl.LazyFrame:
-    """Return one row per cell: its identity and the sums of `PRICE_COLUMNS` over its windows, or some of them."""
-    priced = price_windows(windows, model)
-    others = [pl.col(key).first() for key in keys if key != "cell_id"]
-    sums = [pl.col(column).sum() for column in prices]
-    return priced.group_by("cell_id").agg(*others, *sums).select(*keys, *prices)
+def price_cells(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
+    """Return one row per cell: its identity and the sums of `PRICE_COLUMNS` over its windows."""
+    others = [pl.col(key).first() for key in _KEYS if key != "cell_id"]
+    sums = [pl.col(column).sum() for column in PRICE_COLUMNS]
+    return price_windows(windows, model).group_by("cell_id").agg(*others, *sums).select(*_KEYS, *PRICE_COLUMNS)
 
 
 def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:

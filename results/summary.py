@@ -161,6 +161,7 @@ def summarize_priced(
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
+    # Of replicates that met several traces, which there should be none of, it raises what is wrong.
     pair_with(cells.times.unlike(baseline), baseline, ())
     moments = cells.times.differences(baseline)
     differences = verdict_columns(moments, rule, baseline=pl.col("policy") == baseline).select(
