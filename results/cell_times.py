@@ -212,7 +212,8 @@ class CellTimes:
 
     def _pairs(self, base: Floats) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
         for cells in self._steps():
-            difference = 100.0 * (self.elapsed_ns[cells] / base[self.trace[cells]] - 1.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                difference = 100.0 * (self.elapsed_ns[cells] / base[self.trace[cells]] - 1.0)
             paired = np.isfinite(difference)
             group = self._group(cells)
             yield (group, difference) if paired.all() else (group[paired], difference[paired])
