@@ -99,7 +99,8 @@ def test_a_run_has_one_summary(tmp_path: Path) -> None:
     )
 
     assert summary.equals(other)
-    assert doubled.filter(pl.col("policy") != "tdp again").equals(summary)
+    means = pl.exclude("p_holm", "verdict")  # Those depend on how many differences a table has.
+    assert doubled.filter(pl.col("policy") != "tdp again").select(means).equals(summary.select(means))
     assert doubled.filter(pl.col("policy").str.starts_with("tdp")).drop("policy").n_unique() == 1
 
 
