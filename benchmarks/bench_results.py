@@ -67,8 +67,8 @@ _HEX: Final = np.frombuffer("".join(f"{n:02x}" for n in range(256)).encode(), "S
 
 def texts(values: npt.NDArray[np.uint8]) -> pa.Array:
     """Return random bytes, a row per text, as hexadecimal texts."""
-    content, width = _HEX[values].tobytes(), 2 * values.shape[1]
-    offsets = np.arange(0, len(content) + 1, width, dtype=np.int32)
+    content = _HEX[values].tobytes()
+    offsets = np.arange(0, len(content) + 1, 2 * values.shape[1], dtype=np.int32)
     return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(content))
 
 
@@ -87,11 +87,10 @@ def batch(spec: SweepSpec, workload: str, guest: Guest, random: np.random.Genera
     count = spec.replicates * len(policies)
     policy = np.tile(np.arange(len(policies)), spec.replicates)
     replicate = np.repeat(np.arange(spec.replicates), len(policies))
-    names = pa.array(policies)
     digests = texts(random.integers(0, 256, (spec.replicates, 16), dtype=np.uint8))
     columns: dict[str, Any] = {
         "cell_id": texts(random.integers(0, 256, (count, 16), dtype=np.uint8)),
-        "policy": names.take(pa.array(policy)),
+        "policy": pa.array(policies).take(pa.array(policy)),
         "paging": pa.array(["shadow", "nested"]).take(pa.array((policy == policies.index("tdp")).astype(np.int8))),
         "trace_digest": digests.take(pa.array(replicate)),
         "replicate": replicate.astype(np.int32),
@@ -161,7 +160,7 @@ def summarize(run: Path, _cells: int) -> str:
     return digest(pl.read_csv(text.encode()).select("workload", "guest", "policy", "elapsed_s", "difference_percent"))
 
 
-def command(run: Path, _cells: int) -> str:
+def summarize_command(run: Path, _cells: int) -> str:
     """Run `sweep summarize`, from the start of the program to its last line."""
     shown = sweep("summarize", str(run))
     return f"{len(shown.splitlines()):,} lines, {hashlib.sha256(shown).hexdigest()[:16]}"
@@ -178,13 +177,14 @@ def plan(run: Path, _cells: int) -> str:
     """Run `sweep plan` of a million cells, none of which is there."""
     path = sweep_file(run.parent / "planned", PLAN_CELLS)
     shown = sweep("plan", str(path), "--out", str(path.parent / "run"))
-    shutil.rmtree(path.parent)
     return shown.decode().splitlines()[2].partition(":")[0]
 
 
 def sweep(*words: str) -> bytes:
-    """Return what a command prints, run as a program."""
-    return subprocess.run([sys.executable, "-m", "sweep.cli", *words], check=True, capture_output=True).stdout
+    """Return what a command prints, run as a program from a shell: without what polars set up for this process."""
+    clean = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    program = [sys.executable, "-m", "sweep.cli", *words]
+    return subprocess.run(program, check=True, capture_output=True, env=clean).stdout
 
 
 def duckdb_query(run: Path) -> str:
@@ -261,7 +261,7 @@ STEPS: Final[dict[str, Callable[[Path, int], str]]] = {
     "compact": compact,
     "summarize": summarize,
     "duckdb": duckdb,
-    "sweep summarize": command,
+    "sweep summarize": summarize_command,
     "sweep report": report,
     "sweep plan": plan,
 }
