@@ -33,7 +33,7 @@ class CellIds(AbstractSet[str]):
     def __contains__(self, cell_id: object) -> bool:
         return isinstance(cell_id, str) and bool(self.holds([cell_id])[0])
 
-    def holds(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def holds(self, ids: Sequence[str] | Fixed) -> npt.NDArray[np.bool_]:
         """Return for each id whether it is in the set."""
         asked = fixed(ids)
         if not len(self._ids):
@@ -44,6 +44,6 @@ class CellIds(AbstractSet[str]):
         return found
 
 
-def fixed(ids: Sequence[str]) -> Fixed:
+def fixed(ids: Sequence[str] | Fixed) -> Fixed:
     """Return ids as an array of bytes; they are ASCII."""
     return np.array(ids, dtype=np.bytes_) if len(ids) else np.empty(0, dtype="S1")

@@ -16,7 +16,7 @@ from sweep.coordinate import answering, canonical
 from sweep.spec import WorkloadCase
 
 _ENGINE: Final = Path(__file__).resolve().parent.parent / "engine"
-_DIGEST_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
 """128 bits: among 10^9 cells a collision has a chance below 10^-20."""
 _NOT_ANSWERS: Final = frozenset({"__pycache__", "reference"})
 """The reference checks the kernel and computes no result."""
@@ -24,7 +24,7 @@ _NOT_ANSWERS: Final = frozenset({"__pycache__", "reference"})
 
 def engine_fingerprint(folder: Path = _ENGINE) -> str:
     """Hash the sources of the engine and the data that it ships, such as process templates."""
-    digest = blake2b(digest_size=_DIGEST_BYTES)
+    digest = blake2b(digest_size=DIGEST_BYTES)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if path.is_file() and not _NOT_ANSWERS.intersection(inside.parts):
@@ -56,19 +56,21 @@ class TraceFamily:
         front = b'{"guest":%b,"parameters":%b,"replicate":' % (self._guest, self._parameters)
         back = b',"workload":%b}' % self._workload
         digests = [
-            blake2b(b"%b%d%b" % (front, replicate, back), digest_size=_DIGEST_BYTES).digest()
-            for replicate in replicates
+            blake2b(b"%b%d%b" % (front, replicate, back), digest_size=DIGEST_BYTES).digest() for replicate in replicates
         ]
         words = np.frombuffer(b"".join(digests), "<u4").reshape(len(digests), -1)
         # 63 bits, so that every reader of the tables holds it in a signed integer.
         return [int(seed) for seed in spawned_seeds(sweep_seed, words) >> np.uint64(1)]
 
-    def cell_ids(self, knobs: Iterable[bytes], *, seed: int, window_ns: int, fingerprint: str) -> tuple[str, ...]:
-        """Return the ids of the cells of the trace with this seed, one for each set of knobs, given by `knobs_key`."""
+    def digests(self, knobs: Iterable[bytes], *, seed: int, window_ns: int, fingerprint: str) -> bytes:
+        """Return the identities of the cells of the trace with this seed, one after the other.
+
+        There is one of DIGEST_BYTES for each set of knobs, given by `knobs_key`.
+        """
         front = self._front(fingerprint)
         batch = b'%b%d,"window_ns":%d,"workload":%b}' % (front, seed, window_ns, self._workload)
         shared = blake2b(batch).digest()
-        return tuple([blake2b(shared + key, digest_size=_DIGEST_BYTES).hexdigest() for key in knobs])
+        return b"".join([blake2b(shared + key, digest_size=DIGEST_BYTES).digest() for key in knobs])
 
     def _front(self, fingerprint: str) -> bytes:
         """Return what the identities of all cells begin with; it is spelled once for each engine."""
@@ -81,4 +83,4 @@ class TraceFamily:
 
 def knobs_key(knobs: Knobs) -> bytes:
     """Return a hash of all knobs."""
-    return blake2b(canonical(asdict(knobs)), digest_size=_DIGEST_BYTES).digest()
+    return blake2b(canonical(asdict(knobs)), digest_size=DIGEST_BYTES).digest()

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sweep.adaptive import round_lines, wanted_plan
 from sweep.backends.choose import BackendChoice, open_backend
@@ -25,12 +25,15 @@ from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.keeping import Keeper, Tally
 from sweep.outcome import Job, Simulate
-from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
+from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import format_seconds, show_progress
 from sweep.runs import driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
 from sweep.warm import ensure_compiled
 from sweep.worker import run_task, simulate_batch
+
+if TYPE_CHECKING:
+    from results.cell_ids import CellIds
 
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What a file system says when it takes no more."""
@@ -81,9 +84,11 @@ def execute(execution: Execution) -> ExitCode:
 
 
 def _execute(execution: Execution, store: Any) -> ExitCode:
+    from results.cell_ids import CellIds
+
     plan = plan_sweep(execution.spec, execution.fingerprint)
     wanted = wanted_plan(plan, execution.spec, store)
-    finished = store.finished_cells() if store.exists() else frozenset[str]()
+    finished = store.finished_cells() if store.exists() else CellIds()
     left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
         _refresh(execution, store, wanted)
@@ -124,8 +129,7 @@ def _restricted(left: list[PlannedBatch], only: Collection[str] | None) -> list[
     for batch in left:
         lanes = [lane for lane, cell_id in enumerate(batch.cell_ids) if cell_id in only]
         if lanes:
-            policies = tuple(batch.policies[lane] for lane in lanes)
-            chosen.append(replace(batch, policies=policies, cell_ids=tuple(batch.cell_ids[lane] for lane in lanes)))
+            chosen.append(batch.only(lanes))
     return chosen
 
 
@@ -163,7 +167,7 @@ def _simulate(
     *,
     wanted: Plan,
     left: list[PlannedBatch],
-    finished: Collection[str],
+    finished: "CellIds",
 ) -> Tally:
     if execution.simulate is simulate_batch:
         ensure_compiled(_say)
@@ -175,9 +179,10 @@ def _simulate(
         _say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
         _prepare(execution, store, wanted)
         backend.prepare(store.location, max(batch_bytes(batch, execution.simulate) for batch in left))
-        there = sum(cell in finished for batch in wanted.batches for cell in batch.cell_ids)
+        there = int(finished.holds(identities(wanted.batches)).sum())
         while left:
-            tried.update(cell for batch in left for cell in batch.cell_ids)
+            if execution.spec.until is not None:
+                tried.update(cell for batch in left for cell in batch.cell_ids)
             _drive(execution, store, backend, left=left, there=there + tally.cells_done, tally=tally)
             if execution.spec.until is None or execution.only is not None or tally.interrupted or tally.stopped:
                 break

@@ -88,10 +88,7 @@ class Job:
 def halves(planned: PlannedBatch) -> tuple[PlannedBatch, PlannedBatch]:
     """Return a batch of at least two policies as two."""
     middle = len(planned.policies) // 2
-    return (
-        replace(planned, policies=planned.policies[:middle], cell_ids=planned.cell_ids[:middle]),
-        replace(planned, policies=planned.policies[middle:], cell_ids=planned.cell_ids[middle:]),
-    )
+    return planned.only(range(middle)), planned.only(range(middle, len(planned.policies)))
 
 
 def batch_of(planned: PlannedBatch) -> Batch:

@@ -1,26 +1,46 @@
 """From a specification to batches: a pure function, so that `sweep plan` and `sweep run` can't disagree."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from engine.policies.contract import Policy
 from engine.vocabulary import LANES_MAX
-from sweep.cell import TraceFamily, knobs_key
+from sweep.cell import DIGEST_BYTES, TraceFamily, knobs_key
 from sweep.coordinate import Coordinate
 from sweep.spec import Filter, SweepSpec, guest_coordinates, policy_coordinates, workload_coordinates
+
+if TYPE_CHECKING:
+    from results.cell_ids import CellIds, Fixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedBatch:
-    """One trace and the policies that meet it; `cell_ids[lane]` belongs to `policies[lane]`."""
+    """One trace and the policies that meet it."""
 
     coordinate: Coordinate
     seed: int
     window_ns: int
     policies: tuple[Policy, ...]
-    cell_ids: tuple[str, ...]
+    digests: bytes
+    """The identities of the cells, one after the other: a driver holds those of all batches."""
+
+    @property
+    def cell_ids(self) -> tuple[str, ...]:
+        """Identities as the tables have them; `cell_ids[lane]` belongs to `policies[lane]`."""
+        return tuple([self._digest(lane).hex() for lane in range(len(self.policies))])
+
+    def only(self, lanes: Sequence[int]) -> Self:
+        """Return the batch reduced to some of its policies."""
+        return replace(
+            self,
+            policies=tuple([self.policies[lane] for lane in lanes]),
+            digests=b"".join([self._digest(lane) for lane in lanes]),
+        )
+
+    def _digest(self, lane: int) -> bytes:
+        return self.digests[lane * DIGEST_BYTES : (lane + 1) * DIGEST_BYTES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +74,7 @@ def plan_sweep(spec: SweepSpec, fingerprint: str) -> Plan:
                     seed=seed,
                     window_ns=spec.window_ns,
                     policies=lanes.policies,
-                    cell_ids=family.cell_ids(
+                    digests=family.digests(
                         [keys[lane] for lane in lanes.indices],
                         seed=seed,
                         window_ns=spec.window_ns,
@@ -65,21 +85,30 @@ def plan_sweep(spec: SweepSpec, fingerprint: str) -> Plan:
     return Plan(batches=tuple(batches), fingerprint=fingerprint)
 
 
-def remaining(plan: Plan, finished: Collection[str]) -> list[PlannedBatch]:
+def identities(batches: Iterable[PlannedBatch]) -> "Fixed":
+    """Return the identities of all cells of some batches, as they are in the tables."""
+    import numpy as np
+
+    return np.frombuffer(b"".join([batch.digests for batch in batches]).hex().encode(), f"S{2 * DIGEST_BYTES}")
+
+
+def remaining(plan: Plan, finished: "CellIds") -> list[PlannedBatch]:
     """Return the batches that still have something to do, reduced to it; cells of the same answer are one."""
-    done = set(finished)
+    import numpy as np
+
+    ids = identities(plan.batches)
+    wanted = np.zeros(len(ids), dtype=np.bool_)
+    wanted[np.unique(ids, return_index=True)[1]] = True
+    wanted &= ~finished.holds(ids)
     left = []
+    start = 0
     for batch in plan.batches:
-        ids = batch.cell_ids
-        if done.isdisjoint(ids) and len(set(ids)) == len(ids):
+        lanes = wanted[start : start + len(batch.policies)]
+        start += len(lanes)
+        if lanes.all():
             left.append(batch)
-        else:
-            first = {cell: lane for lane, cell in reversed(list(enumerate(ids))) if cell not in done}
-            keep = sorted(first.values())
-            if keep:
-                policies = tuple(batch.policies[lane] for lane in keep)
-                left.append(replace(batch, policies=policies, cell_ids=tuple(ids[lane] for lane in keep)))
-        done.update(ids)
+        elif lanes.any():
+            left.append(batch.only(np.flatnonzero(lanes).tolist()))
     return left
 
 

@@ -1,8 +1,8 @@
 """Going back to what failed: its cells once more, or one batch in this process, where a debugger reaches it."""
 
 import time
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from sweep.backends.choose import BackendChoice
 from sweep.driver_rules import Rules
@@ -14,6 +14,9 @@ from sweep.progress import format_seconds
 from sweep.rows import batch_name, place
 from sweep.runs import open_store, results_errors
 from sweep.spec import SweepSpec, spec_from_resolved
+
+if TYPE_CHECKING:
+    from results.cell_ids import CellIds
 
 
 def retry_execution(
@@ -95,7 +98,7 @@ def _failed_cells(store: Any, cause: str | None) -> set[str]:
     return set(failures["cell_id"])
 
 
-def _find_batch(plan: Plan, finished: Collection[str], name: str) -> PlannedBatch:
+def _find_batch(plan: Plan, finished: "CellIds", name: str) -> PlannedBatch:
     """Return the batch of a name: whole, reduced to what is not finished, or a half of those, as it was tried."""
     batches = [*plan.batches, *remaining(plan, finished)]
     for candidates in (iter(batches), (part for batch in batches for part in _parts(batch))):

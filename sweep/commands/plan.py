@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from sweep.commands.options import ChosenSweep, choose_sweep, taking
 from sweep.estimate import Estimate, estimate_cost
-from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
+from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
 from sweep.runs import neighbours, results_errors
 from sweep.spec import SweepSpec
@@ -24,13 +24,14 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
+    from results.cell_ids import CellIds
     from results.store import RunStore
     from sweep.adaptive import wanted_plan
     from sweep.cell import engine_fingerprint
 
     folder = sweep.folder
     planned = wanted = plan_sweep(sweep.spec, engine_fingerprint())
-    finished: Collection[str] = ()
+    finished = CellIds()
     with results_errors():
         store = RunStore(folder)
         wanted = wanted_plan(planned, sweep.spec, store)
@@ -50,21 +51,23 @@ def plan_content(
     sweep: SweepSpec, planned: Plan, *, left: Sequence[PlannedBatch], cost: Estimate | None
 ) -> dict[str, Any]:
     """Return what a plan says, as plain values."""
+    import numpy as np
+
     axes = {
         "policies": len(sweep.policies),
         "workloads": len(sweep.workloads),
         "guests": len(sweep.guests),
         "replicates": sweep.replicates,
     }
-    ids = {cell for batch in planned.batches for cell in batch.cell_ids}
+    distinct = len(np.unique(identities(planned.batches)))
     new = sum(len(batch.policies) for batch in left)
     return {
         "name": sweep.name,
         "axes": axes,
         "dominating_axis": _dominating(axes),
         "cells": planned.cell_count,
-        "cells_distinct": len(ids),
-        "cells_finished": len(ids) - new,
+        "cells_distinct": distinct,
+        "cells_finished": distinct - new,
         "cells_new": new,
         "batches": len(planned.batches),
         "batches_new": len(left),

@@ -13,6 +13,7 @@ from engine.policies import POLICIES
 from engine.policies.contract import KNOBS
 from engine.vocabulary import COUNTER_NAMES
 from engine.workloads import WORKLOADS
+from results.cell_ids import CellIds
 from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
@@ -142,14 +143,14 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     """After a run the plan of a larger sweep counts finished cells and estimates the rest from what was measured."""
     from sweep.commands.plan import plan_content, plan_lines
     from sweep.estimate import estimate_cost
-    from sweep.plan import remaining
+    from sweep.plan import identities, remaining
     from tests.sweep.starting import read
 
     path = write_spec(tmp_path)
     start(path)
     larger = read(path, "replicates=5")
     plan = plan_sweep(larger, "a fake engine")
-    finished = {cell for batch in plan_sweep(read(path), "a fake engine").batches for cell in batch.cell_ids}
+    finished = CellIds.joined([identities(plan_sweep(read(path), "a fake engine").batches)])
     left = remaining(plan, finished)
 
     cost = estimate_cost(left, tmp_path)

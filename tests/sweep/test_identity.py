@@ -10,6 +10,7 @@ from numpy.random import SeedSequence
 
 from engine.guests import Guest
 from engine.policies import POLICIES
+from results.cell_ids import CellIds
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.plan import plan_sweep, remaining
 from sweep.seeds import spawned_seeds
@@ -107,15 +108,15 @@ def test_the_identity_is_pinned() -> None:
     """The id of a known cell does not change by accident: finished runs would be simulated again."""
     here = TraceFamily(SPEC.workloads[0], Guest())
 
-    found = here.cell_ids([b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
+    found = here.digests([b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
 
-    assert found == ("eec07548b927c22bda80b193220d2518",)
+    assert found.hex() == "eec07548b927c22bda80b193220d2518"
     assert here.seeds(1, [0]) == [4_826_337_615_628_225_678]
 
 
 def test_grown_grids_keep_what_is_finished() -> None:
     """With all cells of a smaller sweep finished, only the new cells of a larger one remain, in their batches."""
-    finished = set(ids(SPEC))
+    finished = CellIds(ids(SPEC))
     grown = replace(SPEC, policies=(*SPEC.policies, POLICIES["kvm-3.3"].override("more", {"flood_threshold": 9})))
 
     left = remaining(plan_sweep(grown, "engine"), finished)
@@ -130,7 +131,7 @@ def test_equal_knobs_are_simulated_once() -> None:
     spec = replace(SPEC, policies=(POLICIES["kvm-3.3"], twin))
     plan = plan_sweep(spec, "engine")
 
-    left = remaining(plan, set())
+    left = remaining(plan, CellIds())
 
     assert plan.cell_count == 8
     assert [[policy.name for policy in batch.policies] for batch in left] == [["kvm-3.3"]] * 4
