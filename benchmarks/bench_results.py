@@ -130,7 +130,8 @@ def commit(run: Path, cells: int) -> str:
         for guest in spec.guests:
             tables = batch(spec, workload.label, guest, random)
             store.commit(store.write_part(f"{workload.label}.{guest_label(guest)}", tables))
-    write_labels(store.storage, store.scan_cells().select(LABELS_SCHEMA.names()).collect())
+    names = (store.scan("cells", [part]).select(LABELS_SCHEMA.names()) for part in store.manifest.parts("cells"))
+    write_labels(store.storage, (piece.collect() for piece in names))
     write_costs(store, spec.costs)
     return facts(store)
 

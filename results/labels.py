@@ -5,11 +5,12 @@ renamed, or that has the same knobs as another one, gets its rows here.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from results.parts import Part
 from results.storage import Storage
@@ -31,11 +32,13 @@ _PLAIN_FILE: Final = "labels-plain.json"
 _SEEDS: Final = (2011, 2012)
 
 
-def write_labels(storage: Storage, labels: pl.DataFrame) -> None:
-    """Write which cell goes by which names; the file is replaced whole."""
+def write_labels(storage: Storage, pieces: Iterable[pl.DataFrame]) -> None:
+    """Write which cell goes by which names; the file is replaced whole, and only it is in memory, not its rows."""
     storage.delete(_PLAIN_FILE)
-    content = BytesIO()
-    labels.cast(LABELS_SCHEMA).write_parquet(content)
+    content = pa.BufferOutputStream()
+    with pq.ParquetWriter(content, LABELS_SCHEMA.to_frame().to_arrow().schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece.cast(LABELS_SCHEMA).to_arrow())
     storage.put(LABELS_FILE, content.getvalue())
 
 

@@ -141,7 +141,7 @@ def _write_beside(runs: Sequence[RunStore], out: RunStore, costs: bytes | None) 
     """Write what goes with the tables: names of cells, prices, and what has failed in both runs."""
     if any(run.storage.exists(LABELS_FILE) for run in runs):
         names = pl.concat([_labels(run) for run in runs]).unique().sort(LABELS_SCHEMA.names())
-        write_labels(out.storage, names)
+        write_labels(out.storage, [names])
         note_plain_labels(out)
     if costs is not None:
         out.storage.put(COSTS_FILE, costs)

@@ -1,28 +1,41 @@
 """What a run keeps of its present specification for those who read it: names of cells, and prices."""
 
 import json
+from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from results import labels
 from results.own_costs import COSTS_FILE
 from results.store import RunStore
-from sweep.plan import Plan
+from sweep.plan import Plan, PlannedBatch
 from sweep.spec import guest_label
 from sweep.spec_costs import read_costs
+
+_BATCHES: Final = 4096
+"""Batches whose names are in memory at a time."""
 
 
 def write_labels(store: RunStore, plan: Plan) -> None:
     """Write which cell goes by which names; the file is replaced whole."""
-    rows: dict[str, list[str | int]] = {name: [] for name in ("cell_id", *labels.LABELS)}
-    for batch in plan.batches:
-        for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True):
-            rows["cell_id"].append(cell_id)
-            rows["policy"].append(policy.name)
-            rows["workload"].append(batch.coordinate.workload.label)
-            rows["guest"].append(guest_label(batch.coordinate.guest))
-            rows["replicate"].append(batch.coordinate.replicate)
-    labels.write_labels(store.storage, pl.DataFrame(rows, schema=labels.LABELS_SCHEMA))
+    pieces = range(0, len(plan.batches), _BATCHES)
+    labels.write_labels(store.storage, (_labels(plan.batches[start : start + _BATCHES]) for start in pieces))
+
+
+def _labels(batches: Sequence[PlannedBatch]) -> pl.DataFrame:
+    rows = [
+        (
+            cell_id,
+            policy.name,
+            batch.coordinate.workload.label,
+            guest_label(batch.coordinate.guest),
+            batch.coordinate.replicate,
+        )
+        for batch in batches
+        for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=labels.LABELS_SCHEMA, orient="row")
 
 
 def write_costs(store: RunStore, name: str) -> None:

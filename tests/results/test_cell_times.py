@@ -92,7 +92,7 @@ def test_a_run_has_one_summary(tmp_path: Path) -> None:
     twins = make_run(tmp_path / "c", batches)
     names = twins.scan_cells().select(LABELS_SCHEMA.names()).collect()
     again = names.filter(pl.col("policy") == "tdp").with_columns(policy=pl.lit("tdp again"))
-    write_labels(twins.storage, pl.concat([names, again]))
+    write_labels(twins.storage, [names, again])
 
     summary, other, doubled = (
         summarize(LabelledRun(store), small_model(), BASELINE) for store in (straight, compacted, twins)

@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> RunStore:
     made = make_run(tmp_path / "run", replicate_batches(2))
     compact(made)
     make_run(tmp_path / "run", replicate_batches(3)[2:])
-    write_labels(made.storage, names_in(made))
+    write_labels(made.storage, [names_in(made)])
     note_plain_labels(made)
     return made
 
@@ -65,7 +65,7 @@ def test_other_names_are_not_noted_as_plain(store: RunStore, names: str) -> None
         "one cell less": first[1:],
         "two swapped": first.with_columns(policy=policy.replace({"tdp": "kvm-3.0", "kvm-3.0": "tdp"})),
     }[names]
-    write_labels(store.storage, changed)
+    write_labels(store.storage, [changed])
 
     note_plain_labels(store)
 
@@ -85,7 +85,7 @@ def test_a_note_does_not_outlive_a_commit(store: RunStore) -> None:
 
 def test_a_note_does_not_outlive_new_labels(store: RunStore) -> None:
     """Other labels take the note away, for they may be other names."""
-    write_labels(store.storage, names_in(store))
+    write_labels(store.storage, [names_in(store)])
 
     assert not store.storage.exists(PLAIN)
 
