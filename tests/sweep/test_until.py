@@ -156,7 +156,7 @@ def test_a_stopped_sweep_ends_as_one_that_was_not(through: Path) -> None:
         [sys.executable, "-c", code, str(through)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     deadline = time.monotonic() + 120
-    while len(list(run.glob("cells/*.parquet"))) < 3 and time.monotonic() < deadline:
+    while len(list(run.glob("cells/*.parquet"))) < 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
 
