@@ -1,6 +1,5 @@
 """Checks that the specification which a run keeps is one, before verbs look into it: the run may be a stranger's."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -26,10 +25,6 @@ def check_resolved(spec: Mapping[str, Any], place: str) -> None:
 
 
 def _problems(spec: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        json.dumps(spec, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        yield "a text holds half of a pair of UTF-16, which is no character"
     yield from (f"{key} is no text" for key in _TEXTS if not isinstance(spec.get(key), str))
     for key, texts in _LISTS.items():
         entries = spec.get(key)

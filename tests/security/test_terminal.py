@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.commands import summarize
+from sweep.commands import status
 from sweep.exit_codes import ExitCode
 from sweep.terminal import printable
 from tests.security.mutations import answer
@@ -36,7 +36,7 @@ def hostile(tmp_path: Path) -> Path:
     spec["policies"][0]["name"] = ATTACK
     (run / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
     records = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    records[-1] |= {"host": f"{ATTACK}\ud800"}
+    records[-1] |= {"host": ATTACK}
     records[-1].pop("ended", None)
     (run / "provenance.json").write_text(json.dumps(records), encoding="utf-8")
     return run
@@ -89,19 +89,20 @@ def test_signs_are_shown(hostile: Path) -> None:
     listed = on_a_terminal(hostile.parent.parent, "status")
 
     assert f"(sweep {SHOWN})" in one
-    assert rf"{SHOWN}\ud800" in one
+    assert f" on {SHOWN};" in one
     assert "runs/run  can't be read" in listed
     assert (controls(one), controls(listed)) == ([], [])
 
 
-def test_half_of_a_character_is_refused(hostile: Path) -> None:
-    """A specification that holds what no file of text can hold is damage, told without a traceback."""
-    spec = json.loads((hostile / "spec.json").read_text(encoding="utf-8"))
-    (hostile / "spec.json").write_text(json.dumps({**spec, "name": "\ud800"}), encoding="utf-8")
+@pytest.mark.parametrize("name", ["spec.json", "provenance.json"])
+def test_half_of_a_character_is_refused(name: str, hostile: Path) -> None:
+    """A file of a run that holds what no text can hold is damage, told without a traceback."""
+    text = (hostile / name).read_text(encoding="utf-8")
+    (hostile / name).write_text(text.replace("title", "\\ud800"), encoding="utf-8")
 
-    code, text = answer(summarize.app, str(hostile))
+    code, told = answer(status.app, str(hostile))
 
-    assert (code, "half of a pair" in text) == (ExitCode.DAMAGED, True)
+    assert (code, f"{name}: no JSON" in told) == (ExitCode.DAMAGED, True)
 
 
 @given(st.text(st.characters(exclude_categories=[])))
