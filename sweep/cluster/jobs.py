@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.fingerprint import without_secrets
 
@@ -42,6 +42,11 @@ class JobPlan:
     metadata: dict[str, str]
     uploads: tuple[str, ...]
     """What the working directory of the job holds."""
+
+    def going_on(self, command: str) -> "JobPlan":
+        """Return the plan of a job that, when it is stopped, tells `command` as the way to go on."""
+        variables = {**self.runtime_env["env_vars"], GO_ON_VARIABLE: command}
+        return replace(self, runtime_env={**self.runtime_env, "env_vars": variables})
 
     def content(self) -> dict[str, Any]:
         """Return the plan as plain values."""

@@ -109,7 +109,7 @@ def test_a_cancelled_job_keeps_what_it_finished(head: Head, tmp_path: Path) -> N
 
     assert "asked to stop" in asked.stdout
     assert (followed.returncode, ended.returncode) == (ExitCode.INTERRUPTED, ExitCode.INTERRUPTED)
-    assert "To go on:" in followed.stdout
+    assert f"To go on: sweep submit {spec} --out {run} --address {head.dashboard}" in followed.stdout
     assert (next_one["submission_id"], next_one["new"]) == (f"{job}-2", True)
     assert 0 < kept < done_cells(run) < 20_000
 
