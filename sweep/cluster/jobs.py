@@ -228,7 +228,7 @@ class Jobs:
         except Exception as error:
             if not _is_told(error):
                 raise
-            first = without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))
+            first = next(iter(without_secrets(str(error)).strip().splitlines()), type(error).__name__)
             hint = "give the address of the dashboard, such as http://head:8265"
             if type(error).__name__ == "AuthenticationError":
                 hint = "this cluster asks for its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file"
