@@ -76,8 +76,8 @@ def test_a_job_carries_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = CliRunner().invoke(submit.app, [SMOKE, "--dry-run", "--json", "--upload-code"])
     manifests = [
-        CliRunner().invoke(submit.app, [SMOKE, kind, "-", "--out", "s3://bucket/run", "--secret", "keys"])
-        for kind in ("--kuberay", "--slurm")
+        CliRunner().invoke(submit.app, [SMOKE, *words, "-", "--out", "s3://bucket/run"])
+        for words in (("--secret", "keys", "--kuberay"), ("--slurm",))
     ]
 
     assert [done.exit_code for done in (shown, *manifests)] == [0, 0, 0]
