@@ -112,7 +112,11 @@ def read_json(storage: Storage, name: str, kind: type[T]) -> T:
         DamageError: it is no JSON, or holds something else than a `kind`.
     """
     try:
-        content = json.loads(storage.read(name))
+        raw = storage.read(name)
+        content = json.loads(raw)
+        if b"\\u" in raw:
+            # Half of a pair of UTF-16 is no character: no table, page or terminal takes it.
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DamageError(f"{storage.locate(name)}: no JSON ({error}). Restore the file, or remove the run") from error
     if not isinstance(content, kind):

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.terminal import guard_output
 
 VERBS: Final[tuple[tuple[str, str], ...]] = (
     ("run", "Run a sweep, or go on with one that was stopped."),
@@ -77,6 +78,7 @@ def sweep() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with an ExitCode; the console entry."""
     signal.signal(signal.SIGTERM, _end_like_ctrl_c)
+    guard_output()
     out = sys.stdout
     code: int | str | None = ExitCode.OK
     try:

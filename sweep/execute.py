@@ -26,7 +26,7 @@ from sweep.exit_codes import ExitCode, SweepError
 from sweep.keeping import Keeper, Tally
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
-from sweep.progress import format_seconds, show_progress
+from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
 from sweep.warm import ensure_compiled
@@ -203,7 +203,8 @@ def _drive(
     """Run some batches to their end and add to `tally` what came of them."""
     cells = sum(len(batch.policies) for batch in left)
     cost = estimate_cost(left, neighbours(execution.run))
-    _say(f"{cells} cells in {len(left)} batches to do, {there} are there{_forecast(cost, backend.workers)}")
+    to_do = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')}"
+    _say(f"{to_do} to do, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
         keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
         driver = Driver(

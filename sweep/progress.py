@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol, TextIO
 
+from sweep.terminal import printable, unguarded
+
 _PLAIN_SECONDS: Final = 10.0
 
 
@@ -84,7 +86,7 @@ class RichProgress:
 
     def note(self, text: str) -> None:
         """Print `text` above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(printable(text), markup=False, highlight=False)
 
 
 @contextmanager
@@ -98,10 +100,15 @@ def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Progress
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    console = Console(file=stream, no_color=bool(os.environ.get("NO_COLOR")))
+    console = Console(file=unguarded(stream), no_color=bool(os.environ.get("NO_COLOR")))
     words = [TextColumn("{task.fields[" + name + "]}") for name in ("cells", "rate", "left")]
     with Bar(BarColumn(), TaskProgressColumn(), *words, console=console, transient=True) as bar:
         yield RichProgress(total, bar)
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -9,6 +9,7 @@ from engine.guests import Guest
 from engine.policies import POLICIES
 from engine.policies.contract import Policy
 from engine.workloads.contract import Workload
+from sweep.recording_file import recording_problem
 from sweep.spec import WorkloadCase, guest_label
 from sweep.spec_axes import Case, ZipGroup, expand_entry
 from sweep.spec_costs import find_config
@@ -91,9 +92,11 @@ class SectionReader:
         if not isinstance(name, str) or not name:
             return dict(values)
         path = self._folder / name
-        if not path.is_file():
+        if not path.exists():
             text = f"path: there is no file {path}"
             self._problems.append(Problem(place=given["path"].spot.place, message=text))
+        elif problem := recording_problem(path):
+            self._problems.append(Problem(place=given["path"].spot.place, message=f"path: {problem}"))
         return {**values, "path": str(path.resolve())}
 
     def _guest_cases(self, element: Spot) -> list[Case]:

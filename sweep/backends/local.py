@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from sweep.backends.contract import BackendError
 from sweep.fingerprint import last_lines
@@ -39,7 +39,7 @@ _OUTLIVE: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    stderr: IO[bytes]
+    stderr: BinaryIO
     """What the worker writes to its stderr; the file has no name, so nothing of it can be left."""
     task: Task | None = None
     oom_kills: int = 0
@@ -144,8 +144,7 @@ class LocalBackend:
         kind, why = FailureKind.DIED, "killed by hand, or a fault in compiled code?"
         if code == -signal.SIGKILL and _oom_kills() > worker.oom_kills:
             kind, why = FailureKind.MEMORY, "the kernel killed it for want of memory"
-        worker.stderr.seek(0)
-        stderr = last_lines(worker.stderr.read())
+        stderr = last_lines(worker.stderr)
         worker.connection.close()
         worker.stderr.close()
         self._crew.remove(worker)

@@ -192,7 +192,8 @@ def _token() -> str:
 def _not_connected(error: Exception, address: str | None) -> str:
     text = f"backend ray: {type(error).__name__}: {_first_line(error)}"
     if address is not None:
-        return f"{text}\n  check --address and RAY_ADDRESS, or use --backend local"
+        asked = "--address and RAY_ADDRESS, and that RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH give the cluster's token"
+        return f"{text}\n  check {asked}; or use --backend local"
     when = "Try again when the machine has less to do, or use --backend local"
     return f"{text}\n  Ray did not start here, in two attempts. {when}"
 

@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.fingerprint import without_secrets
 
@@ -42,6 +42,11 @@ class JobPlan:
     metadata: dict[str, str]
     uploads: tuple[str, ...]
     """What the working directory of the job holds."""
+
+    def going_on(self, command: str) -> "JobPlan":
+        """Return the plan of a job that, when it is stopped, tells `command` as the way to go on."""
+        variables = {**self.runtime_env["env_vars"], GO_ON_VARIABLE: command}
+        return replace(self, runtime_env={**self.runtime_env, "env_vars": variables})
 
     def content(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -223,7 +228,7 @@ class Jobs:
         except Exception as error:
             if not _is_told(error):
                 raise
-            first = without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))
+            first = next(iter(without_secrets(str(error)).strip().splitlines()), type(error).__name__)
             hint = "give the address of the dashboard, such as http://head:8265"
             if type(error).__name__ == "AuthenticationError":
                 hint = "this cluster asks for its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file"

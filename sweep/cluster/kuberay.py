@@ -1,10 +1,11 @@
 """A RayJob for KubeRay with all that it needs, as text that a person can read, change and keep."""
 
 import json
+import shlex
 from typing import Any, Final
 
 from sweep.cluster.kuberay_options import SHARED_MEMORY, SPEC_FOLDER, KubeRayOptions, check_rayjob, run_folder
-from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 
 _HEAD_CPUS: Final = 2
 _HEAD_MEMORY: Final = "8Gi"
@@ -21,7 +22,7 @@ def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) 
             *_header(request, options, file),
             *_config_map(request),
             "---",
-            *_job(request, options),
+            *_job(request, options, file),
             *_submitter(options),
             "  rayClusterSpec:",
             f"    rayVersion: {_text(options.ray_version)}",
@@ -64,7 +65,7 @@ def _config_map(request: JobRequest) -> list[str]:
     ]
 
 
-def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
+def _job(request: JobRequest, options: KubeRayOptions, file: str) -> list[str]:
     stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
     command = request.command(f"{SPEC_FOLDER}/{request.spec_name}")
     return [
@@ -83,6 +84,7 @@ def _job(request: JobRequest, options: KubeRayOptions) -> list[str]:
         "    env_vars:",
         f'      RAY_JOB_STOP_WAIT_TIME_S: "{DRAIN_SECONDS}"',
         '      PYTHONUNBUFFERED: "1"',
+        f"      {GO_ON_VARIABLE}: {_text(f'kubectl replace --force -f {shlex.quote(file)}')}",
         "  submissionMode: K8sJobMode",
         "  # The cluster goes so many seconds after the job; the RayJob and its log stay until they are deleted.",
         "  shutdownAfterJobFinishes: true",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from sweep.exit_codes import SweepError
@@ -12,6 +13,10 @@ _OBJECT_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _MEMORY: Final = re.compile(r"(\d+)([KMGT])i?B?")
 _TIME: Final = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
+_BYTES_MAX: Final = 1 << 50
+"""More than any machine has; Slurm and Ray would take a larger number for something else (assumption)."""
+NODE_BYTES_MIN: Final = 1 << 30
+"""What a Ray node and one worker process need (assumption); 0 would mean all of the machine to Slurm."""
 _UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -25,12 +30,16 @@ class ClusterSize:
     seconds: int
 
 
-def parse_memory(option: str, text: str) -> int:
+def parse_memory(option: str, text: str, *, at_least: int = 1) -> int:
     """Return bytes."""
     found = _MEMORY.fullmatch(text)
     if found is None:
         raise SweepError(f"{option} {text}: no size of memory\n  give a whole number with K, M, G or T, such as 16G")
-    return int(found[1]) * _UNITS[found[2]]
+    count = int(found[1]) * _UNITS[found[2]]
+    if not at_least <= count <= _BYTES_MAX:
+        least = f"at least {at_least >> 20}M" if at_least > 1 else "more than nothing"
+        raise SweepError(f"{option} {text}: no size of a machine\n  give {least} and at most {_BYTES_MAX >> 40}T")
+    return count
 
 
 def parse_time(option: str, text: str, *, more_than: int) -> int:
@@ -53,15 +62,25 @@ def parse_resources(option: str, texts: Iterable[str]) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            resources[check_word(option, name)] = float(number)
-        except ValueError as error:
-            raise SweepError(f"{option} {text}: no number\n  give NAME=NUMBER, such as driver=1") from error
+            amount = float(number)
+        except ValueError:
+            amount = 0.0
+        if not 0 < amount < inf:
+            raise SweepError(f"{option} {text}: no amount\n  give NAME=NUMBER, such as driver=1; more than 0")
+        resources[check_word(option, name)] = amount
     return resources
 
 
 def check_word(option: str, text: str) -> str:
     """Return `text` if it is a name: nothing else may enter a script or a manifest."""
     return _checked(option, text, _WORD, "a name has letters, digits, '.', '_' and '-'")
+
+
+def check_words(option: str, text: str) -> str:
+    """Return `text` if it is a name, or several with commas."""
+    for word in text.split(","):
+        check_word(option, word)
+    return text
 
 
 def check_object_name(option: str, text: str) -> str:

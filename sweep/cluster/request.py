@@ -18,6 +18,8 @@ DRAIN_SECONDS: Final = 120
 """How long before the end of its time a job is asked to stop, so that running batches can be committed."""
 _COMMIT_SECONDS: Final = 30
 """What of that the driver keeps for its last commits."""
+GO_ON_VARIABLE: Final = "SWEEP_GO_ON"
+"""Variable that tells a driver the command that starts its job again: its own would run where nobody can type."""
 _NAME_CHARACTERS_MAX: Final = 40
 """With `sweep-` before it: KubeRay takes 47 in the name of a RayJob, since it appends to it."""
 _ID_DIGITS: Final = 12

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 from sweep.cluster.options import ClusterSize
-from sweep.cluster.request import DRAIN_SECONDS, JobRequest
+from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ def sbatch_script(request: JobRequest, options: SlurmOptions, *, file: str) -> s
         "@text@": request.spec_text.rstrip("\n"),
         "@end@": _end_mark(request.spec_text),
         "@drain@": str(DRAIN_SECONDS),
+        "@goon@": GO_ON_VARIABLE,
+        "@again@": shlex.quote(f"sbatch {shlex.quote(file)}"),
         "@minutes@": str(DRAIN_SECONDS // 60),
     }
     return re.sub(r"@[a-z]+@", lambda match: words[match[0]], _SCRIPT)
@@ -82,6 +84,7 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 first=${nodes[0]}
 export python temp first
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # Since Slurm 22.05 srun does not take it from sbatch by itself.
 
 # The sweep as it was when this script was written.
 spec_folder="/tmp/sweep-$SLURM_JOB_ID.spec"
@@ -128,12 +131,16 @@ trap finish EXIT
 
 address=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | awk '{print $1; exit}')
 
-# The head has no CPUs: it keeps the cluster's tables, and batches run on the workers, one of them beside it.
-start_nodes 1 "$first" --head --num-cpus=0 --include-dashboard=false \
+# The head has no CPUs: it keeps the cluster's tables, and batches run on the workers, one of them beside it. Ray is
+# told how much memory the job has, or it would take all of a node that others use too: 7 tenths are for tasks, 1 for
+# each of two object stores, and the rest for Ray itself and the driver.
+tenth=$((SLURM_MEM_PER_NODE * 1024 * 1024 / 10))
+start_nodes 1 "$first" --head --num-cpus=0 --include-dashboard=false --object-store-memory="$tenth" \
   --node-ip-address="$address" --port="$port" --ray-client-server-port=$((port + 1)) --temp-dir="$temp"
-start_nodes "$SLURM_JOB_NUM_NODES" "$SLURM_JOB_NODELIST" --address="$address:$port" --num-cpus="$SLURM_CPUS_PER_TASK"
+start_nodes "$SLURM_JOB_NUM_NODES" "$SLURM_JOB_NODELIST" --address="$address:$port" \
+  --num-cpus="$SLURM_CPUS_PER_TASK" --memory="$((tenth * 7))" --object-store-memory="$tenth"
 
-export RAY_ADDRESS="$address:$port"
+export RAY_ADDRESS="$address:$port" @goon@=@again@
 # Wait until all nodes are there, and do not spend hours on a cluster that can't keep the results.
 "$python" -m sweep.cli doctor --address "$RAY_ADDRESS" --nodes "$((SLURM_JOB_NUM_NODES + 1))" --out "$run"
 

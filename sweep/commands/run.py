@@ -1,7 +1,10 @@
 """`sweep run`: simulate what is not there yet, and show what came out."""
 
+import os
+
 import typer
 
+from sweep.cluster.request import GO_ON_VARIABLE
 from sweep.commands.options import ChosenPlace, ChosenSweep, choose_place, choose_sweep, command_line, taking
 from sweep.exit_codes import ExitCode
 
@@ -22,7 +25,8 @@ def run(sweep: ChosenSweep, place: ChosenPlace) -> None:
         backend=place.backend,
         simulate=simulate_batch,
         fingerprint=engine_fingerprint(),
-        command=command_line("sweep", "run", *sweep.words, *place.words),
+        # A job is not gone on with where it runs; `sweep submit` tells it how it was started.
+        command=os.environ.get(GO_ON_VARIABLE) or command_line("sweep", "run", *sweep.words, *place.words),
         rules=place.rules,
         break_lock=place.break_lock,
     )

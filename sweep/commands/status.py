@@ -31,15 +31,23 @@ def status(
     """Say how far a run or a job is; with no name, all runs in ./runs and all jobs of the cluster, if one is given."""
     from sweep.status import RunReader
 
+    if watch and (name is None or not _is_run(name)):
+        raise SweepError(
+            "--watch: looks at one run; give its folder or URL\n  `sweep logs JOB --follow` ends when a job does"
+        )
     if name is None:
         _show_all(address, as_json=as_json)
     elif _is_run(name):
         with results_errors(name):
             _show_run(RunReader(name), as_json=as_json, every=every if watch else None)
     elif address is None:
-        raise SweepError(
-            f"{name}: no run of that name\n  for a job give --address http://head:8265, for a run its folder"
+        there = RUNS / name
+        hint = (
+            f"did you mean `sweep status {there}`?"
+            if (there / "spec.json").exists()
+            else "for a job give --address http://head:8265, for a run its folder"
         )
+        raise SweepError(f"{name}: no run of that name\n  {hint}")
     else:
         _show_job(name, address, as_json=as_json)
 

@@ -3,28 +3,47 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from sweep.commands.common import NameOption, OverrideOption, SpecArgument, all_overrides, read_sweep
 from sweep.commands.jobs_common import AddressOption, needed_address
+from sweep.commands.options import command_line
+from sweep.commands.submit_files import cluster_size, rayjob, sbatch, write
 from sweep.exit_codes import SweepError
 from sweep.fingerprint import without_secrets
 from sweep.runs import results_errors, run_location
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import JobPlan
-    from sweep.cluster.options import ClusterSize
     from sweep.cluster.request import JobRequest
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-_STANDARD_OUTPUT: Final = Path("-")
+_ADDRESS, _KUBERAY, _SLURM = "--address", "--kuberay", "--slurm"
+_MODES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("address", "as_json", "wait", "again", "upload_code", "driver_cpus", "driver_memory", "resource"),
+            frozenset({_ADDRESS}),
+        ),
+        **dict.fromkeys(("workers", "cpus", "memory", "time"), frozenset({_KUBERAY, _SLURM})),
+        **dict.fromkeys(("image", "claim", "secret", "ttl"), frozenset({_KUBERAY})),
+        "partition": frozenset({_SLURM}),
+    }
+)
+"""Option -> the modes to which it belongs; options that are not here belong to all. A job at an address is a mode."""
+_ONCE: Final = frozenset({"dry_run", "as_json", "wait", "again"})
+"""Options that a later submission of the same sweep need not repeat."""
 
 
 @app.command()
 def submit(
+    context: typer.Context,
     spec: SpecArgument,
     overrides: OverrideOption = None,
     name: NameOption = None,
@@ -62,20 +81,53 @@ def submit(
         raise SweepError(
             "--kuberay: where do results go? Give --out /runs/NAME with --claim, or --out s3://BUCKET/NAME"
         )
+    mode = _SLURM if slurm is not None else _ADDRESS if kuberay is None else _KUBERAY
+    _check_options(context, mode)
     words = all_overrides(overrides, name)
     request = _request(spec, words, out=out, python=python or ("python" if slurm is None else sys.executable))
     if kuberay is not None:
-        size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
-        _write(_rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay), kuberay)
+        size = cluster_size(workers=workers, cpus=cpus, memory=memory, time=time)
+        text = rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay)
+        write(text, kuberay, dry_run=dry_run)
     elif slurm is not None:
-        size = _size(workers=workers, cpus=cpus, memory=memory, time=time)
-        _write(_sbatch(request, size, partition=partition, file=slurm), slurm)
+        size = cluster_size(workers=workers, cpus=cpus, memory=memory, time=time)
+        write(sbatch(request, size, partition=partition, file=slurm), slurm, dry_run=dry_run)
     else:
         plan = _plan(request, cpus=driver_cpus, memory=driver_memory, resource=resource, upload_code=upload_code)
+        plan = plan.going_on(_go_on(context, address))
         if dry_run:
             _show(request, plan, address, as_json=as_json)
         else:
             _start(request, plan, needed_address(address), again=again, as_json=as_json, wait=wait)
+
+
+def _go_on(context: typer.Context, address: str | None) -> str:
+    """Return the command that submits the job again, as it was typed, with its address."""
+    words = ["sweep", "submit"]
+    for parameter in context.command.params:
+        name, value = parameter.name or "", context.params.get(parameter.name or "")
+        if name in _ONCE or name == "address" or _source(context, name) != "COMMANDLINE":
+            continue
+        option = [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
+        values = value if isinstance(value, list) else [value]
+        words += option if value is True else [word for one in values for word in (*option, str(one))]
+    return command_line(*words, *([] if address is None else ["--address", address]))
+
+
+def _source(context: typer.Context, name: str) -> str:
+    source = context.get_parameter_source(name)
+    return "" if source is None else source.name
+
+
+def _check_options(context: typer.Context, mode: str) -> None:
+    """Refuse what was typed and would not be used."""
+    for parameter in context.command.params:
+        modes = _MODES.get(parameter.name or "", frozenset({mode}))
+        if mode not in modes and _source(context, parameter.name or "") == "COMMANDLINE":
+            raise SweepError(
+                f"{parameter.opts[0]}: goes with {' or '.join(sorted(modes))}, and this is "
+                f"{'a job' if mode == _ADDRESS else mode}\n  leave it out, or see `sweep submit --help`"
+            )
 
 
 def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python: str) -> "JobRequest":
@@ -111,60 +163,14 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links.
 
 
-def _size(*, workers: int, cpus: int, memory: str, time: str) -> "ClusterSize":
-    from sweep.cluster.options import ClusterSize, parse_memory, parse_time
-    from sweep.cluster.request import DRAIN_SECONDS
-
-    return ClusterSize(
-        workers=workers,
-        cpus=cpus,
-        memory_mib=parse_memory("--memory", memory) >> 20,
-        seconds=parse_time("--time", time, more_than=DRAIN_SECONDS),
-    )
-
-
-def _rayjob(
-    request: "JobRequest",
-    size: "ClusterSize",
-    *,
-    image: str,
-    claim: str | None,
-    secret: str | None,
-    ttl: int,
-    file: Path,
-) -> str:
-    from importlib.metadata import version
-
-    from sweep.cluster.kuberay import rayjob_manifest
-    from sweep.cluster.kuberay_options import KubeRayOptions
-    from sweep.cluster.options import check_image, check_object_name
-
-    options = KubeRayOptions(
-        size=size,
-        image=check_image("--image", image),
-        ttl_seconds=ttl,
-        ray_version=version("ray"),
-        claim=None if claim is None else check_object_name("--claim", claim),
-        secret=None if secret is None else check_object_name("--secret", secret),
-    )
-    return rayjob_manifest(request, options, file=_file_name(file, f"{request.name}.yaml"))
-
-
-def _sbatch(request: "JobRequest", size: "ClusterSize", *, partition: str | None, file: Path) -> str:
-    from sweep.cluster.options import check_word
-    from sweep.cluster.slurm import SlurmOptions, sbatch_script
-
-    options = SlurmOptions(size=size, partition=None if partition is None else check_word("--partition", partition))
-    name = _file_name(file, f"{request.name}.sbatch")
-    return sbatch_script(request, options, file=name)
-
-
 def _plan(
     request: "JobRequest", *, cpus: float, memory: str | None, resource: list[str] | None, upload_code: bool
 ) -> "JobPlan":
     from sweep.cluster.jobs import plan_job
     from sweep.cluster.options import parse_memory, parse_resources
 
+    if not isfinite(cpus):
+        raise SweepError(f"--driver-cpus {cpus}: no number of CPUs; give one such as 1")
     return plan_job(
         request,
         cpus=cpus,
@@ -172,24 +178,6 @@ def _plan(
         resources=parse_resources("--resource", resource or ()),
         upload_code=upload_code,
     )
-
-
-def _file_name(file: Path, default: str) -> str:
-    """Return the name by which comments in a file call it."""
-    from sweep.cluster.options import check_line
-
-    return default if file == _STANDARD_OUTPUT else check_line("FILE", file.name)
-
-
-def _write(text: str, file: Path) -> None:
-    if file == _STANDARD_OUTPUT:
-        typer.echo(text, nl=False)
-        return
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SweepError(f"{file}: can't be written: {error.strerror}; give another place") from error
-    typer.echo(f"written: {file}; its first lines say how to start it", err=True)
 
 
 def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_json: bool) -> None:
@@ -201,7 +189,7 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
     shown = None if address is None else without_secrets(address)
     content: dict[str, Any] = {"address": shown, **plan.content(), "uploads": files}
     if as_json:
-        typer.echo(json.dumps(content, indent=1))
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
         return
     memory = "none: give --driver-memory" if plan.entrypoint_memory is None else format_bytes(plan.entrypoint_memory)
     flat = {**content, "address": shown or "none: give --address", "entrypoint_memory": memory}
@@ -230,6 +218,8 @@ def _start(request: "JobRequest", plan: "JobPlan", address: str, *, again: bool,
         at = f"{job.submission_id} --address {without_secrets(address)}"
         typer.echo(f"{what}: {job.submission_id}\n  sweep status {at}\n  sweep logs {at} --follow")
         typer.echo(f"  sweep status {request.run}")
+        if not is_new and job.status == "SUCCEEDED":
+            typer.echo("  to start it once more, as after its run was removed: --again")
     if wait:
         ended = jobs.follow(job.submission_id, lambda text: typer.echo(text, nl=False, err=as_json))
         if ended.code:

@@ -4,8 +4,10 @@ from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from sweep.terminal import printable
 from sweep.trace.summary import TraceSummary
 
 _WIDTH_MIN: Final = 120
@@ -33,7 +35,9 @@ def print_summary(summary: TraceSummary, source: dict[str, Any]) -> None:
 
 def _totals(summary: TraceSummary, source: dict[str, Any]) -> Table:
     """Make the table of what the whole trace holds."""
-    table = Table(show_header=False, box=SIMPLE_HEAD, title=str(source.get("name", "")), title_justify="left")
+    table = Table(
+        show_header=False, box=SIMPLE_HEAD, title=escape(printable(str(source.get("name", "")))), title_justify="left"
+    )
     table.add_row("operations", f"{summary.operations:,}")
     table.add_row("span", f"{summary.span_s:,.3f} s on {summary.vcpus} CPUs, {summary.on_cpu_s:,.3f} s of them busy")
     table.add_row("processes", f"{summary.processes:,}")
@@ -51,5 +55,5 @@ def _per_command(summary: TraceSummary) -> Table:
     for row in summary.commands:
         counts = [f"{row.counts[name]:,}" for name in _COUNTS]
         times = [f"{value:,.3f}" for value in (row.first_s, row.last_s, row.on_cpu_s)]
-        table.add_row(row.command, f"{row.tasks:,}", *counts, *times)
+        table.add_row(escape(printable(row.command)), f"{row.tasks:,}", *counts, *times)
     return table

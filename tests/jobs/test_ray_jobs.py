@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from engine.operations import OPERATION
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.status import RunReader
 from tests.jobs.conftest import Head, sweep
@@ -70,7 +72,9 @@ def test_failed_cells_fail_a_job_that_brought_its_code(head: Head, tmp_path: Pat
     With --upload-code the nodes run the code of the one who submits: the traces lead into Ray's copy of it.
     """
     recording = tmp_path / "broken.npy"
-    recording.write_bytes(b"no array")
+    operations = np.zeros(1, OPERATION)
+    operations["vcpu"] = 1  # The guest has one vCPU, number 0.
+    np.save(recording, operations)
     run = str(tmp_path / "run")
     spec = write(tmp_path, "bad", f"{{name: recorded, path: {recording}}}")
     words = ("submit", spec, "--out", run, "--address", head.dashboard, "--wait", "--upload-code")
@@ -105,7 +109,7 @@ def test_a_cancelled_job_keeps_what_it_finished(head: Head, tmp_path: Path) -> N
 
     assert "asked to stop" in asked.stdout
     assert (followed.returncode, ended.returncode) == (ExitCode.INTERRUPTED, ExitCode.INTERRUPTED)
-    assert "To go on:" in followed.stdout
+    assert f"To go on: sweep submit {spec} --out {run} --address {head.dashboard}" in followed.stdout
     assert (next_one["submission_id"], next_one["new"]) == (f"{job}-2", True)
     assert 0 < kept < done_cells(run) < 20_000
 

@@ -98,6 +98,7 @@ def test_the_job_asks_for_what_was_given_and_a_signal_in_time(tmp_path: Path) ->
         "signal=B:TERM@120",
     ]
     assert "--num-cpus=0" in text
+    assert "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in text
 
 
 @pytest.mark.timeout(120)
@@ -116,6 +117,7 @@ def test_a_job_whose_time_is_up_drains_and_leaves_nothing(tmp_path: Path) -> Non
         env={
             "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home), "CALLS": str(calls),
             "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "2",
+            "SLURM_MEM_PER_NODE": "16384",
         },
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
@@ -138,6 +140,7 @@ def test_a_job_whose_time_is_up_drains_and_leaves_nothing(tmp_path: Path) -> Non
     assert (job.returncode, left, token_mode) == (130, [], 0o600)
     assert words.count("ray\n") == 2
     assert "doctor --address 127.0.0.1:20014 --nodes 2" in words
+    assert "--memory=12025908426 --object-store-memory=1717986918" in words  # Of 16 GiB 7 tenths and 1.
     assert words.endswith("drained\n")
     assert f"To go on: sbatch {script.name}" in errors
     assert list(home.iterdir()) == []

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from engine.operations import OPERATION
 from sweep.commands import submit
 from sweep.commands.options import command_line
 from tests.jobs.cluster_files import ROOT, SMOKE
@@ -50,7 +52,10 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
 def test_a_failing_sweep_keeps_secrets(tmp_path: Path) -> None:
     """A sweep whose batches fail with a secret in the message writes and prints none of it."""
     recording = tmp_path / f"{KEY}.npy"
-    recording.write_bytes(b"no array")
+    # Of a vCPU that the guest has not: the error names the path.
+    operations = np.zeros(1, OPERATION)
+    operations["vcpu"] = 1
+    np.save(recording, operations)
     (tmp_path / "leaky.yaml").write_text(SPEC.format(path=recording), encoding="utf-8")
 
     done = run(tmp_path, "run", "leaky.yaml", "--out", "run")
@@ -71,8 +76,8 @@ def test_a_job_carries_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = CliRunner().invoke(submit.app, [SMOKE, "--dry-run", "--json", "--upload-code"])
     manifests = [
-        CliRunner().invoke(submit.app, [SMOKE, kind, "-", "--out", "s3://bucket/run", "--secret", "keys"])
-        for kind in ("--kuberay", "--slurm")
+        CliRunner().invoke(submit.app, [SMOKE, *words, "-", "--out", "s3://bucket/run"])
+        for words in (("--secret", "keys", "--kuberay"), ("--slurm",))
     ]
 
     assert [done.exit_code for done in (shown, *manifests)] == [0, 0, 0]

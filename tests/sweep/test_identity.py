@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.random import SeedSequence
 
 from engine.guests import Guest
+from engine.operations import OPERATION
 from engine.policies import POLICIES
 from results.cell_ids import CellIds
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
@@ -177,9 +178,10 @@ def test_keys_of_knobs_differ_where_policies_do() -> None:
 def test_a_recording_counts_by_its_bytes(tmp_path: Path) -> None:
     """Cells of a recorded trace depend on what is in the file, not on where it is."""
     cells = []
-    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
-        (tmp_path / name).write_bytes(content)
-        case = WorkloadCase(label="recorded", name="recorded", parameters={"path": str(tmp_path / name)})
+    for name, length in (("a", 1), ("b", 1), ("c", 2)):
+        path = tmp_path / f"{name}.npy"
+        np.save(path, np.zeros(length, OPERATION))
+        case = WorkloadCase(label="recorded", name="recorded", parameters={"path": str(path)})
         cells.append(ids(replace(SPEC, workloads=(case,))))
 
     assert cells[0] == cells[1]
