@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.costs import cost_model_of
 from sweep.keeping import Tally
-from sweep.progress import format_bytes, format_seconds
+from sweep.progress import counted, format_bytes, format_seconds
 from sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -85,5 +85,7 @@ def failure_lines(tally: Tally, run: str) -> Iterator[str]:
     if tally.stopped:
         yield f"stopped: {tally.stopped}"
     for cause, batches in tally.fingerprints.most_common():
-        yield f"  cause {cause}: {batches} batches; to try these again: sweep retry {run} --only {cause}"
-    yield f"{tally.cells_failed} cells failed, see {run}/failures/*.parquet; to try them all again: sweep retry {run}"
+        failed = counted(batches, "batch", "batches")
+        yield f"  cause {cause}: {failed}; to try these again: sweep retry {run} --only {cause}"
+    failed = counted(tally.cells_failed, "cell", "cells")
+    yield f"{failed} failed, see {run}/failures/*.parquet; to try them all again: sweep retry {run}"

@@ -23,6 +23,8 @@ class Tally:
     cells_failed: int = 0
     batches_done: int = 0
     tasks_done: int = 0
+    batches_left: int = 0
+    """Batches that were not finished when the start ended."""
     wall_seconds: float = 0.0
     batch_seconds: float = 0.0
     generate_seconds: float = 0.0
@@ -90,6 +92,14 @@ class Keeper:
             f"  cause {failure.fingerprint}; to see it here: {failed.command}"
         )
         self._progress.advance(len(planned.policies), job.share)
+
+    def check_reach(self) -> None:
+        """Look for the run.
+
+        Raises:
+            UnreachableError: it does not answer this process either.
+        """
+        self._store.exists()
 
     def note(self, job: Job, failure: Failure, then: str) -> None:
         """Say that a batch went wrong and what happens now."""

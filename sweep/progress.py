@@ -116,6 +116,11 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number of things with their name."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def format_bytes(count: float) -> str:
     """Return a size in binary units."""
     for unit in ("B", "KiB", "MiB", "GiB"):

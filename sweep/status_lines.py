@@ -61,6 +61,11 @@ def _state(status: RunStatus) -> str:
         return f"never started; {seen}"
     if status.ended is not None:
         return f"not complete, and the last driver ended {_ago(status.ended)}; the same command goes on"
+    if status.abandoned:
+        return (
+            f"not complete, and the driver that began {_ago(status.started)} is gone without a word; {seen}; "
+            "the same command goes on"
+        )
     # From here nobody can tell a driver that works from one that was killed, but for what it leaves.
     return f"under way since {_ago(status.started)} on {status.host or 'an unknown host'}; {seen}"
 

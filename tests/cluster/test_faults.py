@@ -16,6 +16,7 @@ import pytest
 from results.diff import diff_runs
 from results.store import RunStore
 from sweep.exit_codes import ExitCode
+from sweep.status import RunReader
 from tests.cluster.processes import PATIENCE_SECONDS, Bench, ended, open_cluster, wait_until
 from tests.cluster.program import put_in_place
 from tests.sweep import fakes
@@ -51,6 +52,12 @@ def finished(spec: str) -> int:
     cells = RunStore(Path(spec).parent / "run").scan_cells().collect()
     assert set(cells["cell_id"].value_counts()["count"]) <= {1}
     return cells.height
+
+
+def has_said_its_end(spec: str) -> bool:
+    """Say whether the run itself tells that its last driver has ended, and when."""
+    status = RunReader(str(Path(spec).parent / "run")).look()
+    return status.ended is not None and not status.is_complete
 
 
 def touch(spec: str, mark: str) -> None:
@@ -295,10 +302,11 @@ def test_a_full_disk_ends_the_sweep_and_loses_nothing(here: Here, spec: str) -> 
     code, told = here.run("find_the_disk_full", "-j", "1")
 
     assert code == ExitCode.STORAGE
-    assert "File too large" in told
+    assert ": File too large" in told or "File too large: '" in told
     assert "what was finished is kept. To go on: sweep run " in told
     assert finished(spec) == CELLS // 2
     assert RunStore(Path(spec).parent / "run").orphans() == []
+    assert has_said_its_end(spec)
     touch(spec, "mended")
     goes_on("find_the_disk_full", spec)
 
@@ -318,5 +326,6 @@ def test_a_cluster_without_its_head_is_lost(bench: Bench, spec: str) -> None:
         assert f"backend ray: the head at {cluster.address} has been silent for " in done.stderr
         assert "what was finished is kept. To go on: sweep run " in done.stderr
         assert finished(spec) == before > 0
+        assert has_said_its_end(spec)
     touch(spec, "go")
     goes_on("wait_for_the_marker", spec)
