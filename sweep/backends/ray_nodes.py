@@ -70,7 +70,7 @@ def check_shared(ray: Any, nodes: list[Node], run: str, engine: str | None) -> N
     """Raise BackendError unless each node runs our versions, the same `engine` if any, and sees the run."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    with _token(run) as (name, token):
+    with a_file_of_the_run(run) as (name, token):
         probe = ray.remote(num_cpus=0, max_retries=1)(look)
         asked = {
             probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.identity, soft=False)).remote(
@@ -83,7 +83,7 @@ def check_shared(ray: Any, nodes: list[Node], run: str, engine: str | None) -> N
         for reference in done:
             node = asked[reference]
             try:
-                found = _differences(ray.get(reference), token=token, run=run, engine=engine)
+                found = differences(ray.get(reference), token=token, run=run, engine=engine)
                 problems += [f"{node.address}: {text}" for text in found]
             except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
                 continue  # It went away meanwhile, as nodes do; the others can do its work.
@@ -113,7 +113,7 @@ def look(run: str, name: str) -> dict[str, str]:
 
 
 @contextmanager
-def _token(run: str) -> Iterator[tuple[str, str]]:
+def a_file_of_the_run(run: str) -> Iterator[tuple[str, str]]:
     """Give the name of a file in the run and the random text that it holds for as long as it takes."""
     from results.storage import STAGING, open_storage
 
@@ -126,7 +126,8 @@ def _token(run: str) -> Iterator[tuple[str, str]]:
         storage.delete(name)
 
 
-def _differences(found: dict[str, str], *, token: str, run: str, engine: str | None) -> Iterator[str]:
+def differences(found: dict[str, str], *, token: str, run: str, engine: str | None) -> Iterator[str]:
+    """Yield what keeps a node that was `found` so from taking part."""
     here = sys.version.split()[0]
     if found["python"] != here:
         yield f"Python {found['python']} there, {here} here; install the same one from the same lock"

@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROGRAM = "tests.cluster.program"
 CELLS = 16
+POLICIES = 4
 MANY = "replicates=8"
 """Four times as many, so that some are left when those that run have ended."""
 
@@ -96,12 +98,12 @@ def here(spec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     return Here(patch=monkeypatch, capture=capsys, spec=spec)
 
 
-def read_until(text: str, driver: "subprocess.Popen[str]") -> None:
-    """Read what a driver says until it has said `text`: two signals that come at once are one."""
+def read_until(text: str, driver: "subprocess.Popen[str]") -> str:
+    """Read what a driver says until the line with `text`: two signals that come at once are one."""
     assert driver.stderr is not None
     for line in driver.stderr:
         if text in line:
-            return
+            return line
     raise AssertionError(f"it ended without saying '{text}'")
 
 
@@ -200,19 +202,26 @@ def test_too_little_memory_halves_the_lanes(here: Here, spec: str) -> None:
     assert diff_runs(folder / "run", folder / "calm").identical
 
 
-def test_one_ctrl_c_finishes_what_runs(bench: Bench, spec: str) -> None:
-    """After the first Ctrl-C nothing new starts, what runs is kept, and the command that goes on is shown."""
-    driver = start(bench, "wait_for_the_marker", spec, "-s", MANY, "-j", "1")
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_one_ctrl_c_finishes_what_runs(bench: Bench, spec: str, backend: str) -> None:
+    """After the first Ctrl-C nothing begins, not even what is queued; what runs is kept, and how to go on is shown."""
+    driver = start(bench, "wait_for_the_marker", spec, "-s", MANY, "-j", "1", "--backend", backend)
     wait_until(lambda: waits(spec, 4 * CELLS), driver)
     before = finished(spec)
 
     driver.send_signal(signal.SIGINT)
-    read_until("Ctrl-C: what runs is finished", driver)
+    said = read_until("Ctrl-C: what runs is finished", driver)
     touch(spec, "go")
     done = ended(driver)
 
+    running = re.search(r"\(at most (\d+) batch", said)
+    begun = len(list(Path(spec).parent.glob("marker.*.waits")))
+    left = (4 * CELLS - finished(spec)) // POLICIES
     assert done.returncode == ExitCode.INTERRUPTED, done.stderr
     assert before < finished(spec) < 2 * before
+    assert running is not None
+    assert begun <= int(running[1])
+    assert f"interrupted: {finished(spec)} new cells kept, {left} batches not done. To go on: " in done.stderr
     (command,) = [line.partition("To go on: ")[2] for line in done.stderr.splitlines() if "To go on: " in line]
     assert shlex.split(command)[:3] == ["sweep", "run", spec]
     goes_on("wait_for_the_marker", spec, MANY, cells=4 * CELLS)
@@ -236,16 +245,22 @@ def test_two_ctrl_c_give_up_what_runs(bench: Bench, spec: str) -> None:
     goes_on("wait_for_the_marker", spec)
 
 
-@pytest.mark.parametrize("released", [True, False])
-def test_sigterm_gives_what_runs_its_grace(bench: Bench, spec: str, *, released: bool) -> None:
-    """After SIGTERM running batches are kept if they end within `--grace`, and given up if they don't."""
+@pytest.mark.parametrize(
+    ("number", "released"),
+    [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGHUP, True)],
+    ids=["SIGTERM-released", "SIGTERM-held", "SIGHUP-released"],
+)
+def test_sigterm_gives_what_runs_its_grace(bench: Bench, spec: str, number: signal.Signals, *, released: bool) -> None:
+    """After SIGTERM, or a lost terminal, batches are kept if they end within `--grace`, and given up if they don't."""
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"{number.name} is ignored here, as under nohup")
     grace = "60" if released else "0.5"
     driver = start(bench, "wait_for_the_marker", spec, "-s", MANY, "-j", "1", "--grace", grace)
     wait_until(lambda: waits(spec, 4 * CELLS), driver)
     before = finished(spec)
 
-    driver.send_signal(signal.SIGTERM)
-    read_until(f"SIGTERM: what runs has {grace} s to finish", driver)
+    driver.send_signal(number)
+    read_until(f"{number.name}: what runs has {grace} s to finish", driver)
     if released:
         touch(spec, "go")
     done = ended(driver)
