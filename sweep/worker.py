@@ -193,5 +193,4 @@ def _first_id(planned: PlannedBatch, engine: str) -> str:
     """Return what the id of a batch's first cell is by the files of this machine."""
     family = TraceFamily(planned.coordinate.workload, planned.coordinate.guest)
     keys = [knobs_key(planned.policies[0].knobs)]
-    (first,) = family.cell_ids(keys, seed=planned.seed, window_ns=planned.window_ns, fingerprint=engine)
-    return first
+    return family.digests(keys, seed=planned.seed, window_ns=planned.window_ns, fingerprint=engine).hex()
