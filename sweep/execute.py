@@ -26,6 +26,7 @@ from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
+from sweep.timings import TIMINGS_FILE, timings_of
 from sweep.warm import ensure_compiled
 from sweep.worker import run_task, simulate_batch
 
@@ -184,7 +185,9 @@ def _drive(
 ) -> None:
     """Run some batches to their end and add to `tally` what came of them."""
     cells = sum(len(batch.policies) for batch in left)
-    cost = estimate_cost(left, neighbours(execution.run))
+    # A run in a folder is among its neighbours.
+    own = () if store.storage.stages else timings_of(store.storage.lines(TIMINGS_FILE))
+    cost = estimate_cost(left, neighbours(execution.run), own)
     todo = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')} to do"
     say(f"{todo}, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
@@ -200,6 +203,7 @@ def _drive(
             rules=execution.rules,
         )
         driver.drive(progress)
+        keeper.write_timings()
 
 
 def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -> list[PlannedBatch]:

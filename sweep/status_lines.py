@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sweep.progress import format_bytes, format_seconds
+from sweep.progress import counted, format_bytes, format_seconds
 from sweep.status import RunStatus, age
 
 _VALUES_SHOWN: Final = 16
@@ -28,8 +28,8 @@ def status_lines(status: RunStatus) -> Iterator[str]:
         yield f"rate      {status.cells_per_second:.3g} cells/s of the last driver{about}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in status.failures.items())
     failed = sum(status.failures.values())
-    yield f"failures  {f'{failed} cells: {kinds}' if failed else 'none'}"
-    yield f"tables    {status.parts} files, {format_bytes(status.bytes)}"
+    yield f"failures  {counted(failed, 'cell', 'cells')}: {kinds}" if failed else "failures  none"
+    yield f"tables    {counted(status.parts, 'file', 'files')}, {format_bytes(status.bytes)}"
     for axis, values in status.axes.items():
         yield from _axis_lines(axis, values)
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sweep.backends.contract import BackendError, ClusterLostError
@@ -55,8 +56,9 @@ class RayBackend:
     def __init__(self, work: "Work", *, address: str | None = None, workers: int | None = None) -> None:
         self._environment = dict(os.environ)
         self._sigterm = signal.getsignal(signal.SIGTERM)
-        # Ray prints about dead workers on stdout, which belongs to the summary.
-        self._stdout, sys.stdout = sys.stdout, sys.stderr
+        # Ray prints paragraphs about dead workers on stdout, in colours; outcomes say what is to be known of them.
+        self._silence = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  Closed with the backend.
+        self._stdout, sys.stdout = sys.stdout, self._silence
         self._running: dict[Any, Task] = {}
         self._own: OwnCluster | None = None
         self._avoided: set[str] = set()
@@ -152,6 +154,7 @@ class RayBackend:
             if self._own is not None:
                 self._own.close()
             sys.stdout = self._stdout
+            self._silence.close()
             signal.signal(signal.SIGTERM, self._sigterm)
             os.environ.clear()
             os.environ.update(self._environment)

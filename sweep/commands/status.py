@@ -37,8 +37,10 @@ def status(
         with results_errors(name):
             _show_run(RunReader(name), as_json=as_json, every=every if watch else None)
     elif address is None:
+        there = RUNS / name
+        meant = f"; did you mean {there}?" if (there / "spec.json").exists() else ""
         raise SweepError(
-            f"{name}: no run of that name\n  for a job give --address http://head:8265, for a run its folder"
+            f"{name}: no run of that name{meant}\n  for a job give --address http://head:8265, for a run its folder"
         )
     else:
         _show_job(name, address, as_json=as_json)

@@ -128,12 +128,16 @@ def test_a_run_with_failures_says_which(
 def test_status_of_nothing_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder without a run is an error that says what makes a run; no runs at all is no error."""
+    """A folder without a run says what makes one, a name alone which run is meant; no runs at all is no error."""
     monkeypatch.chdir(tmp_path)
 
     codes = [call(monkeypatch, "status", "./nowhere"), call(monkeypatch, "status")]
-
     out, err = capsys.readouterr()
-    assert codes == [ExitCode.USAGE, ExitCode.OK]
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    (tmp_path / "runs" / "small" / "spec.json").touch()
+    codes.append(call(monkeypatch, "status", "small"))
+
+    assert codes == [ExitCode.USAGE, ExitCode.OK, ExitCode.USAGE]
     assert err.startswith("./nowhere: no run here\n")
     assert out == "no run in ./runs\n"
+    assert capsys.readouterr().err.startswith("small: no run of that name; did you mean runs/small?\n")

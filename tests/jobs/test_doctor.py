@@ -15,6 +15,7 @@ from sweep.cluster.facts import PACKAGES, NodeFacts, gather_facts
 from sweep.cluster.shared import Probe, check_run, probe_folder, probe_run
 from sweep.commands import doctor
 from sweep.exit_codes import ExitCode
+from tests.sweep.test_cli import call
 
 HEALTHY = NodeFacts(
     host="node",
@@ -171,3 +172,16 @@ def test_a_place_that_can_not_be_written_is_an_answer(tmp_path: Path) -> None:
     assert done.exit_code == ExitCode.UNFIT
     assert (line.startswith("failed"), line.endswith("Not a directory")) == (True, True)
     assert "to do: give --out a folder" in done.stdout
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "http://127.0.0.1:8265"])
+def test_an_address_that_is_none_says_what_one_is(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An address without a port, or that of a dashboard, is an error of use that shows the form of one."""
+    code = call(monkeypatch, "doctor", "--address", address)
+
+    said = capsys.readouterr().err
+    assert code == ExitCode.USAGE
+    assert said.startswith(f"--address: {address}: ")
+    assert "give HOST:PORT of the head" in said
