@@ -153,19 +153,19 @@ def head_answers(address: str) -> bool:
     return True
 
 
-def check_address(address: str, asker: str = "backend ray") -> None:
+def check_address(address: str, asker: str = "backend ray:") -> None:
     """Raise BackendError if a cluster can't be at `address`; Ray itself would try for minutes and end the process."""
     if address == "auto":
         return
     hint = "give HOST:PORT of the head (6379 unless changed), on a machine that can reach all nodes"
     if "://" in address:
         scheme = address.partition("://")[0]
-        raise BackendError(f"{asker}: {address}: a {scheme}:// address is no place to run a driver from\n  {hint}")
+        raise BackendError(f"{asker} {address}: a {scheme}:// address is no place to run a driver from\n  {hint}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise BackendError(f"{asker}: {address}: no HOST:PORT\n  {hint}")
+        raise BackendError(f"{asker} {address}: no HOST:PORT\n  {hint}")
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
-        text = f"{asker}: nobody answers at {address} ({error.strerror or error})"
+        text = f"{asker} nobody answers at {address} ({error.strerror or error})"
         raise BackendError(f"{text}\n  start the cluster, unset RAY_ADDRESS, or run with --backend local") from error
