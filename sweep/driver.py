@@ -148,12 +148,12 @@ class Driver:
         self._again.extend(task.jobs)
         # A place that this process does not reach either is nobody's fault: that ends the sweep.
         self._keeper.check_reach()
-        goes_on = self._backend.avoid(node)
-        if not goes_on:
+        machine = failure.host or "that machine"
+        if not self._backend.avoid(node):
             error = ClusterLostError if failure.error == MismatchError.__name__ else StorageError
-            self._error = error(f"no machine is left for this sweep; the last one, {failure.host}: {failure.message}")
+            self._error = error(f"no machine is left for this sweep; the last one, {machine}: {failure.message}")
         elif node not in self._avoided:
-            self._keeper.note(task.jobs[0], failure, f"{failure.host} gets no more work")
+            self._keeper.note(task.jobs[0], failure, f"{machine} gets no more work")
         self._avoided.add(node)
 
     def _answer(self, job: Job, failure: Failure) -> None:

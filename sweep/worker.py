@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from engine.simulate import Batch, BatchCounts
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
-from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Task, batch_of
+from sweep.outcome import Failure, FailureKind, Outcome, Report, Task, batch_of
 from sweep.plan import PlannedBatch
 from sweep.rows import batch_name, batch_tables
 
@@ -28,8 +28,6 @@ _MESSAGE_CHARACTERS: Final = 2000
 """How much of a message and of a traceback's end travels back: outcomes stay small."""
 _TOO_LITTLE_ROOM: Final = frozenset({"MemoryError", "CapacityError"})
 """Errors that fewer lanes may cure; the second is the engine's, whose module would load the compiler."""
-
-
 _NO_WAY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN})
 """What a file system says that is not there, or not for us."""
 
@@ -63,7 +61,7 @@ def run_task(task: Task) -> Outcome:
         mark = StderrMark()
         started = time.perf_counter()
         try:
-            counts = _simulate(task, job)
+            counts = task.simulate(batch_of(job.planned))
             rows.append(batch_tables(job.planned, counts))
         except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
             answers.append(as_failure(error, stderr=mark.tail()))
@@ -117,10 +115,6 @@ def unseen_rows(run: str) -> Failure:
     """Return the failure of a task whose rows were written where the driver does not look."""
     how = f"its rows are not in {run}: the same path is another folder there"
     return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, fingerprint=fingerprint("NotShared", how))
-
-
-def _simulate(task: Task, job: Job) -> BatchCounts:
-    return task.simulate(batch_of(job.planned))
 
 
 def _not_done(task: Task, error: Exception, kind: FailureKind, mark: StderrMark) -> Outcome:

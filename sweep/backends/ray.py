@@ -114,6 +114,8 @@ class RayBackend:
 
     def withdraw(self) -> None:
         """Let each task that Ray has not begun come back when it does."""
+        if not head_answers(self._gcs):
+            return  # What runs on is lost with the head.
         self._drained = self._mark
         self._ray.experimental.internal_kv._internal_kv_put(self._mark, "")  # noqa: SLF001  Its own libraries use it.
 
