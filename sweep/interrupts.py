@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -71,7 +72,7 @@ class StopRequest:
         # The terminal is gone: to print there is an error, and would end what is to be finished.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
-            if os.isatty(stream):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):  # It is no terminal any more, but was one.
                 os.dup2(nowhere, stream)
         os.close(nowhere)
         self._terminate(number, frame)

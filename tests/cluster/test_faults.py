@@ -2,11 +2,13 @@
 
 import contextlib
 import ipaddress
+import os
 import platform
 import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +271,34 @@ def test_sigterm_gives_what_runs_its_grace(bench: Bench, spec: str, number: sign
     assert (before < finished(spec) < 2 * before) is released
     wait_until(lambda: not bench.alive())
     touch(spec, "go")
+    goes_on("wait_for_the_marker", spec, MANY, cells=4 * CELLS)
+
+
+def test_a_lost_terminal_does_not_lose_what_runs(spec: str, bench: Bench) -> None:
+    """After SIGHUP nothing can be printed any more, and what runs is finished and kept all the same."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("SIGHUP is ignored here, as under nohup")
+    ours, theirs = os.openpty()
+    words = ["run", spec, "--out", str(Path(spec).parent / "run"), "-s", MANY, "-j", "1"]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", PROGRAM, "wait_for_the_marker", *words],
+        env=bench.environment | {"TERM": "dumb"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    wait_until(lambda: waits(spec, 4 * CELLS) or driver.poll() is not None)
+    before = finished(spec)
+
+    os.close(ours)
+    driver.send_signal(signal.SIGHUP)
+    touch(spec, "go")
+
+    assert driver.wait(PATIENCE_SECONDS) == ExitCode.INTERRUPTED
+    assert before < finished(spec) < 2 * before
+    assert has_said_its_end(spec)
     goes_on("wait_for_the_marker", spec, MANY, cells=4 * CELLS)
 
 
