@@ -27,6 +27,14 @@ class StoreError(Exception):
     """A run is not what its manifest says, cannot be reached, or two writers disagree."""
 
 
+class UnreachableError(StoreError):
+    """The place of a run refuses, or does not answer any more."""
+
+
+class NotStagedError(StoreError):
+    """A batch is to be committed whose rows are not there."""
+
+
 class DamageError(StoreError):
     """A file of a run is missing, cut, overwritten, or none of ours; the message names it."""
 
@@ -99,6 +107,9 @@ class Storage(Protocol):
         Raises:
             StoreError: somebody else holds it.
         """
+
+    def is_locked(self) -> bool | None:
+        """Say whether somebody holds the run; None where that can't be told."""
 
     def check_lock(self) -> None:
         """Raise StoreError if this process has locked the run and lost that lock since."""

@@ -10,11 +10,11 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from results.storage import StoreError
+from results.storage import StoreError, UnreachableError
 
 if TYPE_CHECKING:
     from results.storage_object import ObjectStorage
@@ -25,6 +25,8 @@ STALE_SECONDS: Final = 120.0
 """Without a renewal for so long a holder counts as dead: six were missed in a row."""
 _TRIES: Final = 10
 """How often a lease that changes hands meanwhile is looked at again."""
+_LAST_SECONDS: Final = 5.0
+"""How long the end waits for a renewal that is under way (assumption): the store may be gone."""
 
 
 class Lease:
@@ -51,9 +53,11 @@ class Lease:
             yield
         finally:
             done.set()
-            renewing.join()
-            if self.is_ours():
-                self._storage.delete(LEASE_FILE)
+            renewing.join(_LAST_SECONDS)
+            # Out of reach, the lease goes stale by itself; what ended the work must not be hidden by that.
+            with suppress(UnreachableError):
+                if self.is_ours():
+                    self._storage.delete(LEASE_FILE)
 
     def is_ours(self) -> bool:
         """Say whether the lease is still this process'."""

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from results.files import sync_directory
 from results.storage import STAGING, Listed, StoreError
 
 LOCK_FILE: Final = ".lock"
+_LOOKS: Final = 5
+_LOOK_SECONDS: Final = 0.05
+"""A lock is asked for so often, with such pauses: who only looks whether it is free holds it for microseconds."""
 T = TypeVar("T")
 
 
@@ -96,6 +100,10 @@ class LocalStorage:
                 stream.flush()
                 os.fsync(stream.fileno())
             yield temporary
+        except OSError as error:
+            # A full disk does not say which file found it full.
+            error.filename = error.filename or str(path)
+            raise
         finally:
             temporary.unlink(missing_ok=True)
         sync_directory(path.parent)
@@ -164,7 +172,7 @@ class LocalStorage:
         self.root.mkdir(parents=True, exist_ok=True)
         with self._open_log(LOCK_FILE, "a+") as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _flock(stream)
             except OSError as error:
                 stream.seek(0)
                 by = stream.read().strip()
@@ -177,5 +185,33 @@ class LocalStorage:
             stream.flush()
             yield
 
+    def is_locked(self) -> bool | None:
+        """Say whether a process holds the run; None where the file system has no such locks."""
+        try:
+            with self.root.joinpath(LOCK_FILE).open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, FileNotFoundError) as error:
+            return isinstance(error, BlockingIOError)
+        except OSError:
+            return None
+        return False
+
     def check_lock(self) -> None:
         """Do nothing: the system keeps the lock for as long as this process lives."""
+
+
+def _flock(stream: TextIO) -> None:
+    """Lock a file for this process alone.
+
+    Raises:
+        OSError: somebody else has locked it.
+    """
+    for look in range(_LOOKS):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if look == _LOOKS - 1:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return

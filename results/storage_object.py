@@ -19,7 +19,7 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from results.storage import STAGING, Listed, StoreError
+from results.storage import STAGING, Listed, StoreError, UnreachableError
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 PARALLEL: Final = 32
 """Requests under way at once: each waits some 10 to 100 ms for the store, and the machine does nothing meanwhile."""
-RETRIES: Final = 5
 RETRY_SECONDS: Final = 60
-"""How long a request is tried again, with growing pauses, when the store says that it is busy."""
+"""How long a request is tried again, with growing pauses, while a store that has answered before gives no answer."""
+_RETRIES: Final = 60
+"""More than fit into that time: pauses begin with 0.1 s and double up to 15 s (obstore's defaults)."""
+_FIRST_RETRIES: Final = 4
+"""Until a store has answered: an endpoint that is mistyped is to be known within some 2 s."""
+_ANSWERS: Final = (FileNotFoundError, AlreadyExistsError, PreconditionError)
 T = TypeVar("T")
 
 
@@ -41,13 +45,16 @@ class ObjectStorage:
 
     def __init__(self, url: str) -> None:
         self.name = url
-        options: Any = {
-            "client_options": {"allow_http": _endpoint_is_plain()},
-            "retry_config": {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
-        }
+        self._answers = False
         with self._told(""):
-            self._store = from_url(url, **options)
+            self._patient, self._quick = _client(url, _RETRIES), _client(url, _FIRST_RETRIES)
+        self._answers = False
         self._lease: Lease | None = None
+
+    @property
+    def _store(self) -> Any:
+        """Return the client for the next request: one that waits for a store which has answered the last one."""
+        return self._patient if self._answers else self._quick
 
     def make_folders(self, folders: Iterable[str]) -> None:
         """Do nothing: a prefix is there with its first object."""
@@ -88,13 +95,13 @@ class ObjectStorage:
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write an object over what was there."""
-        with self._told(name):
+        with self._told(name, writes=True):
             # One request, whatever the size: an upload in pieces could leave pieces.
             self._store.put(name, memoryview(content).cast("B"), use_multipart=False)
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         """Write an object; return False and change nothing if it is there."""
-        with self._told(name):
+        with self._told(name, writes=True):
             try:
                 self._store.put(name, content, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -120,7 +127,7 @@ class ObjectStorage:
         with self._told(probe):
             written = self._store.head(probe)["last_modified"]
         self.delete(probe)
-        return written.timestamp()
+        return float(written.timestamp())
 
     def put_over(self, name: str, content: bytes, version: "UpdateVersion") -> bool:
         """Write an object over the given version of it; return False and change nothing if that is gone."""
@@ -182,6 +189,17 @@ class ObjectStorage:
             finally:
                 self._lease = None
 
+    def is_locked(self) -> bool | None:
+        """Say whether somebody has a lease of the run and gives signs, by this machine's clock."""
+        from results.storage_lease import LEASE_FILE, STALE_SECONDS
+
+        try:
+            with self._told(LEASE_FILE):
+                renewed = float(self._store.head(LEASE_FILE)["last_modified"].timestamp())
+        except FileNotFoundError:
+            return False
+        return time.time() - renewed <= STALE_SECONDS
+
     def check_lock(self) -> None:
         """Raise StoreError if the lease that this process took has gone to another one."""
         if self._lease is not None and not self._lease.is_ours():
@@ -191,17 +209,30 @@ class ObjectStorage:
             )
 
     @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        """Turn what the store refuses into an error that says what to do; a missing object stays what it is."""
+    def _told(self, name: str, *, writes: bool = False) -> Iterator[None]:
+        """Turn what the store refuses into an error that says what to do; a missing object stays what it is.
+
+        For a request that `writes` what is missing is the bucket.
+        """
         try:
             yield
-        except (FileNotFoundError, AlreadyExistsError, PreconditionError):
-            raise
         except (BaseError, OSError) as error:
-            raise StoreError(
+            self._answers = isinstance(error, _ANSWERS)
+            if self._answers and not (writes and isinstance(error, FileNotFoundError)):
+                raise
+            raise UnreachableError(
                 f"{self.locate(name)}: {_reason(error)}. Check that the bucket is there, and what the environment says "
                 "about it (docs/how-to/use-an-object-store.md)"
             ) from None
+        self._answers = True
+
+
+def _client(url: str, retries: int) -> Any:
+    options: Any = {
+        "client_options": {"allow_http": _endpoint_is_plain()},
+        "retry_config": {"max_retries": retries, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+    }
+    return from_url(url, **options)
 
 
 def _reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from results.cell_ids import CellIds, fixed
 from results.manifest import Manifest, ManifestEntry, StoreError
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
 from results.schema import footer_metadata, table_schema
-from results.storage import STAGING, DamageError, open_storage, read_json
+from results.storage import STAGING, DamageError, NotStagedError, open_storage, read_json
 from results.storage_local import LocalStorage
 
 _FOLDERS: Final = ("manifest", *PART_TABLES, "failures")
@@ -140,7 +140,7 @@ class RunStore:
         """
         for part in entry.parts:
             if not any(self.storage.exists(name) for name in dict.fromkeys((self.manifest.staged(part), part.path))):
-                raise StoreError(
+                raise NotStagedError(
                     f"{self.name}: batch '{entry.name}' has no {part.table}. Call write_part before commit"
                 )
         self.manifest.add(entry)

@@ -85,7 +85,7 @@ def failure_lines(tally: Tally, run: str) -> Iterator[str]:
     if tally.stopped:
         yield f"stopped: {tally.stopped}"
     for cause, batches in tally.fingerprints.most_common():
-        shown = counted(batches, "batch", "batches")
-        yield f"  cause {cause}: {shown}; to try these again: sweep retry {run} --only {cause}"
+        failed = counted(batches, "batch", "batches")
+        yield f"  cause {cause}: {failed}; to try these again: sweep retry {run} --only {cause}"
     failed = counted(tally.cells_failed, "cell", "cells")
     yield f"{failed} failed, see {run}/failures/*.parquet; to try them all again: sweep retry {run}"

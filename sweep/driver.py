@@ -6,7 +6,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from sweep.backends.contract import Backend
+from results.storage import NotStagedError
+from sweep.backends.contract import Backend, ClusterLostError
 from sweep.batch_memory import batch_bytes
 from sweep.driver_rules import Rules
 from sweep.exit_codes import ExitCode, SweepError
@@ -14,7 +15,8 @@ from sweep.grouping import Grouper
 from sweep.interrupts import StopRequest
 from sweep.keeping import Keeper, Tally
 from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Simulate, Task
-from sweep.progress import Progress
+from sweep.progress import Progress, counted
+from sweep.worker import MismatchError, unseen_rows
 
 ATTEMPTS_MAX: Final = MappingProxyType({FailureKind.DIED: 3, FailureKind.MEMORY: 2})
 """How often a batch is tried. A process may die by somebody else's doing; a batch that raises would raise again."""
@@ -52,17 +54,18 @@ class Driver:
         self._rules = rules
         self._again: deque[Job] = deque()
         self._out: dict[int, Task] = {}
-        self._storage: Failure | None = None
+        self._error: SweepError | None = None
+        self._avoided: set[str] = set()
 
     def drive(self, progress: Progress) -> Tally:
         """Run everything, and keep each task as it comes back; Ctrl-C and SIGTERM end it between two of them.
 
         Raises:
             StorageError: rows can't be written.
-            ClusterLostError: the backend can't go on.
+            ClusterLostError: the backend can't go on, or no machine can take part.
         """
         tally = self._keeper.tally
-        said = ""
+        said, ending = "", False
         with StopRequest(self._rules.grace_seconds) as stop:
             self._fill()
             for outcome in self._backend.as_completed():
@@ -70,19 +73,27 @@ class Driver:
                     progress.advance(0, 0.0)
                 else:
                     self._take(outcome)
-                if stop.reason != said:
-                    said = stop.reason
-                    progress.note(f"{said} ({sum(len(task.jobs) for task in self._out.values())} batches)")
                 if stop.at_once:
                     break
-                if not (stop.draining or tally.stopped or self._storage):
+                if not (stop.draining or tally.stopped or self._error):
                     self._fill()
-            unfinished = self._left or self._again or self._out
-            tally.interrupted = stop.draining and bool(unfinished)
+                elif not ending:
+                    ending = True
+                    self._backend.withdraw()
+                if stop.reason != said:
+                    said = stop.reason
+                    progress.note(f"{said} ({self._running()})")
+            tally.batches_left = self._left + len(self._again) + sum(len(task.jobs) for task in self._out.values())
+            tally.interrupted = stop.draining and tally.batches_left > 0
             tally.stop_asked = stop.draining
-        if self._storage is not None:
-            raise StorageError(self._storage.message)
+        if self._error is not None:
+            raise self._error
         return tally
+
+    def _running(self) -> str:
+        """Say how many batches have begun, at most: a cluster does not tell which of its tasks have."""
+        sizes = sorted((len(task.jobs) for task in self._out.values()), reverse=True)
+        return f"at most {counted(sum(sizes[: self._backend.workers]), 'batch', 'batches')}"
 
     def _fill(self) -> None:
         """Hand out tasks until the window is full: first what is tried again, each batch alone."""
@@ -104,8 +115,14 @@ class Driver:
     def _take(self, outcome: Outcome) -> None:
         task = self._out.pop(outcome.number)
         failure = outcome.failure
+        if not outcome.begun:
+            self._again.extend(task.jobs)
+            return
         if failure is not None and failure.kind is FailureKind.STORAGE:
-            self._storage = failure
+            self._error = StorageError(failure.message)
+            return
+        if failure is not None and failure.kind is FailureKind.UNFIT:
+            self._move(task, outcome.node, failure)
             return
         if failure is not None and len(task.jobs) > 1:
             # Which of them it was is not known: each goes on alone, and none is blamed.
@@ -116,11 +133,28 @@ class Driver:
         done = [(job, answer) for job, answer in zip(task.jobs, answers, strict=True) if isinstance(answer, Report)]
         if done:
             assert outcome.entry is not None
-            self._keeper.keep(outcome.entry, done)
+            try:
+                self._keeper.keep(outcome.entry, done)
+            except NotStagedError:
+                self._move(task, outcome.node, unseen_rows(task.run))
+                return
             self._grouper.learn([job for job, _ in done], [report.seconds for _, report in done])
         for job, answer in zip(task.jobs, answers, strict=True):
             if isinstance(answer, Failure):
                 self._answer(job, answer)
+
+    def _move(self, task: Task, node: str, failure: Failure) -> None:
+        """Let another machine do what this one can't; end if there is none."""
+        self._again.extend(task.jobs)
+        # A place that this process does not reach either is nobody's fault: that ends the sweep.
+        self._keeper.check_reach()
+        machine = failure.host or "that machine"
+        if not self._backend.avoid(node):
+            error = ClusterLostError if failure.error == MismatchError.__name__ else StorageError
+            self._error = error(f"no machine is left for this sweep; the last one, {machine}: {failure.message}")
+        elif node not in self._avoided:
+            self._keeper.note(task.jobs[0], failure, f"{machine} gets no more work")
+        self._avoided.add(node)
 
     def _answer(self, job: Job, failure: Failure) -> None:
         """Try a failed batch again where that may help, or write down why not."""

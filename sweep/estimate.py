@@ -35,9 +35,9 @@ def known_timings(runs: Path) -> list[BatchTiming]:
     return [timing for run in sorted(runs.glob("*/")) for timing in read_timings(run)] if runs.is_dir() else []
 
 
-def estimate_cost(batches: Sequence[PlannedBatch], runs: Path) -> Estimate | None:
-    """Return what the batches will take by the earlier runs in a folder."""
-    return estimate(batches, known_timings(runs))
+def estimate_cost(batches: Sequence[PlannedBatch], runs: Path, own: Iterable[BatchTiming] = ()) -> Estimate | None:
+    """Return what the batches will take by the earlier runs in a folder, and by `own`, which the run itself has."""
+    return estimate(batches, [*known_timings(runs), *own])
 
 
 def estimate(batches: Sequence[PlannedBatch], timings: Iterable[BatchTiming]) -> Estimate | None:

@@ -1,26 +1,23 @@
 """One start of `sweep run` from the plan to the summary; the verb and the tests call it alike."""
 
-import errno
 import json
 import os
 import platform
 import shlex
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from sweep.adaptive import round_lines, wanted_plan
 from sweep.backends.choose import BackendChoice, open_backend
-from sweep.backends.contract import Backend, ClusterLostError
+from sweep.backends.contract import Backend
 from sweep.batch_memory import batch_bytes
 from sweep.closing import closing_lines, failure_lines, timing_lines
 from sweep.costs import load_cost_model
-from sweep.driver import Driver, StorageError
+from sweep.driver import Driver
 from sweep.driver_rules import Rules
+from sweep.ending import leaving, noting_the_end, now, reaching, say, ways_on, with_end
 from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.keeping import Keeper, Tally
@@ -29,14 +26,12 @@ from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
+from sweep.timings import TIMINGS_FILE, timings_of
 from sweep.warm import ensure_compiled
 from sweep.worker import run_task, simulate_batch
 
 if TYPE_CHECKING:
     from results.cell_ids import CellIds
-
-_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
-"""What a file system says when it takes no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +65,16 @@ def execute(execution: Execution) -> ExitCode:
 
     spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
-    with results_errors(execution.run), _ways_on(execution):
+    with results_errors(execution.run), ways_on(execution.run, execution.command):
         store = RunStore(execution.run)
-        with store.storage.lock(driver_facts(), breaking=execution.break_lock):
+        with store.storage.lock(driver_facts(), breaking=execution.break_lock), reaching():
             if store.exists():
                 check_sound(store)
             try:
                 return _execute(execution, store)
             except KeyboardInterrupt:
                 # Before, between and after rounds nobody looks at a StopRequest.
-                _say(f"interrupted: what is finished is kept. To go on: {execution.command}")
+                say(f"interrupted: what is finished is kept. To go on: {execution.command}")
                 return ExitCode.INTERRUPTED
 
 
@@ -92,33 +87,21 @@ def _execute(execution: Execution, store: Any) -> ExitCode:
     left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
         _refresh(execution, store, wanted)
-        _say(f"nothing to do: {wanted.cell_count} cells are already there")
+        say(f"nothing to do: {wanted.cell_count} cells are already there")
         _say_rounds(execution.spec, plan, store)
         _close(store, execution.spec)
         return ExitCode.OK
     tally = _simulate(execution, store, plan, wanted=wanted, left=left, finished=finished)
     if tally.interrupted:
-        _say(f"interrupted: {tally.cells_done} new cells are kept. To go on: {execution.command}")
+        kept = counted(tally.cells_done, "new cell", "new cells")
+        undone = counted(tally.batches_left, "batch", "batches")
+        say(f"interrupted: {kept} kept, {undone} not done. To go on: {execution.command}")
         return ExitCode.INTERRUPTED
     _say_rounds(execution.spec, plan, store)
     _close(store, execution.spec)
     for line in failure_lines(tally, store.name):
-        _say(line)
+        say(line)
     return ExitCode.CELLS_FAILED if tally.cells_failed else ExitCode.OK
-
-
-@contextmanager
-def _ways_on(execution: Execution) -> Iterator[None]:
-    """Say with every error that ends a sweep in the middle how to go on."""
-    hint = f"\n  what was finished is kept. To go on: {execution.command}"
-    try:
-        yield
-    except (StorageError, ClusterLostError) as error:
-        raise type(error)(f"{error}{hint}") from error
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        raise StorageError(f"{error.filename or execution.run}: {error.strerror or error}{hint}") from error
 
 
 def _restricted(left: list[PlannedBatch], only: Collection[str] | None) -> list[PlannedBatch]:
@@ -140,7 +123,7 @@ def _close(store: Any, spec: SweepSpec) -> None:
             for line in closing_lines(store, spec):
                 print(line)  # noqa: T201  The summary is what this verb is for.
     except SweepError as error:
-        _say(f"no summary: {error}")
+        say(f"no summary: {error}")
 
 
 def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
@@ -170,15 +153,17 @@ def _simulate(
     finished: "CellIds",
 ) -> Tally:
     if execution.simulate is simulate_batch:
-        ensure_compiled(_say)
+        ensure_compiled(say)
     started = time.perf_counter()
     tally = Tally()
     tried: set[str] = set()
     backend = open_backend(execution.backend, run_task)
-    try:
-        _say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
+    with noting_the_end(store, tally), leaving(store, backend):
+        say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
         _prepare(execution, store, wanted)
-        backend.prepare(store.location, max(batch_bytes(batch, execution.simulate) for batch in left))
+        engine = execution.fingerprint if execution.simulate is simulate_batch else None
+        memory = max(batch_bytes(batch, execution.simulate) for batch in left)
+        backend.prepare(store.location, memory, engine)
         there = int(finished.holds(identities(wanted.batches)).sum())
         while left:
             if execution.spec.until is not None:
@@ -191,8 +176,6 @@ def _simulate(
                 tally.interrupted = bool(left)
                 break
         workers = backend.workers
-    finally:
-        _leave(store, backend)
     _finish(store, tally, workers=workers, started=started)
     return tally
 
@@ -202,9 +185,11 @@ def _drive(
 ) -> None:
     """Run some batches to their end and add to `tally` what came of them."""
     cells = sum(len(batch.policies) for batch in left)
-    cost = estimate_cost(left, neighbours(execution.run))
-    to_do = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')}"
-    _say(f"{to_do} to do, {there} are there{_forecast(cost, backend.workers)}")
+    # A run in a folder is among its neighbours.
+    own = () if store.storage.stages else timings_of(store.storage.lines(TIMINGS_FILE))
+    cost = estimate_cost(left, neighbours(execution.run), own)
+    todo = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')} to do"
+    say(f"{todo}, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
         keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
         driver = Driver(
@@ -218,6 +203,7 @@ def _drive(
             rules=execution.rules,
         )
         driver.drive(progress)
+        keeper.write_timings()
 
 
 def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -> list[PlannedBatch]:
@@ -234,15 +220,7 @@ def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -
 def _say_rounds(spec: SweepSpec, plan: Plan, store: Any) -> None:
     if spec.until is not None:
         for line in round_lines(spec, plan, store):
-            _say(line)
-
-
-def _leave(store: Any, backend: Backend) -> None:
-    """End the backend and remove what its workers have staged for nobody."""
-    try:
-        backend.close()
-    finally:
-        store.remove_orphans()
+            say(line)
 
 
 def _jobs(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[Job, float | None]]:
@@ -259,12 +237,9 @@ def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:
     if not tally.interrupted and tally.cells_done:
         compact(store)
     tally.wall_seconds = time.perf_counter() - started
-    records = store.provenance()
-    totals = {key: value for key, value in asdict(tally).items() if key != "fingerprints"}
-    records[-1] |= {"ended": _now(), "workers": workers, "tally": totals}
-    store.write_provenance(records)
+    store.write_provenance(with_end(store.provenance(), tally, workers=workers))
     for line in timing_lines(tally, workers):
-        _say(line)
+        say(line)
 
 
 def _forecast(cost: Estimate | None, workers: int) -> str:
@@ -276,7 +251,7 @@ def _forecast(cost: Estimate | None, workers: int) -> str:
 def _provenance(execution: Execution, plan: Plan) -> dict[str, Any]:
     return {
         "code_fingerprint": plan.fingerprint,
-        "started": _now(),
+        "started": now(),
         "command": execution.command,
         "backend": execution.backend.name.value,
         "host": platform.node(),
@@ -288,11 +263,3 @@ def _provenance(execution: Execution, plan: Plan) -> dict[str, Any]:
 
 def _as_json(value: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  Progress and notes go to stderr, results to stdout.

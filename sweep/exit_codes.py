@@ -29,9 +29,9 @@ class ExitCode(IntEnum):
             ExitCode.DAMAGED: "a file of a run is missing or not what the manifest says; `sweep fsck` lists all",
             ExitCode.REGRESSED: "`sweep compare --fail-on` found a cell that meets a condition",
             ExitCode.CLUSTER_LOST: "the cluster went away or can't run the batches; what was finished is kept",
-            ExitCode.STORAGE: "the rows can't be written, as on a full disk; what was finished is kept",
+            ExitCode.STORAGE: "the rows can't be written: a full disk, a lost bucket; what was finished is kept",
             ExitCode.UNFIT: "`sweep doctor` found something that a sweep would fail on",
-            ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM; what was finished is kept",
+            ExitCode.INTERRUPTED: "stopped by Ctrl-C, SIGTERM or SIGHUP; what was finished is kept",
             ExitCode.CLOSED_PIPE: "the reader of the output went away, as `head` does; what was finished is kept",
         }[self]
 

@@ -1,7 +1,10 @@
-"""Ctrl-C and SIGTERM as wishes that are looked at between two steps, so that no batch is lost in its commit."""
+"""Ctrl-C, SIGTERM and SIGHUP as wishes that are looked at between two steps, so that no batch is lost in its commit."""
 
+import os
 import signal
+import stat
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -9,9 +12,11 @@ GRACE_SECONDS: Final = 25.0
 """How long SIGTERM lets running batches go on. Kubernetes and Slurm send SIGKILL after 30 s unless told otherwise
 (terminationGracePeriodSeconds, KillWait); the rest is for the last commits."""
 
+_Handler = Callable[[int, FrameType | None], None]
+
 
 class StopRequest:
-    """While it is open: the first Ctrl-C drains, the second stops; SIGTERM drains and stops after the grace period.
+    """While it is open: the first Ctrl-C drains, the second stops; SIGTERM and SIGHUP drain, then stop.
 
     Must be opened after Ray is started, which installs handlers of its own.
     """
@@ -31,7 +36,12 @@ class StopRequest:
         return self._count > 1 or time.monotonic() >= self._deadline
 
     def __enter__(self) -> Self:
-        handlers = {signal.SIGINT: self._interrupt, signal.SIGTERM: self._terminate}
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
+            signal.SIGINT: self._interrupt,
+            signal.SIGTERM: self._terminate,
+        }
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # It is ignored under nohup.
+            handlers[signal.SIGHUP] = self._hang_up
         self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         return self
 
@@ -52,8 +62,17 @@ class StopRequest:
         self.draining = True
         self.reason = "Ctrl-C: what runs is finished; Ctrl-C once more gives it up"
 
-    def _terminate(self, _signal: int, _frame: FrameType | None) -> None:
+    def _terminate(self, number: int, _frame: FrameType | None) -> None:
         if self._deadline == float("inf"):
             self._deadline = time.monotonic() + self._grace
         self.draining = True
-        self.reason = f"SIGTERM: what runs has {self._grace:g} s to finish"
+        self.reason = f"{signal.Signals(number).name}: what runs has {self._grace:g} s to finish"
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        # The terminal is gone: to print there is an error, and would end what is to be finished.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):  # It is no terminal any more, but was one.
+                os.dup2(nowhere, stream)
+        os.close(nowhere)
+        self._terminate(number, frame)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 from results.manifest import ManifestEntry
 from results.rows import FailedBatch, failures_table
@@ -14,6 +15,9 @@ from sweep.progress import Progress
 from sweep.rows import batch_cells, batch_name, place
 from sweep.timings import TIMINGS_FILE, BatchTiming, timing_text
 
+_TIMINGS_CHARACTERS: Final = 1 << 20
+"""So much is held before it goes to a bucket: some 2,000 batches (assumption); a crash may lose it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
@@ -23,6 +27,8 @@ class Tally:
     cells_failed: int = 0
     batches_done: int = 0
     tasks_done: int = 0
+    batches_left: int = 0
+    """Batches that were not finished when the start ended."""
     wall_seconds: float = 0.0
     batch_seconds: float = 0.0
     generate_seconds: float = 0.0
@@ -48,6 +54,7 @@ class Keeper:
         self._store = store
         self._progress = progress
         self._reproduce = reproduce
+        self._timings = ""
 
     def keep(self, entry: ManifestEntry, done: Sequence[tuple[Job, Report]]) -> None:
         """Commit the part of a task and count its batches."""
@@ -66,7 +73,15 @@ class Keeper:
             self.tally.engine_seconds += report.engine_seconds
             timings.append(_timing(job.planned, report, part_bytes * lanes // cells))
             self._progress.advance(lanes, job.share)
-        self._store.storage.append(TIMINGS_FILE, timing_text(timings))
+        self._timings += timing_text(timings)
+        if self._store.storage.stages or len(self._timings) >= _TIMINGS_CHARACTERS:
+            self.write_timings()
+
+    def write_timings(self) -> None:
+        """Add to the run's log what is not there yet; in a bucket each addition is an object, so there are few."""
+        if self._timings:
+            self._store.storage.append(TIMINGS_FILE, self._timings)
+        self._timings = ""
 
     def fail(self, job: Job, failure: Failure) -> None:
         """Write why a batch has no rows."""
@@ -90,6 +105,14 @@ class Keeper:
             f"  cause {failure.fingerprint}; to see it here: {failed.command}"
         )
         self._progress.advance(len(planned.policies), job.share)
+
+    def check_reach(self) -> None:
+        """Look for the run.
+
+        Raises:
+            UnreachableError: it does not answer this process either.
+        """
+        self._store.exists()
 
     def note(self, job: Job, failure: Failure, then: str) -> None:
         """Say that a batch went wrong and what happens now."""

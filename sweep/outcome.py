@@ -26,6 +26,8 @@ class FailureKind(StrEnum):
     """The machine went away."""
     STORAGE = "storage"
     """The rows could not be written."""
+    UNFIT = "unfit"
+    """The machine does not see the run, or has other sources or recordings: another one may do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +129,7 @@ class Outcome:
     entry: ManifestEntry | None = None
     """The part that holds the rows of all jobs with a report; None if there is none."""
     failure: Failure | None = None
+    node: str = ""
+    """The machine, by the backend's name for it; empty where there is but one."""
+    begun: bool = True
+    """False for a task that was taken back before anybody began it."""

@@ -1,5 +1,6 @@
 """How far a run is, from its manifest and a few small columns: without Ray, from any machine, while it runs."""
 
+import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ class RunStatus:
     """When the last driver began."""
     ended: float | None
     """When it ended; None while it runs, and after it was killed."""
+    abandoned: bool
+    """Whether it is known to be gone without having said so; where that can't be told, it is not known."""
     last_commit: float | None
     host: str
     cells_per_second: float | None
@@ -54,9 +57,14 @@ class RunStatus:
         return self.cells_total is not None and self.cells_done >= self.cells_total
 
     @property
+    def is_over(self) -> bool:
+        """Whether the last driver is not at work any more, as far as can be told."""
+        return self.ended is not None or self.abandoned
+
+    @property
     def seconds_left(self) -> float | None:
         """By the rate of the last driver; None if that is not known or if no driver is at work."""
-        if self.cells_total is None or not self.cells_per_second or self.ended is not None:
+        if self.cells_total is None or not self.cells_per_second or self.is_over:
             return None
         return max(0, self.cells_total - self.cells_done) / self.cells_per_second
 
@@ -77,6 +85,7 @@ class RunStatus:
             "seconds_left": self.seconds_left,
             "host": self.host,
             **times,
+            "abandoned": self.abandoned,
             "parts": self.parts,
             "bytes": self.bytes,
         }
@@ -111,7 +120,7 @@ class RunReader:
         manifest = Manifest(storage)
         try:
             spec = read_json(storage, _SPEC_FILE, dict)
-            records = read_json(storage, _PROVENANCE_FILE, list)
+            last, abandoned = _last_driver(storage)
         except FileNotFoundError as error:
             raise SweepError(
                 f"{self.location}: no run here\n  `sweep status` lists the runs in ./runs; a run is made by `sweep run`"
@@ -120,7 +129,6 @@ class RunReader:
         committed = {PurePath(one.name).stem: one.modified for one in storage.files_in(manifest.folder)}
         done = self._done(storage, manifest, entries)
         axes, total, there = _progress(storage, done)
-        last = records[-1] if records and isinstance(records[-1], dict) else {}
         started = _seconds(last.get("started"))
         return RunStatus(
             run=self.location,
@@ -131,6 +139,7 @@ class RunReader:
             axes=axes,
             started=started,
             ended=_seconds(last.get("ended")),
+            abandoned=abandoned,
             last_commit=max(committed.values(), default=None),
             host=str(last.get("host", "")),
             cells_per_second=_rate(entries, committed, started, last),
@@ -149,6 +158,24 @@ class RunReader:
                 self._ids[part.sha256] = table["cell_id"].combine_chunks()
         ids = [self._ids[part.sha256] for part in parts]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def _last_driver(storage: "Storage") -> tuple[dict[str, Any], bool]:
+    """Return the record of the last driver, and whether it is gone without a word: then nobody holds its run."""
+    from results.storage import is_url, read_json
+
+    def newest() -> dict[str, Any]:
+        records = read_json(storage, _PROVENANCE_FILE, list)
+        return records[-1] if records and isinstance(records[-1], dict) else {}
+
+    last = newest()
+    # Locks of a shared file system may hold on one machine only; a lease in a bucket is seen by all.
+    telling = is_url(storage.name) or last.get("host") == platform.node()
+    if not last or "ended" in last or not telling or storage.is_locked() is not False:
+        return last, False
+    # Whoever ends says so before letting go: it may have done both since the first look.
+    after = newest()
+    return after, after == last
 
 
 def _progress(

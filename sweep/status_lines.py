@@ -28,8 +28,8 @@ def status_lines(status: RunStatus) -> Iterator[str]:
         yield f"rate      {status.cells_per_second:.3g} cells/s of the last driver{about}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in status.failures.items())
     failed = sum(status.failures.values())
-    yield f"failures  {counted(failed, 'cell', 'cells') + f': {kinds}' if failed else 'none'}"
-    yield f"tables    {status.parts} files, {format_bytes(status.bytes)}"
+    yield f"failures  {counted(failed, 'cell', 'cells')}: {kinds}" if failed else "failures  none"
+    yield f"tables    {counted(status.parts, 'file', 'files')}, {format_bytes(status.bytes)}"
     for axis, values in status.axes.items():
         yield from _axis_lines(axis, values)
 
@@ -61,6 +61,11 @@ def _state(status: RunStatus) -> str:
         return f"never started; {seen}"
     if status.ended is not None:
         return f"not complete, and the last driver ended {_ago(status.ended)}; the same command goes on"
+    if status.abandoned:
+        return (
+            f"not complete, and the driver that began {_ago(status.started)} is gone without a word; {seen}; "
+            "the same command goes on"
+        )
     # From here nobody can tell a driver that works from one that was killed, but for what it leaves.
     return f"under way since {_ago(status.started)} on {status.host or 'an unknown host'}; {seen}"
 

@@ -36,12 +36,16 @@ def timing_text(timings: Iterable[BatchTiming]) -> str:
 
 
 def read_timings(run: Path) -> Iterator[BatchTiming]:
-    """Yield the timings of a run; a line that a crash or another version left unreadable is passed over."""
+    """Yield the timings of a run in a folder."""
     path = run / TIMINGS_FILE
-    if not path.is_file():
-        return
+    if path.is_file():
+        yield from timings_of(path.read_text(encoding="utf-8").splitlines())
+
+
+def timings_of(lines: Iterable[str]) -> Iterator[BatchTiming]:
+    """Yield the timings of some lines; what a crash or another version left unreadable is passed over."""
     names = {f.name for f in fields(BatchTiming)}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in lines:
         try:
             values = json.loads(line)
         except ValueError:

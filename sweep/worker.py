@@ -4,6 +4,7 @@ The worker writes the part itself, under a name that follows from the cells: a s
 the same bytes under the same name, and nothing counts before the driver commits.
 """
 
+import errno
 import functools
 import os
 import platform
@@ -12,9 +13,10 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from engine.simulate import Batch, BatchCounts
-from sweep.cell import engine_fingerprint
+from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
-from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Task, batch_of
+from sweep.outcome import Failure, FailureKind, Outcome, Report, Task, batch_of
+from sweep.plan import PlannedBatch
 from sweep.rows import batch_name, batch_tables
 
 if TYPE_CHECKING:
@@ -26,10 +28,12 @@ _MESSAGE_CHARACTERS: Final = 2000
 """How much of a message and of a traceback's end travels back: outcomes stay small."""
 _TOO_LITTLE_ROOM: Final = frozenset({"MemoryError", "CapacityError"})
 """Errors that fewer lanes may cure; the second is the engine's, whose module would load the compiler."""
+_NO_WAY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN})
+"""What a file system says that is not there, or not for us."""
 
 
-class EngineMismatchError(RuntimeError):
-    """The sources of the engine in the worker are not those of the program that sent the batch."""
+class MismatchError(RuntimeError):
+    """What the worker has is not what the program that sent the batch has: sources of the engine, or a recording."""
 
 
 def simulate_batch(batch: Batch) -> BatchCounts:
@@ -45,10 +49,11 @@ def run_task(task: Task) -> Outcome:
     """Simulate the batches of `task` and stage their rows; whatever goes wrong comes back as a failure."""
     mark = StderrMark()
     try:
-        # First: a run that can't be opened is known before the work, not after it.
+        # First: what this machine lacks is known before the work, not after it.
         store = _open(task.run)
+        _check_same(task)
     except Exception as error:  # noqa: BLE001  No access to an object store, a library that is not there.
-        return _not_stored(task, error, mark)
+        return _not_done(task, error, FailureKind.UNFIT, mark)
     answers: list[Report | Failure] = []
     rows: list[dict[str, pa.Table]] = []
     cells: list[str] = []
@@ -56,7 +61,7 @@ def run_task(task: Task) -> Outcome:
         mark = StderrMark()
         started = time.perf_counter()
         try:
-            counts = _simulate(task, job)
+            counts = task.simulate(batch_of(job.planned))
             rows.append(batch_tables(job.planned, counts))
         except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
             answers.append(as_failure(error, stderr=mark.tail()))
@@ -68,8 +73,8 @@ def run_task(task: Task) -> Outcome:
     mark = StderrMark()
     try:
         entry = store.write_part(batch_name(cells), _joined(rows))
-    except Exception as error:  # noqa: BLE001  A full disk, a folder that is not shared, an object store that is away.
-        return _not_stored(task, error, mark)
+    except Exception as error:  # noqa: BLE001  A full disk, a folder that was unmounted, an object store that is away.
+        return _not_done(task, error, _whose(error), mark)
     return Outcome(number=task.number, answers=tuple(answers), entry=entry)
 
 
@@ -106,14 +111,22 @@ def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str
     return Outcome(number=task.number, failure=failure)
 
 
-def _simulate(task: Task, job: Job) -> BatchCounts:
-    if task.simulate is simulate_batch:
-        _check_engine(task.fingerprint)
-    return task.simulate(batch_of(job.planned))
+def unseen_rows(run: str) -> Failure:
+    """Return the failure of a task whose rows were written where the driver does not look."""
+    how = f"its rows are not in {run}: the same path is another folder there"
+    return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, fingerprint=fingerprint("NotShared", how))
 
 
-def _not_stored(task: Task, error: Exception, mark: StderrMark) -> Outcome:
-    return Outcome(number=task.number, failure=as_failure(error, kind=FailureKind.STORAGE, stderr=mark.tail()))
+def _not_done(task: Task, error: Exception, kind: FailureKind, mark: StderrMark) -> Outcome:
+    return Outcome(number=task.number, failure=as_failure(error, kind=kind, stderr=mark.tail()))
+
+
+def _whose(error: Exception) -> FailureKind:
+    """Say whether rows could not be written for want of room, or because this machine does not get to the run."""
+    from results.storage import UnreachableError
+
+    lost = isinstance(error, UnreachableError) or (isinstance(error, OSError) and error.errno in _NO_WAY)
+    return FailureKind.UNFIT if lost else FailureKind.STORAGE
 
 
 def _report(counts: BatchCounts, seconds: float) -> Report:
@@ -139,7 +152,9 @@ def _joined(rows: "list[dict[str, pa.Table]]") -> "dict[str, pa.Table]":
 def _open(run: str) -> "RunStore":
     from results.store import RunStore
 
-    return RunStore(run)
+    store = RunStore(run)
+    store.spec()
+    return store
 
 
 @functools.cache
@@ -151,10 +166,25 @@ def _engine_here() -> str:
     return engine_fingerprint()
 
 
-def _check_engine(expected: str) -> None:
-    found = _engine_here()
-    if found != expected:
-        raise EngineMismatchError(
-            f"the engine here is {found}, the sweep was planned with {expected}. "
+def _check_same(task: Task) -> None:
+    """Raise MismatchError unless the engine and the recordings are those that the cells are named after."""
+    if task.simulate is simulate_batch and (found := _engine_here()) != task.fingerprint:
+        raise MismatchError(
+            f"the engine here is {found}, the sweep was planned with {task.fingerprint}. "
             "Install the same sources on every node, or start again if they were edited meanwhile"
         )
+    for job in task.jobs:
+        planned, workload = job.planned, job.planned.coordinate.workload
+        path = workload.parameters.get("path")
+        if isinstance(path, str) and path and _first_id(planned, task.fingerprint) != planned.cell_ids[0]:
+            raise MismatchError(
+                f"{path}: the recording here is not the one that the sweep was planned with. Copy the same file to "
+                "every node, or start again if it was changed meanwhile"
+            )
+
+
+def _first_id(planned: PlannedBatch, engine: str) -> str:
+    """Return what the id of a batch's first cell is by the files of this machine."""
+    family = TraceFamily(planned.coordinate.workload, planned.coordinate.guest)
+    keys = [knobs_key(planned.policies[0].knobs)]
+    return family.digests(keys, seed=planned.seed, window_ns=planned.window_ns, fingerprint=engine).hex()

@@ -1,7 +1,8 @@
 """What a backend is: it takes tasks and gives back their outcomes, in any order.
 
 * A backend may run at most `window` tasks that were submitted and have not come back; the caller keeps to it.
-* It must give exactly one outcome for each task; a process or a machine that goes away is an outcome, not an exception.
+* It must give exactly one outcome for each task; a process or a machine that goes away is an outcome, not an exception,
+  and so is that nobody has begun a task that was withdrawn.
 * It gives None at least once a second while nothing comes back, so that the caller can look around.
 * It must not retry, commit results or know what a task means.
 * After `close` none of its processes is left, and no file of its own.
@@ -47,8 +48,10 @@ class Backend(Protocol):
         """Return what it runs on, in one line or more."""
         ...
 
-    def prepare(self, run: str, memory_bytes: int) -> None:
+    def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:
         """Check, before the first task, that tasks of this size fit and that every machine sees the run.
+
+        `engine` is the fingerprint that the engine must have everywhere; None if it is not the engine that simulates.
 
         Raises:
             BackendError: what is missing, and where.
@@ -57,6 +60,14 @@ class Backend(Protocol):
 
     def submit(self, task: "Task") -> None:
         """Take a task."""
+        ...
+
+    def withdraw(self) -> None:
+        """Take back all tasks that have not begun; no task is submitted after this."""
+        ...
+
+    def avoid(self, node: str) -> bool:
+        """Give no more tasks to a machine; return whether there is another one."""
         ...
 
     def as_completed(self) -> "Iterator[Outcome | None]":

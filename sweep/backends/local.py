@@ -56,6 +56,7 @@ class LocalBackend:
         self._asked = workers
         self._work = work
         self._waiting: deque[Task] = deque()
+        self._withdrawn: deque[Outcome] = deque()
         self._crew: list[_Worker] = []
 
     @property
@@ -68,7 +69,7 @@ class LocalBackend:
         cores = len(os.sched_getaffinity(0))
         return f"{self.workers} processes on {platform.node()} ({cores} cores), Python {platform.python_version()}"
 
-    def prepare(self, run: str, memory_bytes: int) -> None:
+    def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:  # noqa: ARG002  Its processes have it.
         """Start no more workers than fit into memory, unless their number was asked for.
 
         Raises:
@@ -89,8 +90,24 @@ class LocalBackend:
         self._waiting.append(task)
         self._hand_out()
 
+    def withdraw(self) -> None:
+        """Take back what waits for a worker."""
+        self._withdrawn.extend(Outcome(number=task.number, begun=False) for task in self._waiting)
+        self._waiting.clear()
+
+    def avoid(self, node: str) -> bool:  # noqa: ARG002  There is but one.
+        """Say that there is no other machine than this one."""
+        return False
+
     def as_completed(self) -> Iterator[Outcome | None]:
         """Yield outcomes as they come, and None from time to time."""
+        while True:
+            yield from self._at_work()
+            if not self._withdrawn:
+                return
+            yield self._withdrawn.popleft()
+
+    def _at_work(self) -> Iterator[Outcome | None]:
         while busy := {worker.connection: worker for worker in self._crew if worker.task is not None}:
             found = wait(list(busy), timeout=_TICK_SECONDS)
             if not found:

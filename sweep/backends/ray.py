@@ -11,11 +11,22 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sweep.backends.contract import BackendError, ClusterLostError
 from sweep.backends.ray_local import QUIET, OwnCluster
-from sweep.backends.ray_nodes import check_address, check_fits, check_shared, head_answers, live_nodes, node_lines
+from sweep.backends.ray_nodes import (
+    Node,
+    check_address,
+    check_fits,
+    check_shared,
+    head_answers,
+    live_nodes,
+    node_lines,
+)
+from sweep.backends.ray_task import carry_out, elsewhere
 from sweep.outcome import FailureKind, Outcome, Task
 from sweep.worker import lost
 
@@ -45,10 +56,13 @@ class RayBackend:
     def __init__(self, work: "Work", *, address: str | None = None, workers: int | None = None) -> None:
         self._environment = dict(os.environ)
         self._sigterm = signal.getsignal(signal.SIGTERM)
-        # Ray prints about dead workers on stdout, which belongs to the summary.
-        self._stdout, sys.stdout = sys.stdout, sys.stderr
+        # Ray prints paragraphs about dead workers on stdout, in colours; outcomes say what is to be known of them.
+        self._silence = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  Closed with the backend.
+        self._stdout, sys.stdout = sys.stdout, self._silence
         self._running: dict[Any, Task] = {}
         self._own: OwnCluster | None = None
+        self._avoided: set[str] = set()
+        self._drained = ""
         self._memory = 1
         self._nodes_seen = self._head_seen = self._room_seen = time.monotonic()
         try:
@@ -60,12 +74,14 @@ class RayBackend:
             if isinstance(error, Exception) and not isinstance(error, BackendError):
                 raise BackendError(_not_connected(error, address)) from error
             raise
-        self._remote = self._ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(work)
+        self._remote = self._ray.remote(num_cpus=1, max_retries=0, retry_exceptions=False)(carry_out)
+        self._work = work
+        self._mark = f"sweep-drained-{secrets.token_hex(8)}"
 
     @property
     def workers(self) -> int:
         """Tasks that run at the same time on the nodes that are up."""
-        return max(1, sum(node.slots(self._memory) for node in self._nodes))
+        return max(1, sum(node.slots(self._memory) for node in self._fit()))
 
     @property
     def window(self) -> int:
@@ -80,7 +96,7 @@ class RayBackend:
         nodes = f"{len(self._nodes)} node{'s' if len(self._nodes) != 1 else ''} with {cpus} CPUs"
         return "\n".join([f"{versions}, {where}: {nodes}", *node_lines(self._nodes)])
 
-    def prepare(self, run: str, memory_bytes: int) -> None:
+    def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:
         """Check that tasks of this size fit and that every node sees the run.
 
         Raises:
@@ -88,12 +104,25 @@ class RayBackend:
         """
         self._memory = memory_bytes
         check_fits(self._nodes, memory_bytes)
-        if len(self._nodes) > 1:
-            check_shared(self._ray, self._nodes, run)
+        if self._own is None:
+            check_shared(self._ray, self._nodes, run, engine)
 
     def submit(self, task: Task) -> None:
         """Send a task to the cluster."""
-        self._running[self._remote.options(memory=task.memory_bytes).remote(task)] = task
+        remote = self._remote.options(memory=task.memory_bytes, **elsewhere(self._avoided))
+        self._running[remote.remote(self._work, self._mark, task)] = task
+
+    def withdraw(self) -> None:
+        """Let each task that Ray has not begun come back when it does."""
+        if not head_answers(self._gcs):
+            return  # What runs on is lost with the head.
+        self._drained = self._mark
+        self._ray.experimental.internal_kv._internal_kv_put(self._mark, "")  # noqa: SLF001  Its own libraries use it.
+
+    def avoid(self, node: str) -> bool:
+        """Send what is submitted from now on to other nodes."""
+        self._avoided.add(node)
+        return any(one.slots(self._memory) for one in self._fit())
 
     def as_completed(self) -> Iterator[Outcome | None]:
         """Yield outcomes as they come, and None from time to time.
@@ -119,12 +148,15 @@ class RayBackend:
             if hasattr(self, "_ray"):
                 for reference in self._running:
                     self._ray.cancel(reference, force=True)
+                if self._drained and head_answers(self._gcs):
+                    self._ray.experimental.internal_kv._internal_kv_del(self._drained)  # noqa: SLF001  As above.
                 self._ray.shutdown()
         finally:
             self._running.clear()
             if self._own is not None:
                 self._own.close()
             sys.stdout = self._stdout
+            self._silence.close()
             signal.signal(signal.SIGTERM, self._sigterm)
             os.environ.clear()
             os.environ.update(self._environment)
@@ -162,9 +194,17 @@ class RayBackend:
             return lost(task, _first_line(error), kind=FailureKind.MEMORY)
         except (errors.NodeDiedError, errors.ObjectLostError, errors.OwnerDiedError, errors.GetTimeoutError) as error:
             return lost(task, _first_line(error), kind=FailureKind.NODE)
+        except errors.RayTaskError as error:
+            # Ours raises nothing: the node could not even load it.
+            text = f"the node at {error.ip} can't run our code: {str(error).strip().splitlines()[-1]}"
+            node = next((node.identity for node in self._nodes if node.address == error.ip), "")
+            return replace(lost(task, text, kind=FailureKind.UNFIT, host=error.ip), node=node)
         except errors.RayError as error:
             return lost(task, f"{type(error).__name__}: {_first_line(error)}", kind=FailureKind.DIED)
         return outcome
+
+    def _fit(self) -> list[Node]:
+        return [node for node in self._nodes if node.identity not in self._avoided]
 
     def _look_around(self, *, busy: bool) -> None:
         """Notice nodes that come and go, and a head that does not answer any more."""
@@ -177,7 +217,7 @@ class RayBackend:
             self._nodes = live_nodes(self._ray)
         elif now - self._head_seen > _SILENT_SECONDS:
             raise ClusterLostError(f"backend ray: the head at {self._gcs} has been silent for {_SILENT_SECONDS:g} s")
-        if busy or any(node.slots(self._memory) for node in self._nodes):
+        if busy or any(node.slots(self._memory) for node in self._fit()):
             self._room_seen = now
         elif now - self._room_seen > _ROOM_SECONDS:
             raise ClusterLostError(f"backend ray: for {_ROOM_SECONDS:g} s no node has had room for a task")

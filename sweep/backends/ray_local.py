@@ -1,6 +1,7 @@
 """A Ray cluster of our own on this machine: loopback only, no dashboard, no statistics, and nothing left of it."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,15 +39,20 @@ class OwnCluster:
 
     def start(self, ray: Any) -> None:
         """Start the cluster and connect to it."""
-        ray.init(
-            address="local",
-            num_cpus=self._workers,
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES,
-            # Ray opens its own folder to everybody; the one around it stays ours.
-            _temp_dir=str(self.folder / "ray"),
-            **QUIET,
-        )
+        # A lost terminal sends SIGHUP to all that it has started: the driver alone decides what comes of it.
+        previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self._workers,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                # Ray opens its own folder to everybody; the one around it stays ours.
+                _temp_dir=str(self.folder / "ray"),
+                **QUIET,
+            )
+        finally:
+            signal.signal(signal.SIGHUP, previous)
 
     def close(self) -> None:
         """Wait until all its processes are gone and the folder is removed."""

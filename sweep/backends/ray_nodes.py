@@ -5,8 +5,8 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from sweep.backends.contract import BackendError
@@ -66,15 +66,15 @@ def check_fits(nodes: list[Node], memory_bytes: int) -> None:
     )
 
 
-def check_shared(ray: Any, nodes: list[Node], run: str) -> None:
-    """Raise BackendError unless each node runs our versions and sees the folder that the driver sees."""
+def check_shared(ray: Any, nodes: list[Node], run: str, engine: str | None) -> None:
+    """Raise BackendError unless each node runs our versions, the same `engine` if any, and sees the run."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    with _token(run) as (path, token):
+    with a_file_of_the_run(run) as (name, token):
         probe = ray.remote(num_cpus=0, max_retries=1)(look)
         asked = {
             probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.identity, soft=False)).remote(
-                path
+                run, name
             ): node
             for node in nodes
         }
@@ -83,9 +83,8 @@ def check_shared(ray: Any, nodes: list[Node], run: str) -> None:
         for reference in done:
             node = asked[reference]
             try:
-                problems += [
-                    f"{node.address}: {text}" for text in _differences(ray.get(reference), token=token, path=path)
-                ]
+                found = differences(ray.get(reference), token=token, run=run, engine=engine)
+                problems += [f"{node.address}: {text}" for text in found]
             except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
                 continue  # It went away meanwhile, as nodes do; the others can do its work.
             except ray.exceptions.RayError as error:
@@ -96,45 +95,51 @@ def check_shared(ray: Any, nodes: list[Node], run: str) -> None:
         )
 
 
-def look(path: str | None) -> dict[str, str]:
-    """Return what a node is like; runs there."""
-    token = ""
-    if path is not None:
-        try:
-            token = Path(path).read_text(encoding="ascii")
-        except OSError as error:
-            token = f"{type(error).__name__}: {error.strerror}"
-    return {"python": sys.version.split()[0], "host": socket.gethostname(), "token": token}
+def look(run: str, name: str) -> dict[str, str]:
+    """Return what a node is like, and what a file of the run holds there; runs on the node."""
+    from results.storage import StoreError, open_storage
+    from sweep.cell import engine_fingerprint
+
+    try:
+        token = open_storage(run).read(name).decode()
+    except (OSError, StoreError) as error:
+        token = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+    return {
+        "python": sys.version.split()[0],
+        "host": socket.gethostname(),
+        "engine": engine_fingerprint(),
+        "token": token,
+    }
 
 
-class _token:  # noqa: N801  Used as a function: `with _token(run) as (path, token)`.
-    """A file with a random text in the run's folder for as long as it takes; nothing for an object store."""
+@contextmanager
+def a_file_of_the_run(run: str) -> Iterator[tuple[str, str]]:
+    """Give the name of a file in the run and the random text that it holds for as long as it takes."""
+    from results.storage import STAGING, open_storage
 
-    def __init__(self, run: str) -> None:
-        self._path = None if "://" in run else Path(run) / ".tmp" / f"probe-{secrets.token_hex(8)}"
-
-    def __enter__(self) -> tuple[str | None, str]:
-        if self._path is None:
-            return None, ""
-        token = secrets.token_hex(16)
-        self._path.write_text(token, encoding="ascii")
-        return str(self._path), token
-
-    def __exit__(self, *_: object) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    storage = open_storage(run)
+    name, token = f"{STAGING}/probe-{secrets.token_hex(8)}", secrets.token_hex(16)
+    storage.put(name, token.encode())
+    try:
+        yield name, token
+    finally:
+        storage.delete(name)
 
 
-def _differences(found: dict[str, str], *, token: str, path: str | None) -> Iterator[str]:
+def differences(found: dict[str, str], *, token: str, run: str, engine: str | None) -> Iterator[str]:
+    """Yield what keeps a node that was `found` so from taking part."""
     here = sys.version.split()[0]
     if found["python"] != here:
         yield f"Python {found['python']} there, {here} here; install the same one from the same lock"
-    if found["token"] != token:
-        assert path is not None
-        folder = Path(path).parent.parent
+    if engine is not None and found["engine"] != engine:
         yield (
-            f"{found['host']} does not see {folder} ({found['token'] or 'another file is there'}); workers write there "
-            "themselves: give --out with a folder that all nodes share, or an s3:// address"
+            f"the engine on {found['host']} is {found['engine']}, here it is {engine}; install the same sources on "
+            "every node, or submit with --upload-code"
+        )
+    if found["token"] != token:
+        yield (
+            f"{found['host']} does not see {run} ({found['token'] or 'another file is there'}); workers write there "
+            "themselves: give --out with a folder that all nodes share, or an s3:// address that all can reach"
         )
 
 
@@ -148,17 +153,19 @@ def head_answers(address: str) -> bool:
     return True
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, asker: str = "backend ray:") -> None:
     """Raise BackendError if a cluster can't be at `address`; Ray itself would try for minutes and end the process."""
+    if address == "auto":
+        return
+    hint = "give HOST:PORT of the head (6379 unless changed), on a machine that can reach all nodes"
     if "://" in address:
         scheme = address.partition("://")[0]
-        hint = "give HOST:PORT of the head (6379 unless changed), on a machine that can reach all nodes"
-        raise BackendError(f"backend ray: {address}: a {scheme}:// address is no place to run a driver from\n  {hint}")
+        raise BackendError(f"{asker} {address}: a {scheme}:// address is no place to run a driver from\n  {hint}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        return
+        raise BackendError(f"{asker} {address}: no HOST:PORT\n  {hint}")
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
-        text = f"backend ray: nobody answers at {address} ({error.strerror or error})"
+        text = f"{asker} nobody answers at {address} ({error.strerror or error})"
         raise BackendError(f"{text}\n  start the cluster, unset RAY_ADDRESS, or run with --backend local") from error

@@ -118,7 +118,7 @@ def _distinct(labels: list[str]) -> list[str]:
 def _connected(address: str) -> Iterator[Any]:
     from sweep.backends.ray_nodes import check_address
 
-    check_address(address)
+    check_address(address, "--address")
     # Ray prints on stdout, which belongs to the findings.
     stdout, sys.stdout = sys.stdout, sys.stderr
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -64,7 +64,7 @@ def _show_run(reader: "RunReader", *, as_json: bool, every: float | None) -> Non
     while True:
         found = reader.look()
         typer.echo(json.dumps(found.content()) if as_json else "\n".join(status_lines(found)))
-        if every is None or found.is_complete or found.ended is not None:
+        if every is None or found.is_complete or found.is_over:
             return
         time.sleep(every)
         if not as_json:

@@ -2,7 +2,8 @@
 
     python -m tests.cluster.cluster_host FOLDER CPUS_OF_HEAD [CPUS_OF_NODE ...]
 
-Prints the address, then "ok" after each of `add CPUS`, `remove INDEX` and `behead`. Ends everything when stdin ends.
+Prints the address, then "ok" after each of `add CPUS`, `add_apart CPUS`, `remove INDEX` and `behead`.
+Ends everything when stdin ends.
 """
 
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 STORE_BYTES = 80 << 20
+NOWHERE = "http://127.0.0.1:1"
 
 
 class Host:
@@ -27,6 +29,10 @@ class Host:
     def add(self, cpus: int) -> None:
         """Add a node and wait until the cluster knows it."""
         self.nodes.append(self.cluster.add_node(num_cpus=cpus, **self._common))
+
+    def add_apart(self, cpus: int) -> None:
+        """Add a node whose processes reach no object store: nothing listens on port 1."""
+        self.nodes.append(self.cluster.add_node(num_cpus=cpus, env_vars={"AWS_ENDPOINT_URL": NOWHERE}, **self._common))
 
     def remove(self, index: int) -> None:
         """Kill all processes of a node."""

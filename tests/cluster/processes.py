@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from sweep.backends.ray_task import carry_out
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SHADOWSWEEP_TEST_MARK"
 PATIENCE_SECONDS = 150
@@ -124,7 +126,7 @@ class RunningCluster:
         busy = []
         for one in psutil.Process(self.host.pid).children(recursive=True):
             try:
-                if one.cmdline()[:1] == ["ray::run_task"]:
+                if one.cmdline()[:1] == [f"ray::{carry_out.__name__}"]:
                     busy.append(one)
             except psutil.Error:
                 continue
@@ -141,8 +143,14 @@ def open_cluster(bench: Bench, *cpus: int) -> Iterator[RunningCluster]:
         yield cluster
     finally:
         done = ended(cluster.host)
-        shutil.rmtree(cluster.folder, ignore_errors=True)
+        # A worker that has lost its head writes until it notices.
+        wait_until(lambda: _is_removed(cluster.folder))
     assert done.returncode == 0, done.stderr
+
+
+def _is_removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def started_cluster(bench: Bench, cpus: tuple[int, ...]) -> RunningCluster | None:

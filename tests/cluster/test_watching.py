@@ -35,6 +35,13 @@ def look(*words: str) -> str:
     return done.stdout
 
 
+def came_from_elsewhere(run: Path) -> None:
+    """Let a run say that its driver is on another machine, whose locks this one does not see."""
+    records = json.loads((run / "provenance.json").read_bytes())
+    records[-1]["host"] = "elsewhere"
+    (run / "provenance.json").write_text(json.dumps(records), encoding="utf-8")
+
+
 def test_a_run_is_watched_from_elsewhere_while_it_runs(bench: Bench, spec: str, tmp_path: Path) -> None:
     """From the run's files alone status says what is done, per axis, at which rate, and `--watch` ends with the run."""
     run = str(tmp_path / "run")
@@ -42,6 +49,7 @@ def test_a_run_is_watched_from_elsewhere_while_it_runs(bench: Bench, spec: str, 
     wait_until(lambda: waits(spec), driver)
 
     shutil.copytree(run, tmp_path / "elsewhere")
+    came_from_elsewhere(tmp_path / "elsewhere")
     seen = json.loads(look(str(tmp_path / "elsewhere"), "--json"))
     text = look(run)
     watch = bench.start("sweep.cli", "status", run, "--json", "--watch", "--every", "0.1")
@@ -50,7 +58,7 @@ def test_a_run_is_watched_from_elsewhere_while_it_runs(bench: Bench, spec: str, 
     touch(spec, "go")
     done, watched = ended(driver), ended(watch)
 
-    assert (seen["sweep"], seen["complete"], seen["ended"]) == ("small", False, None)
+    assert (seen["sweep"], seen["complete"], seen["ended"], seen["abandoned"]) == ("small", False, None, False)
     assert seen["cells"] == {"done": 8, "total": 16, "failed": 0}
     assert seen["axes"]["guest"] == [
         {"value": "1cpu-1g", "done": 0, "total": 8},
@@ -66,6 +74,27 @@ def test_a_run_is_watched_from_elsewhere_while_it_runs(bench: Bench, spec: str, 
     last = json.loads(watched.stdout.splitlines()[-1])
     assert (last["cells"]["done"], last["complete"]) == (16, True)
     assert not last["seconds_left"]
+
+
+def test_a_driver_that_was_killed_is_known_to_be_gone(bench: Bench, spec: str, tmp_path: Path) -> None:
+    """On its machine a killed driver is not taken for one at work, and `--watch` ends; elsewhere nobody can tell."""
+    run = tmp_path / "run"
+    driver = start(bench, "wait_for_the_marker", spec, "-j", "1")
+    wait_until(lambda: waits(spec), driver)
+    before = look(str(run))
+    driver.kill()
+    driver.communicate()
+
+    after = look(str(run), "--watch")
+    told = json.loads(look(str(run), "--json"))
+    came_from_elsewhere(run)
+    elsewhere = look(str(run))
+
+    assert "state     under way since " in before
+    assert "is gone without a word; last commit " in after
+    assert " left" not in after
+    assert (told["abandoned"], told["ended"], told["seconds_left"]) == (True, None, None)
+    assert "state     under way since " in elsewhere
 
 
 def test_a_run_with_failures_says_which(
@@ -99,12 +128,16 @@ def test_a_run_with_failures_says_which(
 def test_status_of_nothing_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder without a run is an error that says what makes a run; no runs at all is no error."""
+    """A folder without a run says what makes one, a name alone which run is meant; no runs at all is no error."""
     monkeypatch.chdir(tmp_path)
 
     codes = [call(monkeypatch, "status", "./nowhere"), call(monkeypatch, "status")]
-
     out, err = capsys.readouterr()
-    assert codes == [ExitCode.USAGE, ExitCode.OK]
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    (tmp_path / "runs" / "small" / "spec.json").touch()
+    codes.append(call(monkeypatch, "status", "small"))
+
+    assert codes == [ExitCode.USAGE, ExitCode.OK, ExitCode.USAGE]
     assert err.startswith("./nowhere: no run here\n")
     assert out == "no run in ./runs\n"
+    assert capsys.readouterr().err.startswith("small: no run of that name; did you mean runs/small?\n")

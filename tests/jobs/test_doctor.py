@@ -15,6 +15,7 @@ from sweep.cluster.facts import PACKAGES, NodeFacts, gather_facts
 from sweep.cluster.shared import Probe, check_run, probe_folder, probe_run
 from sweep.commands import doctor
 from sweep.exit_codes import ExitCode
+from tests.sweep.test_cli import call
 
 HEALTHY = NodeFacts(
     host="node",
@@ -171,3 +172,15 @@ def test_a_place_that_can_not_be_written_is_an_answer(tmp_path: Path) -> None:
     assert done.exit_code == ExitCode.UNFIT
     assert (line.startswith("failed"), line.endswith("Not a directory")) == (True, True)
     assert "to do: give --out a folder" in done.stdout
+
+
+def test_the_address_of_a_dashboard_is_not_that_of_a_head(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An http:// address is an error of use that names the option and shows the form of one that fits."""
+    code = call(monkeypatch, "doctor", "--address", "http://127.0.0.1:8265")
+
+    said = capsys.readouterr().err
+    assert code == ExitCode.USAGE
+    assert said.startswith("--address http://127.0.0.1:8265: ")
+    assert "give HOST:PORT of the head" in said

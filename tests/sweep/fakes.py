@@ -35,6 +35,12 @@ WORKLOADS = {
             "marker": Parameter(default="", help="a file by which tests and workers talk"),
         },
     ),
+    "replay": Workload(
+        name="replay",
+        summary="a recording",
+        source="tests",
+        parameters={"path": Parameter(default="", help="the file that is replayed")},
+    ),
     "fork": Workload(name="fork", summary="forks", source="tests", parameters={}),
 }
 

@@ -14,6 +14,7 @@ from sweep.backends.choose import BackendName, choose_backend
 from sweep.backends.contract import BackendError
 from sweep.backends.ray_guard import members
 from sweep.backends.ray_local import OwnCluster
+from sweep.backends.ray_nodes import check_address
 from sweep.exit_codes import ExitCode
 from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
@@ -48,6 +49,7 @@ def test_ray_and_local_give_the_same_bytes(tmp_path: Path, temporary: Path, capf
     assert len(RunStore(tmp_path / "ray").finished_cells()) == 16
     assert captured.out.replace(f"{tmp_path}/ray", f"{tmp_path}/local") == local_out
     assert "backend ray (a test): Ray 2." in captured.err
+    assert "(raylet)" not in captured.err
     assert list(temporary.iterdir()) == []
     assert dict(os.environ) == environment
 
@@ -96,6 +98,15 @@ def test_a_cluster_that_does_not_start_is_an_error(
         "  Ray did not start here, in two attempts. Try again when the machine has less to do, or use --backend local"
     )
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "local", "http://127.0.0.1:8265"])
+def test_what_is_no_address_of_a_head_is_refused(address: str) -> None:
+    """Only HOST:PORT and Ray's own word `auto` name a cluster; the error shows the form."""
+    with pytest.raises(BackendError, match=f"^backend ray: {address}: .*\n  give HOST:PORT of the head"):
+        check_address(address)
+
+    check_address("auto")
 
 
 def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,25 @@
 """A sweep whose run is in an object store, from the plan to the summary, by the local backend and a real server."""
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from results import storage_object
 from results.diff import diff_runs
+from results.manifest import ManifestEntry
 from results.storage import open_storage
 from results.store import RunStore
 from sweep import cli
 from sweep.backends.choose import BackendChoice, BackendName
 from sweep.execute import Execution, execute
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.status import RunReader
 from tests.results.s3_server import BUCKET, KEY, SECRET, s3_server
 from tests.results.test_object_store import objects
 from tests.sweep import fakes
@@ -62,7 +68,7 @@ def test_a_sweep_runs_into_a_bucket(
     capsys.readouterr()
 
     assert codes == [ExitCode.OK] * 3
-    assert "8 cells in 2 batches to do, 8 are there" in said.err
+    assert re.search(r"8 cells in 2 batches to do, 8 are there; about .* by 2 earlier batches here", said.err)
     assert "nothing to do: 16 cells are already there" in said.err
     assert diff_runs(url, tmp_path / "run").identical
     status = json.loads(call("status", url, "--json"))
@@ -73,6 +79,7 @@ def test_a_sweep_runs_into_a_bucket(
     assert call("compact", url) == f"{url}: 3 files\n"
     call("export", url, "-o", str(tmp_path / "cells.csv"))
     found = objects(server, url)
+    assert len([name for name in found if name.startswith("timings.jsonl/")]) == 2
     texts = [*found.values(), said.out.encode(), said.err.encode()]
     assert [word for text in texts for word in (KEY, SECRET) if word.encode() in text] == []
     assert not any(name.startswith(".tmp/") or name == "lease.json" for name in found)
@@ -91,3 +98,50 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 
     assert code == ExitCode.OK
     assert len(RunStore(execution(path).run).finished_cells()) == 16
+
+
+def test_a_store_that_goes_away_ends_the_sweep_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no request is answered any more the sweep ends with 74 and says how to go on, and then it does go on."""
+    path = write_spec(tmp_path)
+    commit = RunStore.commit
+    monkeypatch.setattr(storage_object, "RETRY_SECONDS", 1)
+    with ExitStack() as down, ExitStack() as up:
+
+        def serve(stack: ExitStack) -> None:
+            for name, value in stack.enter_context(s3_server()).items():
+                monkeypatch.setenv(name, value)
+
+        def lose_the_store(store: RunStore, entry: ManifestEntry) -> None:
+            down.close()
+            commit(store, entry)
+
+        serve(down)
+        assert execute(execution(path, "replicates=1")) == ExitCode.OK
+        with monkeypatch.context() as patch:
+            patch.setattr(RunStore, "commit", lose_the_store)
+            with pytest.raises(SweepError) as lost:
+                execute(execution(path))
+        serve(up)
+        left = RunReader(execution(path).run).look()
+        # A process that has ended leaves a lease that is taken at once; here both drivers are this process.
+        code = execute(execution(path, break_lock=True))
+        cells = RunStore(execution(path).run).finished_cells()
+
+    assert lost.value.exit_code is ExitCode.STORAGE
+    assert f"what was finished is kept. To go on: sweep run {path}" in str(lost.value)
+    assert "/cells/" in str(lost.value)
+    assert (left.cells_done, left.abandoned, left.ended) == (8, False, None)
+    assert code == ExitCode.OK
+    assert len(cells) == 16
+
+
+@pytest.mark.usefixtures("server")
+def test_a_bucket_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
+    """A run in a bucket that does not exist is an error of use that names the store's own word for it."""
+    with pytest.raises(SweepError, match=r"s3://nowhere/run/lease\.json: NoSuchBucket ") as refused:
+        execute(replace(execution(write_spec(tmp_path)), run="s3://nowhere/run"))
+
+    assert refused.value.exit_code is ExitCode.USAGE
+    assert "damaged" not in str(refused.value)

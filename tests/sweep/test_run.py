@@ -12,7 +12,7 @@ from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Failure, Job, Task
+from sweep.outcome import Failure, FailureKind, Job, Task
 from sweep.plan import plan_sweep
 from sweep.timings import read_timings
 from sweep.worker import run_task, simulate_batch
@@ -235,11 +235,12 @@ def test_auto_says_what_it_takes_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
     """A worker whose engine is not the one that was planned with gives a failure that says so, and no counts."""
+    start(spec)
     plan = plan_sweep(read(spec), "another engine")
     task = Task(
         number=1,
         jobs=(Job(planned=plan.batches[0], share=1.0),),
-        run=str(spec.parent),
+        run=str(spec.parent / "run"),
         simulate=simulate_batch,
         fingerprint="another engine",
         memory_bytes=1,
@@ -247,8 +248,9 @@ def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
 
     outcome = run_task(task)
 
-    (failure,) = outcome.answers
-    assert outcome.entry is None
+    failure = outcome.failure
+    assert (outcome.entry, outcome.answers) == (None, ())
     assert isinstance(failure, Failure)
-    assert failure.error == "EngineMismatchError"
+    assert failure.kind is FailureKind.UNFIT
+    assert failure.error == "MismatchError"
     assert "the sweep was planned with another engine" in failure.message

@@ -118,7 +118,7 @@ def test_replicates_are_added_until_the_width_is_met(through: Path) -> None:
     assert re.search(r"^until: kernbench on 2cpu-1g: 4 replicates, .*: 1 % NOT reached$", err, re.MULTILINE)
     assert re.search(r"^until: kernbench on 2cpu-1g: 12 replicates, .*: 1 % NOT reached$", err, re.MULTILINE)
     # One batch has the four policies on one replicate; only the looks of the wide guest ask for more.
-    asked = [int(count) for count in re.findall(r"(\d+) cells in \d+ batches to do", err)]
+    asked = [int(count) for count in re.findall(r"(\d+) cells in \d+ batch(?:es)? to do", err)]
     assert asked == [2 * 3 * 4, *(4 * (after - before) for before, after in pairwise(look_sizes(3, 12)))]
     assert len(RunStore(run).provenance()) == 1
 

@@ -1,0 +1,146 @@
+"""Machines that can't take part: their tasks go elsewhere, and no batch is blamed for it."""
+
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results.store import RunStore
+from sweep import execute as execute_module
+from sweep.backends.ray_nodes import a_file_of_the_run, differences, look
+from sweep.cell import engine_fingerprint
+from sweep.exit_codes import ExitCode, SweepError
+from sweep.outcome import Outcome, Task
+from sweep.worker import run_task
+from tests.sweep.starting import start, write_spec
+
+CELLS = 16
+
+
+@dataclass(slots=True, kw_only=True)
+class Machines:
+    """A backend of two machines in this process: `good` sees the run, `bad` has another folder under its name."""
+
+    bad_folder: Path
+    copies: bool = False
+    """Whether the other folder holds a run as well, as an earlier copy would."""
+    recording: Path | None = None
+    """A file in place of which the bad machine has another one; if there is one, both see the run."""
+    good: bool = True
+    name: str = "machines"
+    workers: int = 2
+    window: int = 4
+    done_by_bad: int = 0
+    _avoided: set[str] = field(default_factory=set)
+    _waiting: deque[Task] = field(default_factory=deque)
+
+    def describe(self) -> str:
+        """Say what it is."""
+        return "two machines"
+
+    def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:
+        """Copy the run to the bad machine, if it is to have one."""
+        assert (memory_bytes > 0, engine) == (True, None)
+        if self.copies:
+            shutil.copytree(run, self.bad_folder)
+
+    def submit(self, task: Task) -> None:
+        """Take a task."""
+        self._waiting.append(task)
+
+    def withdraw(self) -> None:
+        """Take back nothing."""
+
+    def avoid(self, node: str) -> bool:
+        """Give no more tasks to a machine."""
+        self._avoided.add(node)
+        return self.good
+
+    def as_completed(self) -> Iterator[Outcome | None]:
+        """Carry out the tasks, on the bad machine as long as that is allowed."""
+        while self._waiting:
+            task = self._waiting.popleft()
+            node = "good" if "bad" in self._avoided else "bad"
+            self.done_by_bad += node == "bad"
+            yield replace(run_task(task) if node == "good" else self._on_the_bad_one(task), node=node)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _on_the_bad_one(self, task: Task) -> Outcome:
+        if self.recording is None:
+            return run_task(replace(task, run=str(self.bad_folder)))
+        content = self.recording.read_bytes()
+        self.recording.write_bytes(content + b"more")
+        outcome = run_task(task)
+        self.recording.write_bytes(content)
+        return outcome
+
+
+@pytest.mark.parametrize("copies", [False, True], ids=["no run there", "another folder there"])
+def test_a_machine_that_does_not_see_the_run_gets_no_more_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, copies: bool
+) -> None:
+    """What it was given is done elsewhere at once; the sweep ends well, with each cell once and no failure."""
+    machines = Machines(bad_folder=tmp_path / "elsewhere", copies=copies)
+    monkeypatch.setattr(execute_module, "open_backend", lambda *_: machines)
+
+    code = start(write_spec(tmp_path))
+
+    store = RunStore(tmp_path / "run")
+    said = capsys.readouterr().err
+    assert code is ExitCode.OK
+    assert machines.done_by_bad == 1
+    assert len(store.finished_cells()) == CELLS
+    assert store.failures().collect().is_empty()
+    assert said.count("gets no more work") == 1
+    assert ("the same path is another folder there" if copies else "no run here") in said
+
+
+def test_a_machine_with_another_recording_simulates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cells are named after the bytes of a recording: who has others under its path gets no work."""
+    recording = tmp_path / "recording.npy"
+    np.save(recording, np.arange(10))
+    machines = Machines(bad_folder=tmp_path / "elsewhere", recording=recording)
+    monkeypatch.setattr(execute_module, "open_backend", lambda *_: machines)
+
+    code = start(write_spec(tmp_path), f"workloads=[{{name: replay, path: {recording}}}]")
+
+    assert code is ExitCode.OK
+    assert machines.done_by_bad == 1
+    assert len(RunStore(tmp_path / "run").finished_cells()) == CELLS
+    assert "the recording here is not the one that the sweep was planned with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("engine", "told"), [("another", True), (engine_fingerprint(), False), (None, False)])
+def test_nodes_are_asked_for_their_engine(tmp_path: Path, engine: str | None, *, told: bool) -> None:
+    """A node whose engine is not the one of the plan is told before the first task; without the engine none is."""
+    start(write_spec(tmp_path))
+    run = str(tmp_path / "run")
+
+    with a_file_of_the_run(run) as (name, token):
+        problems = list(differences(look(run, name), token=token, run=run, engine=engine))
+
+    assert [("the engine on" in one, "every node" in one) for one in problems] == [(True, True)] * told
+
+
+def test_without_another_machine_the_sweep_ends_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no machine is left no cell is written down as failed, the reason is told, and the same command goes on."""
+    machines = Machines(bad_folder=tmp_path / "elsewhere", good=False)
+    spec = write_spec(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(execute_module, "open_backend", lambda *_: machines)
+        with pytest.raises(SweepError, match="no machine is left") as ended:
+            start(spec)
+
+    assert ended.value.exit_code is ExitCode.STORAGE
+    assert "no run here" in str(ended.value)
+    assert f"To go on: sweep run {spec}" in str(ended.value)
+    assert RunStore(tmp_path / "run").failures().collect().is_empty()
+    assert start(spec) is ExitCode.OK
