@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.operations import OPERATION
 from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.ray_nodes import a_file_of_the_run, differences, look
@@ -75,7 +76,7 @@ class Machines:
         if self.recording is None:
             return run_task(replace(task, run=str(self.bad_folder)))
         content = self.recording.read_bytes()
-        self.recording.write_bytes(content + b"more")
+        self.recording.write_bytes(content[:-1] + b"\1")
         outcome = run_task(task)
         self.recording.write_bytes(content)
         return outcome
@@ -106,7 +107,7 @@ def test_a_machine_with_another_recording_simulates_nothing(
 ) -> None:
     """Cells are named after the bytes of a recording: who has others under its path gets no work."""
     recording = tmp_path / "recording.npy"
-    np.save(recording, np.arange(10))
+    np.save(recording, np.zeros(10, OPERATION))
     machines = Machines(bad_folder=tmp_path / "elsewhere", recording=recording)
     monkeypatch.setattr(execute_module, "open_backend", lambda *_: machines)
 
