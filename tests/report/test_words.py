@@ -71,6 +71,19 @@ def test_many_such_differences_are_not_claimed() -> None:
     assert texts == ["~−2.0"] * 20
 
 
+def test_the_page_ranks_by_the_last_row_of_compare(frames: RunFrames) -> None:
+    """The mean change by which the page ranks policies is the geometric mean that `sweep compare` prints."""
+    run = Compared(name="run", tables=frames.tables, spec=frames.spec, fingerprint="")
+    (table,) = compare_runs([run], Question(rows=("workload", "guest"), cols=("policy",)), frames.model)
+
+    ranked = dict(frames.ranking(frames.summary).select("policy", "mean").iter_rows())
+
+    printed = table.geomean.filter(pl.col("difference_percent").is_not_null())
+    assert printed.height > 1
+    for row in printed.iter_rows(named=True):
+        assert row["difference_percent"] == pytest.approx(ranked[row["policy"]])
+
+
 def drawn(frames: RunFrames) -> list[dict[str, Any]]:
     """Return the rows behind the heat map."""
     (rows,) = vega_lite(heat_map(frames.summary, LAYOUTS["page"], "base"))["datasets"].values()

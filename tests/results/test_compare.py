@@ -124,6 +124,42 @@ def test_the_geometric_mean_is_over_rows() -> None:
     assert row["difference_percent"] == pytest.approx(0.0, abs=1e-9)
 
 
+def uneven() -> Counted:
+    """Return three policies with six replicates on one guest and three on the other."""
+    tables = drawn(replicates=6)
+    tables.cells = tables.cells.filter((pl.col("vcpus") == 1) | (pl.col("replicate") < 3))
+    return tables
+
+
+def test_a_mean_over_guests_keeps_each_guest() -> None:
+    """A table cell over guests with 6 and 3 replicates is that of the 3 that both have, and a note says what is not."""
+    tables = uneven()
+    first = Counted({("kvm-3.0", 1, 0): 1})
+    first.cells = tables.cells.filter(pl.col("replicate") < 3)
+
+    found = table_of(tables, rows=("workload",), cols=("policy",))
+    expected = table_of(first, rows=("workload",), cols=("policy",))
+
+    assert found.cells.equals(expected.cells)
+    assert found.cells["replicates"].unique().to_list() == [3]
+    assert any(note.startswith("9 cells are left out") for note in found.notes)
+    assert len(found.warnings) == 1
+
+
+def test_the_geometric_mean_is_that_of_what_is_printed() -> None:
+    """With different numbers of replicates, too, the last row is the geometric mean of the rows above it."""
+    table = table_of(uneven(), rows=("guest",), cols=("policy",))
+
+    for row in table.geomean.iter_rows(named=True):
+        printed = table.cells.filter(policy=row["policy"])
+        assert printed["replicates"].to_list() == [6, 3]
+        assert row["value"] == pytest.approx(stats.gmean(printed["value"]))
+        if row["policy"] != "kvm-3.0":
+            ratios = 1.0 + printed["difference_percent"].to_numpy() / 100.0
+            assert row["difference_percent"] == pytest.approx(100.0 * (stats.gmean(ratios) - 1.0))
+            assert row["difference_low"] < row["difference_percent"] < row["difference_high"]
+
+
 def test_a_mixed_cell_is_named() -> None:
     """A table cell over both guests says so, what they differ in and how to take them apart; others say nothing."""
     mixed = table_of(drawn(), rows=("workload",), cols=("policy",))
@@ -242,6 +278,12 @@ def test_adaptive_replicates_pay_for_their_looks() -> None:
     ratio = paid.cells.select(width).to_series().drop_nulls() / plain.cells.select(width).to_series().drop_nulls()
     expected = stats.t.ppf(1 - 0.05 / 7 / 2, 4) / stats.t.ppf(0.975, 4)
     assert ratio.to_list() == pytest.approx([expected] * 4)
+    own = pl.col("value_high") - pl.col("value_low")
+    ratios = paid.cells.select(own).to_series() / plain.cells.select(own).to_series()
+    assert ratios.to_list() == pytest.approx([expected] * 6)
+    log_width = ((1 + pl.col("difference_high") / 100) / (1 + pl.col("difference_low") / 100)).log()
+    means = paid.geomean.select(log_width).to_series() / plain.geomean.select(log_width).to_series()
+    assert means.drop_nulls().to_list() == pytest.approx([expected] * 2)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
