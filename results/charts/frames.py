@@ -105,7 +105,7 @@ class RunFrames:
     def published(self) -> pl.DataFrame | None:
         """Return predictions beside what was published about kernbench, if the run has what they are about."""
         labels = [case["label"] for case in self.spec["workloads"] if case["name"] == "kernbench"]
-        return published_comparison(self._priced, labels)
+        return published_comparison(self._priced, labels, rule=self.rule)
 
 
 def only(rows: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:
