@@ -17,7 +17,7 @@ from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
 from results.report.html import Column
-from results.report.words import signed
+from results.report.phrases import signed
 from results.time_parts import NATIVE
 
 DETAILED_WORKLOADS: Final = 3
