@@ -63,6 +63,10 @@ class Comparison:
     geomean: pl.DataFrame
     """cols, value, difference_percent, difference_low, difference_high of the numbers in `cells`; empty if there is one
     row only."""
+    missing: pl.DataFrame
+    """policy, workload, guest of the first of two runs of which the second has no cell."""
+    unlike: tuple[str, ...]
+    """Labels of workloads that have other parameters in the second of two runs."""
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -76,8 +80,11 @@ def compare_cells(
     rule: Rule,
     orders: Mapping[str, Sequence[object]],
     notes: Sequence[str] = (),
+    unlike: Sequence[str] = (),
 ) -> Comparison:
     """Return the table of `measure`; `cells` has its column, coordinates, and `run`. `notes` go in front of its own.
+
+    `unlike` names workloads that are not the same in both runs.
 
     Raises:
         ComparisonError: no cell is left, no cell has the baseline, or a pair met different traces for no good reason.
@@ -86,6 +93,9 @@ def compare_cells(
     known = dimensions.attach(cells, names).with_columns(pl.col(measure.name).alias(_VALUE))
     kept = _filtered(known, dimensions, layout)
     paired, found = _paired(kept, dimensions, layout)
+    missing = _missing(kept, layout)
+    labels = kept["workload"].unique()
+    compared_unlike = tuple(label for label in unlike if label in labels)
     whole, said = _complete(paired, layout)
     found += said
     per_replicate = (
@@ -101,8 +111,13 @@ def compare_cells(
         rule=rule,
         cells=table,
         geomean=ordered(geomean, layout.cols, orders),
+        missing=missing,
+        unlike=compared_unlike,
         notes=(*notes, *found),
-        warnings=tuple(hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown)),
+        warnings=(
+            *(f"workload {label} has other parameters in the second run: not comparable" for label in compared_unlike),
+            *hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown),
+        ),
     )
 
 
@@ -180,6 +195,15 @@ def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: boo
     can_go = pl.col("_is_baseline") if also_asked else ~pl.col("_asked")
     needed = cells.filter(can_go).join(partners, on=keys, how="semi", nulls_equal=True)
     return pl.concat([cells.filter(~can_go), needed])
+
+
+def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    keys = [label for label in _COMBINATION if label != "run"]
+    known = cells.select(*keys, "_is_baseline").unique(maintain_order=True)
+    if layout.baseline.dimension != "run":
+        return known.select(keys).clear()
+    there = known.filter(~pl.col("_is_baseline"))
+    return known.filter("_is_baseline").join(there, on=keys, how="anti", maintain_order="left").select(keys)
 
 
 def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[str]]:

@@ -231,6 +231,46 @@ def test_two_runs_are_paired_by_cell() -> None:
     assert any(note == "seed differs: 1 in before, 2 in after" for note in table.notes)
 
 
+def two_runs(after: Counted, *, where: tuple[str, ...] = (), **changes: Any) -> Comparison:
+    """Return the exits of a second run beside those of a first one that has all."""
+    runs = [compared(drawn(), "before"), compared(after, "after", **changes)]
+    (table,) = compare_runs(runs, Question(metrics=("exits",), where=where), None)
+    return table
+
+
+def test_a_second_run_without_some_cells_does_not_pass() -> None:
+    """Whatever the condition, a policy on a guest that the second run lacks meets `missing`; --where leaves it out."""
+    after = drawn()
+    after.cells = after.cells.filter((pl.col("policy") != "eager") | (pl.col("vcpus") == 1))
+
+    for condition in ("regress>2%", "missing"):
+        (breach,) = breaches([two_runs(after)], [parse_gate(condition)])
+
+        assert breach.content()["condition"] == "missing"
+        assert breach.text.startswith("--fail-on missing: exits, policy eager, workload kernbench, guest 2cpu: only in")
+    assert breaches([two_runs(after, where=("policy!=eager",))], [parse_gate("missing")]) == []
+    assert breaches([two_runs(drawn())], [parse_gate("regress>2%"), parse_gate("missing")]) == []
+
+
+def test_fewer_replicates_are_not_missing_cells() -> None:
+    """A second run with some of the replicates, as one with `until` may have, is judged by those that it has."""
+    after = drawn()
+    after.cells = after.cells.filter(pl.col("replicate") < 3)
+
+    assert breaches([two_runs(after)], [parse_gate("missing")]) == []
+
+
+def test_workloads_that_share_a_name_alone_are_not_judged() -> None:
+    """Other parameters under the same name are a warning of the table, and no condition passes or fails on them."""
+    other = [{"label": "kernbench", "name": "kernbench", "parameters": {"units": 99}}]
+
+    table = two_runs(drawn(), workloads=other)
+
+    assert any(warning.startswith("workload kernbench has other parameters") for warning in table.warnings)
+    with pytest.raises(ComparisonError, match="--fail-on: kernbench: the two runs have other parameters of it"):
+        breaches([table], [parse_gate("regress>2%")])
+
+
 def test_a_run_is_not_compared_with_itself() -> None:
     """The same run given twice is refused: nothing could differ."""
     with pytest.raises(ComparisonError, match="run against itself differs in nothing: give two runs"):
@@ -319,7 +359,8 @@ def test_gates_are_read() -> None:
     """A condition is a word, a size and its sign; anything else is refused with an example."""
     assert parse_gate("regress>2%") == Gate(kind="regress", percent=2.0)
     assert str(parse_gate(" change > 0.50 % ")) == "change>0.5%"
-    for wrong in ("regress", "regress>2", "slower>2%", "regress>-1%", "regress<2%"):
+    assert str(parse_gate(" missing ")) == "missing"
+    for wrong in ("regress", "regress>2", "slower>2%", "regress>-1%", "regress<2%", "missing>2%"):
         with pytest.raises(ComparisonError, match="expected WORD>NUMBER%, as in 'regress>2%'"):
             parse_gate(wrong)
 
