@@ -14,8 +14,10 @@ The second sum is computed in doubles and made whole by the method of largest re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import floor
+from operator import eq
 from typing import Any, Final
 
 import polars as pl
@@ -97,20 +99,22 @@ def pairs_of_policies(
     workload: str | None = None,
     guest: str | None = None,
 ) -> list[Pair]:
-    """Return one pair per workload and guest that has both policies.
+    """Return one pair per workload and guest that has both policies; `workload` and `guest` may hold `*` and `?`.
 
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
     known = tables.scan_cells().select(_CELL).collect(engine="streaming")
+    kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
-        if name is not None and name not in found:
+        is_name = fnmatchcase if column in {"workload", "guest"} else eq
+        kept[column] = [one for one in found if name is None or one == name or is_name(one, name)]
+        if not kept[column]:
             raise ComparisonError(f"no finished cell has {column} '{name}'. There are: {', '.join(found)}")
     if policy == baseline:
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
-    place = [(workload, "workload"), (guest, "guest")]
-    rows = known.filter(*(pl.col(column) == name for name, column in place if name is not None))
+    rows = known.filter(pl.col(column).is_in(kept[column]) for column in ("workload", "guest"))
     sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
     paired = pair_with(sides, baseline, ("cell_id", "policy", "paging"))
     both = paired.filter(pl.col("policy") == policy).sort(PLACE)

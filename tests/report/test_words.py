@@ -160,6 +160,22 @@ def test_one_that_is_as_good_is_in_the_headline() -> None:
     assert found.headline.endswith("; as good: `twin`.")
 
 
+def test_predictions_are_counted_by_what_they_predict() -> None:
+    """A ratio that is never met does not hide behind changes that are: each comparison has its own count."""
+    predicted = pl.DataFrame(
+        {
+            "comparison": ["a -> b", "a -> b", "a / c", "a / c"],
+            "predicted": [-5.0, -9.0, 3.0, 4.0],
+            "published_low": [-6.0, -6.0, 1.0, 1.0],
+            "published_high": [-4.0, -4.0, 2.0, 2.0],
+        }
+    )
+
+    found = answer(grid({"new": DIFFERENCES}, guests=1), predicted)
+
+    assert "Of the predictions, 1 of 2 of a to b and 0 of 2 of a / c lie inside the 95 % range" in words(found)
+
+
 def test_one_replicate_claims_nothing() -> None:
     """Without replicates there is an order and no claim."""
     found = answer(grid({"new": [-2.0], "old": [3.0]}, guests=2), None)

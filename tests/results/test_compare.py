@@ -17,6 +17,8 @@ from results.compare_table import comparison_markdown, comparison_text, comparis
 from results.idle import idle_notes
 from results.pairing import ComparisonError
 from results.pareto import beaten_by, trade_offs
+from results.render import probability
+from results.report.figures import CHANGES
 from results.rows import cells_table
 from tests.results.synthetic import cell, small_model, trace
 
@@ -353,6 +355,19 @@ def test_all_forms_hold_the_same() -> None:
         ("2cpu", "kvm-3.3"),
         ("2cpu", "eager"),
     ]
+
+
+def test_small_probabilities_are_not_zero() -> None:
+    """No table shows a p-value as 0: the list and the report share what shows one."""
+    assert [probability(value) for value in (None, 0.0, 0.00099, 0.001, 0.05)] == [
+        "-",
+        "<0.001",
+        "<0.001",
+        "0.001",
+        "0.050",
+    ]
+    (column,) = (column for column in CHANGES if column.name == "p_holm")
+    assert column.form is probability
 
 
 def test_gates_are_read() -> None:

@@ -236,6 +236,18 @@ def test_unknown_names_are_refused(
         pairs_of_policies(store, policy, baseline, **place)
 
 
+def test_guests_that_match_are_explained(tmp_path: Path) -> None:
+    """`*` and `?` in a guest's or workload's name choose all that match, as in `--where` of `sweep compare`."""
+    guests = ("8cpu-1g", "8cpu-2g", "1cpu-1g")
+    batches = [(f"batch-{guest}", [cell(policy, guest=guest) for policy in ("kvm-3.0", "tdp")]) for guest in guests]
+    store = make_run(tmp_path / "run", batches)
+
+    assert {pair.guest for pair in pairs_of_policies(store, "tdp", "kvm-3.0", guest="8cpu-*")} == set(guests[:2])
+    assert len(pairs_of_policies(store, "tdp", "kvm-3.0", workload="kern*")) == len(guests)
+    with pytest.raises(ComparisonError, match=r"no finished cell has guest '4cpu-\*'\. There are: "):
+        pairs_of_policies(store, "tdp", "kvm-3.0", guest="4cpu-*")
+
+
 def test_other_traces_are_refused() -> None:
     """Partners that met different traces have no difference to explain."""
     made = Made(seed=1, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
