@@ -117,6 +117,9 @@ def columns_markdown() -> str:
         "Counters of `windows` add up to those of `cells`, except `pages_peak`, which is a maximum. `mmu_unsync` is a",
         "gauge: what a window adds to it may be negative. Those of `activities` add up likewise; a peak is 0 there. An",
         "activity for which a cell counted nothing has no row; `guest_run_ns` stands under what ended the run.",
+        "",
+        "Columns that say what a row is about, `events` and `native_seconds` among them, hold the value of the whole",
+        "cell in every row of each table: they do not add up.",
     ]
     for table, columns in TABLES.items():
         lines += ["", f"## {table}: {_TITLES[table]}", "", "| column | type | unit | meaning | source |"]

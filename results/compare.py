@@ -14,6 +14,7 @@ import polars as pl
 from results.compare_dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
 from results.compare_hidden import hidden_dimensions
 from results.compare_values import Measure
+from results.geomean import geometric_means
 from results.pairing import ComparisonError, check_traces
 from results.statistics import difference_moments, interval_columns
 from results.verdicts import Rule, relative_difference, verdict_columns
@@ -60,7 +61,12 @@ class Comparison:
     """Per table cell: rows, cols, value with value_low and value_high, replicates, difference_percent with
     difference_low, difference_high and difference_deviation (over replicates, in %), p_holm, verdict."""
     geomean: pl.DataFrame
-    """cols, value, difference_percent, difference_low, difference_high; empty if there is one row only."""
+    """cols, value, difference_percent, difference_low, difference_high of the numbers in `cells`; empty if there is one
+    row only."""
+    missing: pl.DataFrame
+    """policy, workload, guest of the first of two runs of which the second has no cell."""
+    unlike: tuple[str, ...]
+    """Labels of workloads that have other parameters in the second of two runs."""
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -74,8 +80,11 @@ def compare_cells(
     rule: Rule,
     orders: Mapping[str, Sequence[object]],
     notes: Sequence[str] = (),
+    unlike: Sequence[str] = (),
 ) -> Comparison:
     """Return the table of `measure`; `cells` has its column, coordinates, and `run`. `notes` go in front of its own.
+
+    `unlike` names workloads that are not the same in both runs.
 
     Raises:
         ComparisonError: no cell is left, no cell has the baseline, or a pair met different traces for no good reason.
@@ -84,23 +93,31 @@ def compare_cells(
     known = dimensions.attach(cells, names).with_columns(pl.col(measure.name).alias(_VALUE))
     kept = _filtered(known, dimensions, layout)
     paired, found = _paired(kept, dimensions, layout)
-    whole, left_out = _complete(paired, layout)
-    if left_out:
-        found.append(f"{left_out} cells are left out: other cells of the same table cell have more replicates")
+    missing = _missing(kept, layout)
+    labels = kept["workload"].unique()
+    compared_unlike = tuple(label for label in unlike if label in labels)
+    whole, said = _complete(paired, layout)
+    found += said
     per_replicate = (
         whole.with_columns(_difference=relative_difference(_VALUE, _BASE))
         .group_by(*layout.shown, "replicate", maintain_order=True)
         .agg(pl.col(_VALUE).mean(), pl.col("_difference").mean(), _is_baseline=pl.col("_is_baseline").all())
     )
     table = ordered(_judged(per_replicate, layout, rule), layout.shown, orders)
+    geomean = geometric_means(per_replicate, table, rows=layout.rows, cols=layout.cols, error=rule.error)
     return Comparison(
         measure=measure,
         layout=layout,
         rule=rule,
         cells=table,
-        geomean=ordered(_geomean(per_replicate, table, layout), layout.cols, orders),
+        geomean=ordered(geomean, layout.cols, orders),
+        missing=missing,
+        unlike=compared_unlike,
         notes=(*notes, *found),
-        warnings=tuple(hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown)),
+        warnings=(
+            *(f"workload {label} has other parameters in the second run: not comparable" for label in compared_unlike),
+            *hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown),
+        ),
     )
 
 
@@ -180,22 +197,47 @@ def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: boo
     return pl.concat([cells.filter(~can_go), needed])
 
 
-def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, int]:
-    """Return the cells whose combination has as many replicates as any other in its table cell, and how many lack."""
+def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    keys = [label for label in _COMBINATION if label != "run"]
+    known = cells.select(*keys, "_is_baseline").unique(maintain_order=True)
+    if layout.baseline.dimension != "run":
+        return known.select(keys).clear()
+    there = known.filter(~pl.col("_is_baseline"))
+    return known.filter("_is_baseline").join(there, on=keys, how="anti", maintain_order="left").select(keys)
+
+
+def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+    """Return the cells of the replicates that all combinations in their table cell have, and what is to be said of it.
+
+    Each combination of labels stays: a mean over some of them would be that of other guests or policies.
+    """
     if "replicate" in layout.shown:
-        return cells, 0
-    combination = [*layout.shown, *(label for label in _COMBINATION if label not in layout.shown)]
-    counted = cells.with_columns(_n=pl.len().over(combination))
-    whole = counted.filter(
-        pl.col("_n") == pl.col("_n").max().over(list(layout.shown)) if layout.shown else pl.lit(True)
+        return cells, []
+    combination = pl.struct(label for label in _COMBINATION if label not in layout.shown).n_unique()
+    everywhere = combination.over(*layout.shown, "replicate") == combination.over(layout.shown)
+    whole = cells.filter(everywhere)
+    left_out = cells.height - whole.height
+    if not left_out:
+        return cells, []
+    empty = cells.join(whole, on=list(layout.shown), how="anti", nulls_equal=True).select(layout.shown).unique().height
+    if whole.is_empty():
+        raise ComparisonError(
+            "no table cell has a replicate that all it is a mean over have. Give workload and guest with --rows"
+        )
+    note = (
+        f"{left_out} cells are left out: a mean over several guests or policies takes the replicates that all of them "
+        "have. --rows workload,guest uses every replicate"
     )
-    return whole.drop("_n"), cells.height - whole.height
+    lost = f"{empty} table cells are missing: what they are a mean over has no replicate in common"
+    return whole, [note, lost] if empty else [note]
 
 
 def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
     by = list(layout.shown)
     moments = difference_moments(per_replicate, "_difference", by)
-    spread = interval_columns(per_replicate, _VALUE, by).select(*by, value_low="low", value_high="high")
+    spread = interval_columns(per_replicate, _VALUE, by, error=rule.error).select(
+        *by, value_low="low", value_high="high"
+    )
     values = per_replicate.group_by(by, maintain_order=True).agg(
         pl.col(_VALUE).mean(),
         replicates=pl.len(),
@@ -216,39 +258,4 @@ def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataF
         difference_deviation=shown.then("deviation"),
         p_holm="p_holm",
         verdict="verdict",
-    )
-
-
-def _geomean(per_replicate: pl.DataFrame, table: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Return per column the geometric mean over rows, of values and of ratios to the baseline, with its interval.
-
-    A column that lacks a row, or has a number that is not positive, has none.
-    """
-    cols = list(layout.cols)
-    rows = table.select(layout.rows).n_unique() if layout.rows else 1
-    ratio = 1.0 + pl.col("_difference") / 100.0
-    usable = pl.col(_VALUE) > 0
-    logs = per_replicate.group_by(*cols, "replicate", maintain_order=True).agg(
-        _value=pl.when(usable).then(pl.col(_VALUE).log()).mean(),
-        _log=pl.when(ratio > 0).then(ratio.log()).mean(),
-        _values=usable.sum(),
-        _ratios=(ratio > 0).sum(),
-        _is_baseline=pl.col("_is_baseline").all(),
-    )
-    whole = logs.filter(pl.col("_values") == rows).with_columns(_log=pl.when(pl.col("_ratios") == rows).then("_log"))
-    if rows < 2 or whole.is_empty() or "replicate" in layout.rows:
-        whole = whole.clear()
-    percent = {name: 100.0 * (pl.col(name).exp() - 1.0) for name in ("mean", "low", "high")}
-    means = whole.group_by(cols, maintain_order=True).agg(
-        pl.col("_value").mean().exp().alias(_VALUE),
-        pl.col("_is_baseline").all(),
-    )
-    bounds = interval_columns(whole, "_log", cols)
-    shown = pl.when(~pl.col("_is_baseline"))
-    return means.join(bounds, on=cols, nulls_equal=True, maintain_order="left").select(
-        *cols,
-        _VALUE,
-        difference_percent=shown.then(percent["mean"]),
-        difference_low=shown.then(percent["low"]),
-        difference_high=shown.then(percent["high"]),
     )

@@ -5,7 +5,7 @@ minimum effect. So `regress>2%` holds where a cell is surely worse by more than 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ KINDS: Final = {
     "unsure": (Verdict.OPEN,),
 }
 """Word of a condition -> the verdicts that meet it."""
+MISSING: Final = "missing"
+"""Condition that every other one brings along: the second run lacks what the first one has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,63 +38,80 @@ class Gate:
     percent: float
 
     def __str__(self) -> str:
-        return f"{self.kind}>{self.percent:g}%"
+        return MISSING if self.kind == MISSING else f"{self.kind}>{self.percent:g}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """A table cell that meets a condition."""
+    """A place that meets a condition."""
 
-    gate: Gate
+    condition: str
     metric: str
     place: dict[str, Any]
-    row: dict[str, Any]
+    found: str
 
     @property
     def text(self) -> str:
         """What was found and where, on one line."""
         where = ", ".join(f"{name} {spelled(value)}" for name, value in self.place.items())
-        low, high = self.row["difference_low"], self.row["difference_high"]
-        found = f"{signed(self.row['difference_percent'])} % {interval(low, high)}"
-        return f"--fail-on {self.gate}: {self.metric}, {where}: {found}, {self.row['replicates']} replicates"
+        return f"--fail-on {self.condition}: {self.metric}, {where}: {self.found}"
 
     def content(self) -> dict[str, Any]:
         """Return the breach as plain values for JSON."""
-        return {"condition": str(self.gate), "metric": self.metric, **self.place, "text": self.text}
+        return {"condition": self.condition, "metric": self.metric, **self.place, "text": self.text}
 
 
 def parse_gate(text: str) -> Gate:
-    """Return the condition that `text` states, such as `regress>2%`.
+    """Return the condition that `text` states, such as `regress>2%` or `missing`.
 
     Raises:
         ComparisonError: it states none.
     """
+    if text.strip() == MISSING:
+        return Gate(kind=MISSING, percent=0.0)
     match = _GATE.fullmatch(text)
     if match is None or match[1] not in KINDS:
         raise ComparisonError(
-            f"--fail-on '{text}': expected WORD>NUMBER%, as in 'regress>2%'. Words: {', '.join(KINDS)}. "
+            f"--fail-on '{text}': expected WORD>NUMBER%, as in 'regress>2%', or {MISSING}. Words: {', '.join(KINDS)}. "
             "Quote it: the shell takes > for itself"
         )
     return Gate(kind=match[1], percent=float(match[2]))
 
 
 def breaches(tables: Sequence[Comparison], gates: Sequence[Gate]) -> list[Breach]:
-    """Return the cells that meet a condition, in the order of tables, conditions and rows.
+    """Return what meets a condition, in the order of tables, conditions and rows; first what a table lacks.
 
     Raises:
-        ComparisonError: no cell of a table can be judged, so that a condition could never be met.
+        ComparisonError: no cell of a table can be judged, so that a condition could never be met, or workloads of two
+            runs have a name in common and nothing else.
     """
-    found = []
+    found: list[Breach] = []
     for table in tables if gates else ():
+        if table.unlike:
+            raise ComparisonError(
+                f"--fail-on: {', '.join(table.unlike)}: the two runs have other parameters of it under this name, so a "
+                "difference says nothing about policies. Compare runs of one sweep, or leave it out with "
+                f"--where 'workload!={table.unlike[0]}'"
+            )
+        found += _missing(table)
         compared = table.cells.filter(pl.col("verdict") != Verdict.BASELINE)
-        if compared.filter(pl.col("difference_deviation").is_not_null()).is_empty():
+        judging = [gate for gate in gates if gate.kind != MISSING]
+        if judging and not found and compared["difference_deviation"].is_null().all():
             raise ComparisonError(
                 f"--fail-on: no difference of {table.measure.name} has two replicates, so nothing can be sure. Give "
                 "the sweep more replicates; `sweep diff` says whether two runs are equal"
             )
-        for gate in gates:
+        for gate in judging:
             found += _breaches(table, compared, gate)
     return found
+
+
+def _missing(table: Comparison) -> list[Breach]:
+    text = "only in the first run, so it was not compared. Finish the second one, or leave it out with --where"
+    return [
+        Breach(condition=MISSING, metric=table.measure.name, place=row, found=text)
+        for row in table.missing.iter_rows(named=True)
+    ]
 
 
 def _breaches(table: Comparison, compared: pl.DataFrame, gate: Gate) -> list[Breach]:
@@ -108,11 +127,16 @@ def _breaches(table: Comparison, compared: pl.DataFrame, gate: Gate) -> list[Bre
     met = [VERDICTS[code] in KINDS[gate.kind] for code in judged.code]
     return [
         Breach(
-            gate=gate,
+            condition=str(gate),
             metric=table.measure.name,
             place={name: row[name] for name in table.layout.shown},
-            row=row,
+            found=_change(row),
         )
         for row, broken in zip(compared.iter_rows(named=True), met, strict=True)
         if broken
     ]
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    bounds = interval(row["difference_low"], row["difference_high"])
+    return f"{signed(row['difference_percent'])} % {bounds}, {row['replicates']} replicates"

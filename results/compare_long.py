@@ -1,14 +1,10 @@
 """Comparisons as a list: one line per table cell with its interval, its p-value and its verdict in words."""
 
-from typing import Any
-
 from results.compare import Comparison
 from results.compare_dimensions import spelled
 from results.compare_table import comparison_title, shown_values
-from results.render import Sheet, interval, shortened, signed
+from results.render import Sheet, interval, probability, shortened, signed
 from results.verdicts import Verdict
-
-_NONE = "-"
 
 
 def comparison_list(table: Comparison) -> Sheet:
@@ -21,7 +17,7 @@ def comparison_list(table: Comparison) -> Sheet:
             show(row["value"]),
             signed(row["difference_percent"]),
             interval(row["difference_low"], row["difference_high"]),
-            _probability(row["p_holm"]),
+            probability(row["p_holm"]),
             str(row["replicates"]),
             row["verdict"],
         )
@@ -30,9 +26,3 @@ def comparison_list(table: Comparison) -> Sheet:
     )
     header = (*labels, table.measure.name, "diff %", "interval", "p (Holm)", "n", "verdict")
     return Sheet(title=comparison_title(table), header=header, rows=rows, left=len(labels))
-
-
-def _probability(value: Any) -> str:
-    if value is None:
-        return _NONE
-    return "<0.001" if value < 0.001 else f"{value:.3f}"

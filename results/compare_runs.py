@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 import polars as pl
@@ -24,6 +25,8 @@ from results.summary import Tables
 from results.verdicts import MINIMUM_EFFECT
 
 _LABELS: Final = ("workload", "guest")
+_NAMED: Final = MappingProxyType({"policies": ("name", "knobs"), "workloads": ("label", "parameters")})
+"""Section of a specification -> the keys under which its entries have a name and what that stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +79,22 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     layout = _layout(cells, dimensions, question, runs)
     orders = {**default_orders([run.spec for run in runs], [run.name for run in runs]), "guest": guest_order(cells)}
     notes = idle_notes(runs[0].tables, runs[0].spec) if len(runs) == 1 else _two_runs(runs, frames)
+    unlike = _changed(runs, "workloads") if len(runs) == 2 else ()
     rules = [rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs]
     strictest = min(rules, key=attrgetter("error"))
     tables = []
     for measure in measures:
         rule = replace(strictest, lower_is_better=not measure.is_more_better)
-        table = compare_cells(cells, dimensions, layout=layout, measure=measure, rule=rule, orders=orders, notes=notes)
+        table = compare_cells(
+            cells,
+            dimensions,
+            layout=layout,
+            measure=measure,
+            rule=rule,
+            orders=orders,
+            notes=notes,
+            unlike=unlike,
+        )
         tables.append(table)
     return tables
 
@@ -133,10 +146,8 @@ def _two_runs(runs: Sequence[Compared], frames: Sequence[pl.DataFrame]) -> list[
         for key in ("seed", "window_ns")
         if key in first.spec and first.spec[key] != second.spec.get(key)
     ]
-    for section, label, content in (("policies", "name", "knobs"), ("workloads", "label", "parameters")):
-        here, there = (_contents(run.spec, section, label=label, content=content) for run in runs)
-        changed = [name for name in here if name in there and here[name] != there[name]]
-        notes += [f"{section} with other {content} under the same name: {', '.join(changed)}"] if changed else []
+    knobs = _changed(runs, "policies")
+    notes += [f"policies with other knobs under the same name: {', '.join(knobs)}"] if knobs else []
     keys = ["policy", "workload", "guest", "replicate"]
     for run, mine, other in ((first, frames[0], frames[1]), (second, frames[1], frames[0])):
         alone = mine.join(other, on=keys, how="anti").height
@@ -145,5 +156,12 @@ def _two_runs(runs: Sequence[Compared], frames: Sequence[pl.DataFrame]) -> list[
     return notes
 
 
-def _contents(spec: Mapping[str, Any], section: str, *, label: str, content: str) -> dict[str, Any]:
+def _changed(runs: Sequence[Compared], section: str) -> tuple[str, ...]:
+    """Return the names in a section of the specifications that stand for something else in the second run."""
+    here, there = (_contents(run.spec, section) for run in runs)
+    return tuple(name for name in here if name in there and here[name] != there[name])
+
+
+def _contents(spec: Mapping[str, Any], section: str) -> dict[str, Any]:
+    label, content = _NAMED[section]
     return {one[label]: one.get(content) for one in spec.get(section, ()) if isinstance(one, Mapping)}

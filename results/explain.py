@@ -14,8 +14,10 @@ The second sum is computed in doubles and made whole by the method of largest re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import floor
+from operator import eq
 from typing import Any, Final
 
 import polars as pl
@@ -97,20 +99,22 @@ def pairs_of_policies(
     workload: str | None = None,
     guest: str | None = None,
 ) -> list[Pair]:
-    """Return one pair per workload and guest that has both policies.
+    """Return one pair per workload and guest that has both policies; `workload` and `guest` may hold `*` and `?`.
 
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
     known = tables.scan_cells().select(_CELL).collect(engine="streaming")
+    kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
-        if name is not None and name not in found:
+        is_name = fnmatchcase if column in {"workload", "guest"} else eq
+        kept[column] = [one for one in found if name is None or one == name or is_name(one, name)]
+        if not kept[column]:
             raise ComparisonError(f"no finished cell has {column} '{name}'. There are: {', '.join(found)}")
     if policy == baseline:
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
-    place = [(workload, "workload"), (guest, "guest")]
-    rows = known.filter(*(pl.col(column) == name for name, column in place if name is not None))
+    rows = known.filter(pl.col(column).is_in(kept[column]) for column in ("workload", "guest"))
     sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
     paired = pair_with(sides, baseline, ("cell_id", "policy", "paging"))
     both = paired.filter(pl.col("policy") == policy).sort(PLACE)
@@ -136,18 +140,21 @@ def _pair(both: pl.DataFrame) -> Pair:
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
-    """Return where the difference of a pair comes from; with `stretches`, also in so many equal parts of all time.
+    """Return where the difference of a pair comes from, with `stretches` also over so many parts of all time.
+
+    Stretches are as equal as whole windows allow.
 
     Raises:
         ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.
     """
     sums = _sums(tables, costs, pair, stretches=max(stretches, 1))
     terms = [name for name in sums.columns if name.startswith("ns:")]
-    parts = [
-        apportioned({name: float(row[name]) for name in terms}, int(row["elapsed_ns"]))
-        for row in sums.iter_rows(named=True)
-    ]
-    elapsed = {name: sum(part[name] for part in parts) for name in terms}
+    # Times up to the end of each stretch are made whole, so that a line's sum does not depend on where time is cut.
+    running = sums.select(pl.col(*terms, "elapsed_ns").cum_sum())
+    wholes = [apportioned({name: row[name] for name in terms}, row["elapsed_ns"]) for row in running.to_dicts()]
+    elapsed = wholes[-1]
+    before = [dict.fromkeys(terms, 0), *wholes[:-1]]
+    parts = [{name: end[name] - start[name] for name in terms} for start, end in zip(before, wholes, strict=True)]
     counts = side_counts(tables.scan_cells(), pair)[()]
     totals = {sign: int(sums[name].sum()) for sign, name in ((1, "elapsed_ours"), (-1, "elapsed_theirs"))}
     lines = [
@@ -176,7 +183,8 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
         raise ComparisonError(f"the parts miss the whole by {missing:.3f} ns: windows and prices of this run disagree")
     whole = {name: floor(value) for name, value in terms.items()}
     left = total - sum(whole.values())
-    ranked = sorted(terms, key=lambda name: terms[name] - whole[name], reverse=True)
+    # Equal fractions stay in the order of terms, whatever doubles make of them.
+    ranked = sorted(terms, key=lambda name: round(terms[name] - whole[name], 4), reverse=True)
     # Rounding of doubles may leave one more or one less than there are fractions: the ends of the ranking take it.
     for name in ranked[: max(left, 0)]:
         whole[name] += 1

@@ -117,6 +117,13 @@ def comparison_sheets(comparison: pl.DataFrame) -> Iterator[Sheet]:
         yield Sheet(title=title, header=("guest", str(unit), "95 % interval", "replicates"), rows=tuple(rows))
 
 
+def probability(value: float | None) -> str:
+    """Return a p-value as tables show it, never as 0."""
+    if value is None:
+        return _NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def compact_count(value: float) -> str:
     """Return a count in at most six signs, such as 12.3M.
 

@@ -50,15 +50,21 @@ def difference_moments(paired: pl.DataFrame, difference: str, by: Sequence[str])
     )
 
 
-def interval_columns(frame: pl.DataFrame, column: str, by: Sequence[str]) -> pl.DataFrame:
-    """Return mean, low, high and count of `column` per group, in the order in which the groups first appear."""
-    return with_bounds(difference_moments(frame, column, by)).select(*by, "mean", "low", "high", "count")
+def interval_columns(
+    frame: pl.DataFrame, column: str, by: Sequence[str], *, error: float = 1.0 - CONFIDENCE
+) -> pl.DataFrame:
+    """Return mean, low, high and count of `column` per group, in the order in which the groups first appear.
+
+    `error` is the chance that an interval misses.
+    """
+    moments = difference_moments(frame, column, by)
+    return with_bounds(moments, error=error).select(*by, "mean", "low", "high", "count")
 
 
-def with_bounds(groups: pl.DataFrame) -> pl.DataFrame:
+def with_bounds(groups: pl.DataFrame, *, error: float = 1.0 - CONFIDENCE) -> pl.DataFrame:
     """Return groups with mean, deviation and count together with the bounds low and high of their means."""
     counts = groups["count"].to_numpy().astype(np.int64)
-    half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=1.0 - CONFIDENCE)
+    half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=error)
     width = pl.when(pl.col("count") > 1).then(pl.Series("half", half, dtype=pl.Float64))
     return groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
 

@@ -180,10 +180,12 @@ def summarize_priced(
     return joined.select(*front, *COUNTS, "lock_wait_s")
 
 
-def published_comparison(cells: PricedCells, kernbench: Sequence[str]) -> pl.DataFrame | None:
+def published_comparison(
+    cells: PricedCells, kernbench: Sequence[str], *, rule: Rule = PLAIN_RULE
+) -> pl.DataFrame | None:
     """Return predictions beside what was published about kernbench, of workloads with these labels; None if none."""
     rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
-    comparison = None if rows.is_empty() else seed_comparison(rows)
+    comparison = None if rows.is_empty() else seed_comparison(rows, rule=rule)
     return None if comparison is None or comparison.is_empty() else comparison
 
 
@@ -193,11 +195,12 @@ def seed_comparison(
     before: str = "kvm-3.0",
     after: Sequence[str] = ("xiao-v1", "kvm-3.3"),
     nested: str = "tdp",
+    rule: Rule = PLAIN_RULE,
 ) -> pl.DataFrame:
     """Return predictions of what was published, per workload and guest, beside the published numbers.
 
     Changes from `before` to each of `after` are in %, the ratio of `before` to `nested` is a number; both are paired
-    by replicate. Comparisons whose policies are not in the run are left out.
+    by replicate, with intervals by `rule`. Comparisons whose policies are not in the run are left out.
     """
     change = SEED_KERNBENCH.change_percent()
     ratio = SHADOW_OVER_NESTED
@@ -206,14 +209,11 @@ def seed_comparison(
         paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before, ("elapsed_ns",))
         value = relative_difference("elapsed_ns", "elapsed_ns_baseline")
         published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
-        rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published))
+        rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published, rule.error))
     paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested, ("elapsed_ns",))
     value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
-    rows.append(
-        _predicted(
-            paired, before, value, f"{before} / {nested}", "x", (ratio.ratio, ratio.low, ratio.high, ratio.source)
-        ),
-    )
+    published = (ratio.ratio, ratio.low, ratio.high, ratio.source)
+    rows.append(_predicted(paired, before, value, f"{before} / {nested}", "x", published, rule.error))
     return pl.concat(rows)
 
 
@@ -224,9 +224,10 @@ def _predicted(
     comparison: str,
     unit: str,
     published: tuple[float, float | None, float | None, str],
+    error: float,
 ) -> pl.DataFrame:
     values = paired.filter(pl.col("policy") == policy).with_columns(value=value)
-    predicted = interval_columns(values, "value", GROUP).sort(*GROUP)
+    predicted = interval_columns(values, "value", GROUP, error=error).sort(*GROUP)
     mean, low, high, source = published
     return predicted.select(
         *GROUP,

@@ -50,7 +50,7 @@ def render_summary(
     rule = rule_of(resolved)
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
     notes = idle_notes(LabelledRun(store), resolved)
-    comparison = published_comparison(cells, _kernbench_labels(resolved))
+    comparison = published_comparison(cells, _kernbench_labels(resolved), rule=rule)
     return render(summary, form, comparison, notes, confidence=rule.confidence)
 
 

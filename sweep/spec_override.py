@@ -8,11 +8,20 @@ from typing import Any, Final
 from sweep.spec_nodes import Entry, Spot, read_nodes
 from sweep.spec_problems import Place, Problem, Source, SpecError, suggest
 
+_ALTERNATIVES: Final = (("until", "replicates"), ("replicates", "until"))
 _NAME_KEYS: Final = MappingProxyType({"workloads": "name", "policies": "base", "guests": "base"})
 
 
 def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: list[Problem]) -> Spot:
-    """Return `root` with each override laid over it, in order."""
+    """Return `root` with each override laid over it, in order.
+
+    One of `until` takes the place of the file's `replicates`, and one of `replicates` that of its `until`.
+    """
+    given = {text.partition("=")[0].split(".")[0] for text in overrides}
+    for one, other in _ALTERNATIVES:
+        if one in given and other not in given and other in root.entries:
+            entries = {key: entry for key, entry in root.entries.items() if key != other}
+            root = replace(root, entries=entries, value={key: entry.spot.value for key, entry in entries.items()})
     for text in overrides:
         source = Source(name=f"-s {text}", text=text, is_argument=True)
         whole = Place(source=source, line=0, column=0, width=len(text))

@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.cost_model import CostModel
+from results.geomean import geometric_change
 from results.pareto import bounds_of
 from results.sequential import rule_of
 from results.summary import GROUP, PricedCells, Tables, priced_or_error, published_comparison, summarize_priced
@@ -85,12 +86,11 @@ class RunFrames:
 
     def ranking(self, summary: pl.DataFrame) -> pl.DataFrame:
         """Return each policy's mean change, geometric over workloads and guests, in %, best first."""
-        factor = pl.max_horizontal(1.0 + pl.col("difference_percent") / 100.0, 1e-9)
         return (
             summary.filter(pl.col("difference_percent").is_not_null())
             .group_by("policy", maintain_order=True)
             .agg(
-                mean=100.0 * (factor.log().mean().exp() - 1.0),
+                mean=geometric_change("difference_percent"),
                 low=pl.col("difference_percent").min(),
                 high=pl.col("difference_percent").max(),
                 groups=pl.len(),
@@ -105,7 +105,7 @@ class RunFrames:
     def published(self) -> pl.DataFrame | None:
         """Return predictions beside what was published about kernbench, if the run has what they are about."""
         labels = [case["label"] for case in self.spec["workloads"] if case["name"] == "kernbench"]
-        return published_comparison(self._priced, labels)
+        return published_comparison(self._priced, labels, rule=self.rule)
 
 
 def only(rows: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:

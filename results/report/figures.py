@@ -16,8 +16,9 @@ from results.charts.frames import RunFrames, show_guests
 from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
+from results.render import probability
 from results.report.html import Column
-from results.report.words import signed
+from results.report.phrases import signed
 from results.time_parts import NATIVE
 
 DETAILED_WORKLOADS: Final = 3
@@ -33,7 +34,7 @@ CHANGES: Final = (
     Column(name="difference_percent", heading="change, %", form="{:+.2f}"),
     Column(name="difference_low", heading="95 % from", form="{:+.2f}"),
     Column(name="difference_high", heading="to", form="{:+.2f}"),
-    Column(name="p_holm", heading="p (Holm)", form="{:.3f}"),
+    Column(name="p_holm", heading="p (Holm)", form=probability),
     Column(name="verdict", heading="verdict", number=False),
     Column(name="replicates", heading="replicates"),
     Column(name="exits", heading="exits", form="{:,.0f}"),

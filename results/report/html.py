@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -25,7 +25,7 @@ class Column:
 
     name: str
     heading: str
-    form: str = "{}"
+    form: str | Callable[[Any], str] = "{}"
     number: bool = True
 
 
@@ -89,5 +89,5 @@ def _kind(column: Column, shown: str = "") -> str:
 def _shown(value: object, column: Column) -> str:
     if value is None:
         return "–"
-    shown = column.form.format(value)
+    shown = column.form.format(value) if isinstance(column.form, str) else column.form(value)
     return text(shown.replace("-", "−") if column.number else shown)

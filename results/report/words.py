@@ -4,18 +4,17 @@ Every sentence is built from figures and verdicts of the summary, which are thos
 backquotes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
 
-from results.charts.frames import BASELINE, BOUND, POLICY, RunFrames, names
+from results.charts.frames import BOUND, RunFrames
+from results.report.phrases import joined, signed
+from results.report.rivals import Rivals
 from results.verdicts import Verdict
 
-_NAMES_MAX: Final = 5
-_UNCLEAR: Final = ({Verdict.OPEN}, {Verdict.OPEN, Verdict.SAME})
-"""What is found of a policy that is nowhere surely apart from another, and not surely equal everywhere."""
 _KINDS: Final = (
     "Faster everywhere",
     "Faster somewhere",
@@ -52,16 +51,17 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
         return Answer(headline="There is nothing to compare: one policy is finished.", points=())
     best = candidates.row(0, named=True)
     found = _verdicts(frames.summary)
+    rivals = Rivals.of(frames, best["policy"])
     points = [
         *_certainty(frames, best, found),
-        *_exceptions(frames, best["policy"]),
+        *rivals.points(),
         *_bounds(ranked, best),
         *_deaths(frames.summary),
         *_published(comparison),
         ("Prices", _prices(frames)),
     ]
     return Answer(
-        headline=_headline(frames, candidates, best, found),
+        headline=_headline(frames, candidates, rivals, found),
         points=tuple(points),
         others=tuple(_others(frames, candidates, best["policy"], found)),
         meaning=_meaning(frames),
@@ -74,24 +74,24 @@ def _verdicts(summary: pl.DataFrame) -> dict[str, set[str]]:
     return {policy: set(verdicts) for policy, verdicts in by_policy.iter_rows()}
 
 
-def _headline(
-    frames: RunFrames, candidates: pl.DataFrame, best: Mapping[str, Any], found: Mapping[str, set[str]]
-) -> str:
+def _headline(frames: RunFrames, candidates: pl.DataFrame, rivals: Rivals, found: Mapping[str, set[str]]) -> str:
+    best = candidates.row(0, named=True)
     what = _places(frames.summary, best["groups"])
     over = f"on {what}" if best["groups"] == 1 else f"on average over {what}"
     if best["policy"] == frames.baseline:
         rest = candidates.row(1, named=True)
         return (
             f"No policy is faster than the baseline `{frames.baseline}` {over}; `{rest['policy']}` comes next with "
-            f"{signed(rest['mean'])}."
+            f"{signed(rest['mean'])}{rivals.reservation}."
         )
     change = f"{signed(best['mean'])} elapsed time against `{frames.baseline}`"
     spread = "" if best["groups"] == 1 else f", from {signed(best['low'])} to {signed(best['high'])}"
-    if Verdict.BETTER in found[best["policy"]]:
-        return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
-    return (
-        f"No gain is sure: `{best['policy']}` comes first of {candidates.height} policies with {change} {over}{spread}."
-    )
+    first = f"comes first of {candidates.height} policies"
+    if Verdict.BETTER not in found[best["policy"]]:
+        return f"No gain is sure: `{best['policy']}` {first} with {change} {over}{spread}."
+    if rivals.reservation:
+        return f"`{best['policy']}` {first}: {change} {over}{spread}{rivals.reservation}."
+    return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
 
 
 def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
@@ -116,33 +116,7 @@ def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, s
         for verdict, text in words.items()
         if verdict in found[policy]
     ]
-    yield "How sure", f"It is {_joined(places)} ({count} replicates, in which all policies met the same traces)."
-
-
-def _exceptions(frames: RunFrames, best: str) -> Iterator[tuple[str, str]]:
-    """Yield who beats the best policy somewhere, and who can't be told from it."""
-    rows = frames.decorated(frames.against(best)).filter(pl.col("role").is_in([POLICY, BASELINE]))
-    rows = rows.filter(pl.col("policy") != best)
-    beaten = rows.filter(pl.col("verdict") == Verdict.BETTER).sort("difference_percent")
-    several = beaten["workload"].n_unique() > 1
-    place = pl.format("{} on {}", "workload", "guest") if several else pl.col("guest")
-    by_policy = [
-        f"`{policy}` on {_listed(group['place'].to_list())} (up to {signed(group['difference_percent'][0])})"
-        for (policy,), group in beaten.with_columns(place=place).group_by("policy", maintain_order=True)
-    ]
-    effect = f"{frames.rule.minimum_effect:g} %"
-    if by_policy:
-        yield "Exceptions", f"Surely faster than `{best}` are {_joined(by_policy)}."
-    elif rows["difference_low"].is_not_null().any():
-        yield "Exceptions", f"None: nowhere is a policy surely faster than `{best}` by more than {effect}."
-    found = _verdicts(rows)
-    order = rows["policy"].unique(maintain_order=True).to_list()
-    equal = [f"`{policy}`" for policy in order if found[policy] == {Verdict.SAME}]
-    unclear = [f"`{policy}`" for policy in order if found[policy] in _UNCLEAR]
-    if equal:
-        yield "As good", f"Surely within {effect} of it everywhere: {_joined(equal)}."
-    if unclear:
-        yield "Too close", f"Not to be told from it everywhere with these replicates: {_joined(unclear)}."
+    yield "How sure", f"It is {joined(places)} ({count} replicates, in which all policies met the same traces)."
 
 
 def _others(
@@ -157,9 +131,9 @@ def _others(
     for kind, rows in kinds.items():
         if rows and kind == "No effect":
             same = [f"`{row['policy']}`" for row in rows]
-            yield kind, f"The same time everywhere: {_joined(same)}."
+            yield kind, f"The same time everywhere: {joined(same)}."
         elif rows:
-            yield kind, f"{_joined([_with_range(row) for row in rows])}."
+            yield kind, f"{joined([_with_range(row) for row in rows])}."
 
 
 def _kind(verdicts: set[str]) -> str:
@@ -190,7 +164,7 @@ def _bounds(ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, s
     bounds = [row for row in ranked.iter_rows(named=True) if row["role"] == BOUND]
     if not bounds:
         return
-    shown = _joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in bounds])
+    shown = joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in bounds])
     lowest = bounds[0]
     text = f"What nobody can install, but what shows how much is left: {shown}."
     if lowest["mean"] < best["mean"] < 0:
@@ -205,7 +179,7 @@ def _deaths(summary: pl.DataFrame) -> Iterator[tuple[str, str]]:
     if dead:
         yield (
             "Fatal",
-            f"The host dies (BUG) under {_joined([f'`{policy}`' for policy in dead])}: times there mean nothing.",
+            f"The host dies (BUG) under {joined([f'`{policy}`' for policy in dead])}: times there mean nothing.",
         )
 
 
@@ -213,10 +187,12 @@ def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
     """Yield how often predictions and published figures meet."""
     if comparison is None:
         return
-    inside = comparison.filter(pl.col("predicted").is_between(pl.col("published_low"), pl.col("published_high")))
+    is_inside = pl.col("predicted").is_between(pl.col("published_low"), pl.col("published_high"))
+    counted = comparison.group_by("comparison", maintain_order=True).agg(is_inside.sum().alias("inside"), pl.len())
+    shares = [f"{inside} of {count} of {name.replace('->', 'to')}" for name, inside, count in counted.iter_rows()]
     text = (
-        f"{inside.height} of {comparison.height} predictions lie inside the 95 % range of what others measured on real "
-        "machines; nothing was fitted to it (table below)."
+        f"Of the predictions, {joined(shares)} lie inside the 95 % range of what others measured on real machines; "
+        "nothing was fitted to it (table below)."
     )
     yield "Published", text
 
@@ -229,14 +205,6 @@ def _prices(frames: RunFrames) -> str:
         f"Times rest on the prices of `{model.name}`, {assumed} of {len(costs)} of them assumptions (sources below). "
         "Trust differences between policies more than seconds."
     )
-
-
-def signed(value: float | None) -> str:
-    """Return a change in % as one reads it: −9.6 %."""
-    if value is None:
-        return "–"
-    digits = 1 if abs(value) >= 0.95 or value == 0 else 2
-    return f"{value:+.{digits}f}\u00a0%".replace("-", "−")
 
 
 def _with_range(row: dict[str, Any]) -> str:
@@ -263,12 +231,3 @@ def _share(part: int, summary: pl.DataFrame) -> str:
     if part < whole:
         return f"on {part} of {whole} {noun}"
     return {1: "on the one guest", 2: f"on both {noun}"}.get(whole, f"on all {whole} {noun}")
-
-
-def _listed(guests: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(guests))
-    return names(unique, most=3)
-
-
-def _joined(phrases: Sequence[str]) -> str:
-    return names(phrases, most=_NAMES_MAX)

@@ -34,7 +34,11 @@ WhereOption = Annotated[
 ]
 FailOnOption = Annotated[
     list[str] | None,
-    typer.Option("--fail-on", metavar="CONDITION", help="As 'regress>2%': exit code 5 where a cell surely does."),
+    typer.Option(
+        "--fail-on",
+        metavar="CONDITION",
+        help="As 'regress>2%': exit code 5 where a cell surely does, or is missing in RUN2.",
+    ),
 ]
 
 

@@ -26,10 +26,10 @@ def explain(
         typer.Option("--vs", metavar="B", help="Policy to compare with; the sweep's baseline if not given."),
     ] = None,
     workload: Annotated[
-        str | None, typer.Option("--workload", metavar="W", help="Only this workload; all if not given.")
+        str | None, typer.Option("--workload", metavar="W", help="Only this workload, or those that match, as kern*.")
     ] = None,
     guest: Annotated[
-        str | None, typer.Option("--guest", metavar="G", help="Only this guest; all if not given.")
+        str | None, typer.Option("--guest", metavar="G", help="Only this guest, or those that match, as 8cpu-*.")
     ] = None,
     windows: Annotated[
         int, typer.Option("--windows", metavar="N", min=0, max=10_000, help="Also over N stretches of the time.")

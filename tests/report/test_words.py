@@ -22,17 +22,22 @@ DIFFERENCES = (-2.46, -2.0, -1.54)
 """Mean -2 %, deviation 0.46 %: over three replicates the interval is -3.14 to -0.86 %, the p-value about 0.03."""
 
 
-def grid(differences: dict[str, Sequence[float]], *, guests: int) -> RunFrames:
+def grid(
+    differences: dict[str, Sequence[float]], *, guests: int, last: dict[str, Sequence[float]] | None = None
+) -> RunFrames:
     """Return a run in which each policy differs from `base` on each guest by these percentages, a replicate each.
 
-    A window takes 1 s natively and an exit costs 1 µs, so that exits alone make the time.
+    `last` has other percentages for the last guest. A window takes 1 s natively and an exit costs 1 µs, so that exits
+    alone make the time.
     """
     policies = ("base", *differences)
     made = Made(policies=policies, workloads=1, guests=guests, replicates=len(next(iter(differences.values()))))
     changes = {"base": [0.0] * 100} | differences
+    final = changes | (last or {})
+    places = made.rows["guest"].unique().sort().to_list()
     ns = [
-        BASE_NS * (1.0 + changes[policy][replicate] / 100.0)
-        for policy, replicate in made.rows.select("policy", "replicate").iter_rows()
+        BASE_NS * (1.0 + (final if guest == places[-1] else changes)[policy][replicate] / 100.0)
+        for policy, guest, replicate in made.rows.select("policy", "guest", "replicate").iter_rows()
     ]
     zeros = np.zeros(made.rows.height, dtype=np.int64)
     counts = dict.fromkeys(COUNTER_NAMES, zeros) | {"exits": np.round((np.array(ns) - 1e9) / 1e3).astype(np.int64)}
@@ -71,6 +76,19 @@ def test_many_such_differences_are_not_claimed() -> None:
     assert texts == ["~−2.0"] * 20
 
 
+def test_the_page_ranks_by_the_last_row_of_compare(frames: RunFrames) -> None:
+    """The mean change by which the page ranks policies is the geometric mean that `sweep compare` prints."""
+    run = Compared(name="run", tables=frames.tables, spec=frames.spec, fingerprint="")
+    (table,) = compare_runs([run], Question(rows=("workload", "guest"), cols=("policy",)), frames.model)
+
+    ranked = dict(frames.ranking(frames.summary).select("policy", "mean").iter_rows())
+
+    printed = table.geomean.filter(pl.col("difference_percent").is_not_null())
+    assert printed.height > 1
+    for row in printed.iter_rows(named=True):
+        assert row["difference_percent"] == pytest.approx(ranked[row["policy"]])
+
+
 def drawn(frames: RunFrames) -> list[dict[str, Any]]:
     """Return the rows behind the heat map."""
     (rows,) = vega_lite(heat_map(frames.summary, LAYOUTS["page"], "base"))["datasets"].values()
@@ -101,6 +119,61 @@ def test_policies_are_sorted_by_what_is_sure() -> None:
         "No effect": "idle",
     }
     assert "Exceptions: None: nowhere is a policy surely faster than `best` by more than 0.5 %." in words(found)
+
+
+def test_the_best_is_called_so_if_it_is_surely_ahead_of_all_others() -> None:
+    """A policy that is surely ahead of the runner-up, too, is the best; no reservation is made."""
+    found = answer(grid({"first": [-5.0, -5.1, -4.9], "second": [-3.0, -3.1, -2.9]}, guests=2), None)
+
+    assert found.headline.startswith("`first` is the best of 3 policies: −5.0")
+    assert found.headline.endswith("to −5.0\u00a0%.")
+    assert "Too close" not in words(found)
+
+
+def test_a_runner_up_that_is_not_surely_behind_is_in_the_headline() -> None:
+    """A policy that surely beats the baseline, and not the runner-up, comes first and is not called the best."""
+    found = answer(grid({"first": [-5.0, -5.1, -4.9], "second": [-3.0, -7.0, -4.0]}, guests=2), None)
+
+    assert found.headline.startswith("`first` comes first of 3 policies: −5.0")
+    assert found.headline.endswith("; not to be told from it everywhere: `second`.")
+    assert "is the best" not in found.headline
+    assert "Too close: Not to be told from it with these replicates: `second` everywhere." in words(found)
+
+
+def test_one_undecided_guest_is_named() -> None:
+    """A rival that is surely behind on two guests and undecided on a third is said to be so, with the guest."""
+    frames = grid(
+        {"first": [-5.0, -5.1, -4.9], "second": [-3.0, -3.1, -2.9]}, guests=3, last={"second": [-3.0, -7.0, -4.0]}
+    )
+    place = frames.summary["guest"].unique().sort()[-1]
+
+    found = answer(frames, None)
+
+    assert found.headline.endswith("; not to be told from it everywhere: `second`.")
+    assert f"Too close: Not to be told from it with these replicates: `second` on {place}." in words(found)
+
+
+def test_one_that_is_as_good_is_in_the_headline() -> None:
+    """A policy that is surely within the minimum effect of the first one keeps it from being called the best."""
+    found = answer(grid({"first": [-5.0, -5.1, -4.9], "twin": [-4.9, -5.0, -4.8]}, guests=2), None)
+
+    assert found.headline.endswith("; as good: `twin`.")
+
+
+def test_predictions_are_counted_by_what_they_predict() -> None:
+    """A ratio that is never met does not hide behind changes that are: each comparison has its own count."""
+    predicted = pl.DataFrame(
+        {
+            "comparison": ["a -> b", "a -> b", "a / c", "a / c"],
+            "predicted": [-5.0, -9.0, 3.0, 4.0],
+            "published_low": [-6.0, -6.0, 1.0, 1.0],
+            "published_high": [-4.0, -4.0, 2.0, 2.0],
+        }
+    )
+
+    found = answer(grid({"new": DIFFERENCES}, guests=1), predicted)
+
+    assert "Of the predictions, 1 of 2 of a to b and 0 of 2 of a / c lie inside the 95 % range" in words(found)
 
 
 def test_one_replicate_claims_nothing() -> None:

@@ -17,6 +17,8 @@ from results.compare_table import comparison_markdown, comparison_text, comparis
 from results.idle import idle_notes
 from results.pairing import ComparisonError
 from results.pareto import beaten_by, trade_offs
+from results.render import probability
+from results.report.figures import CHANGES
 from results.rows import cells_table
 from tests.results.synthetic import cell, small_model, trace
 
@@ -124,6 +126,42 @@ def test_the_geometric_mean_is_over_rows() -> None:
     assert row["difference_percent"] == pytest.approx(0.0, abs=1e-9)
 
 
+def uneven() -> Counted:
+    """Return three policies with six replicates on one guest and three on the other."""
+    tables = drawn(replicates=6)
+    tables.cells = tables.cells.filter((pl.col("vcpus") == 1) | (pl.col("replicate") < 3))
+    return tables
+
+
+def test_a_mean_over_guests_keeps_each_guest() -> None:
+    """A table cell over guests with 6 and 3 replicates is that of the 3 that both have, and a note says what is not."""
+    tables = uneven()
+    first = Counted({("kvm-3.0", 1, 0): 1})
+    first.cells = tables.cells.filter(pl.col("replicate") < 3)
+
+    found = table_of(tables, rows=("workload",), cols=("policy",))
+    expected = table_of(first, rows=("workload",), cols=("policy",))
+
+    assert found.cells.equals(expected.cells)
+    assert found.cells["replicates"].unique().to_list() == [3]
+    assert any(note.startswith("9 cells are left out") for note in found.notes)
+    assert len(found.warnings) == 1
+
+
+def test_the_geometric_mean_is_that_of_what_is_printed() -> None:
+    """With different numbers of replicates, too, the last row is the geometric mean of the rows above it."""
+    table = table_of(uneven(), rows=("guest",), cols=("policy",))
+
+    for row in table.geomean.iter_rows(named=True):
+        printed = table.cells.filter(policy=row["policy"])
+        assert printed["replicates"].to_list() == [6, 3]
+        assert row["value"] == pytest.approx(stats.gmean(printed["value"]))
+        if row["policy"] != "kvm-3.0":
+            ratios = 1.0 + printed["difference_percent"].to_numpy() / 100.0
+            assert row["difference_percent"] == pytest.approx(100.0 * (stats.gmean(ratios) - 1.0))
+            assert row["difference_low"] < row["difference_percent"] < row["difference_high"]
+
+
 def test_a_mixed_cell_is_named() -> None:
     """A table cell over both guests says so, what they differ in and how to take them apart; others say nothing."""
     mixed = table_of(drawn(), rows=("workload",), cols=("policy",))
@@ -195,6 +233,46 @@ def test_two_runs_are_paired_by_cell() -> None:
     assert any(note == "seed differs: 1 in before, 2 in after" for note in table.notes)
 
 
+def two_runs(after: Counted, *, where: tuple[str, ...] = (), **changes: Any) -> Comparison:
+    """Return the exits of a second run beside those of a first one that has all."""
+    runs = [compared(drawn(), "before"), compared(after, "after", **changes)]
+    (table,) = compare_runs(runs, Question(metrics=("exits",), where=where), None)
+    return table
+
+
+def test_a_second_run_without_some_cells_does_not_pass() -> None:
+    """Whatever the condition, a policy on a guest that the second run lacks meets `missing`; --where leaves it out."""
+    after = drawn()
+    after.cells = after.cells.filter((pl.col("policy") != "eager") | (pl.col("vcpus") == 1))
+
+    for condition in ("regress>2%", "missing"):
+        (breach,) = breaches([two_runs(after)], [parse_gate(condition)])
+
+        assert breach.content()["condition"] == "missing"
+        assert breach.text.startswith("--fail-on missing: exits, policy eager, workload kernbench, guest 2cpu: only in")
+    assert breaches([two_runs(after, where=("policy!=eager",))], [parse_gate("missing")]) == []
+    assert breaches([two_runs(drawn())], [parse_gate("regress>2%"), parse_gate("missing")]) == []
+
+
+def test_fewer_replicates_are_not_missing_cells() -> None:
+    """A second run with some of the replicates, as one with `until` may have, is judged by those that it has."""
+    after = drawn()
+    after.cells = after.cells.filter(pl.col("replicate") < 3)
+
+    assert breaches([two_runs(after)], [parse_gate("missing")]) == []
+
+
+def test_workloads_that_share_a_name_alone_are_not_judged() -> None:
+    """Other parameters under the same name are a warning of the table, and no condition passes or fails on them."""
+    other = [{"label": "kernbench", "name": "kernbench", "parameters": {"units": 99}}]
+
+    table = two_runs(drawn(), workloads=other)
+
+    assert any(warning.startswith("workload kernbench has other parameters") for warning in table.warnings)
+    with pytest.raises(ComparisonError, match="--fail-on: kernbench: the two runs have other parameters of it"):
+        breaches([table], [parse_gate("regress>2%")])
+
+
 def test_a_run_is_not_compared_with_itself() -> None:
     """The same run given twice is refused: nothing could differ."""
     with pytest.raises(ComparisonError, match="run against itself differs in nothing: give two runs"):
@@ -242,6 +320,12 @@ def test_adaptive_replicates_pay_for_their_looks() -> None:
     ratio = paid.cells.select(width).to_series().drop_nulls() / plain.cells.select(width).to_series().drop_nulls()
     expected = stats.t.ppf(1 - 0.05 / 7 / 2, 4) / stats.t.ppf(0.975, 4)
     assert ratio.to_list() == pytest.approx([expected] * 4)
+    own = pl.col("value_high") - pl.col("value_low")
+    ratios = paid.cells.select(own).to_series() / plain.cells.select(own).to_series()
+    assert ratios.to_list() == pytest.approx([expected] * 6)
+    log_width = ((1 + pl.col("difference_high") / 100) / (1 + pl.col("difference_low") / 100)).log()
+    means = paid.geomean.select(log_width).to_series() / plain.geomean.select(log_width).to_series()
+    assert means.drop_nulls().to_list() == pytest.approx([expected] * 2)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -273,11 +357,25 @@ def test_all_forms_hold_the_same() -> None:
     ]
 
 
+def test_small_probabilities_are_not_zero() -> None:
+    """No table shows a p-value as 0: the list and the report share what shows one."""
+    assert [probability(value) for value in (None, 0.0, 0.00099, 0.001, 0.05)] == [
+        "-",
+        "<0.001",
+        "<0.001",
+        "0.001",
+        "0.050",
+    ]
+    (column,) = (column for column in CHANGES if column.name == "p_holm")
+    assert column.form is probability
+
+
 def test_gates_are_read() -> None:
     """A condition is a word, a size and its sign; anything else is refused with an example."""
     assert parse_gate("regress>2%") == Gate(kind="regress", percent=2.0)
     assert str(parse_gate(" change > 0.50 % ")) == "change>0.5%"
-    for wrong in ("regress", "regress>2", "slower>2%", "regress>-1%", "regress<2%"):
+    assert str(parse_gate(" missing ")) == "missing"
+    for wrong in ("regress", "regress>2", "slower>2%", "regress>-1%", "regress<2%", "missing>2%"):
         with pytest.raises(ComparisonError, match="expected WORD>NUMBER%, as in 'regress>2%'"):
             parse_gate(wrong)
 

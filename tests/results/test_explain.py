@@ -94,7 +94,10 @@ def explained(made: Made, **options: Any) -> Explanation:
     stretches=st.integers(0, 7),
 )
 def test_lines_add_up(**drawn: Any) -> None:
-    """Lines add up to the difference of the priced cells in ns and of their cycles as rational numbers, no rest."""
+    """Lines add up to the difference of the priced cells in ns and of their cycles as rational numbers, no rest.
+
+    However the time is cut, the lines of the whole are the same.
+    """
     stretches = drawn.pop("stretches")
     made = Made(**drawn)
     (pair,) = pairs_of_policies(made, "tdp" if drawn["nested"] else "kvm-3.3", "kvm-3.0")
@@ -107,6 +110,7 @@ def test_lines_add_up(**drawn: Any) -> None:
     assert found.difference_ns == sum(line.elapsed_ns for line in found.lines)
     assert found.difference_cycles == cycles_of(made, pair.policy) - cycles_of(made, "kvm-3.0")
     if stretches:
+        assert found.lines == explain_pair(made, model(), pair).lines
         assert found.windows["elapsed_ns"].sum() == found.difference_ns
         by_line = dict(found.windows.group_by("line").agg(pl.col("elapsed_ns").sum()).iter_rows())
         named = {line.name: line.elapsed_ns for line in found.lines if line.elapsed_ns}
@@ -234,6 +238,18 @@ def test_unknown_names_are_refused(
 
     with pytest.raises(ComparisonError, match=expected):
         pairs_of_policies(store, policy, baseline, **place)
+
+
+def test_guests_that_match_are_explained(tmp_path: Path) -> None:
+    """`*` and `?` in a guest's or workload's name choose all that match, as in `--where` of `sweep compare`."""
+    guests = ("8cpu-1g", "8cpu-2g", "1cpu-1g")
+    batches = [(f"batch-{guest}", [cell(policy, guest=guest) for policy in ("kvm-3.0", "tdp")]) for guest in guests]
+    store = make_run(tmp_path / "run", batches)
+
+    assert {pair.guest for pair in pairs_of_policies(store, "tdp", "kvm-3.0", guest="8cpu-*")} == set(guests[:2])
+    assert len(pairs_of_policies(store, "tdp", "kvm-3.0", workload="kern*")) == len(guests)
+    with pytest.raises(ComparisonError, match=r"no finished cell has guest '4cpu-\*'\. There are: "):
+        pairs_of_policies(store, "tdp", "kvm-3.0", guest="4cpu-*")
 
 
 def test_other_traces_are_refused() -> None:

@@ -9,10 +9,13 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
+from results.charts.frames import RunFrames
 from results.pairing import ComparisonError
 from results.render import WIDTH, compact_count, render, shortened
+from results.store import RunStore
 from results.summary import seed_comparison, summarize, summarize_cells
-from tests.results.synthetic import cell, make_run, replicate_batches, small_model
+from results.verdicts import Rule
+from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 
 def times(policy: str, seconds: list[float], **changes: Any) -> list[dict[str, Any]]:
@@ -126,6 +129,33 @@ def test_predictions_stand_beside_the_published_numbers() -> None:
     assert ratio["predicted"] == pytest.approx((180 / 100 + 200 / 110 + 160 / 90) / 3)
     assert ratio["published"] == 1.83
     assert ratio["replicates"] == 3
+
+
+def test_predictions_pay_for_the_looks() -> None:
+    """Where replicates were added until it was enough, intervals of predictions are as wide as the rule makes them."""
+    width = pl.col("predicted_high") - pl.col("predicted_low")
+    plain = seed_comparison(example()).select(width).to_series()
+    paid = seed_comparison(example(), rule=Rule(looks=7)).select(width).to_series()
+
+    expected = stats.t.ppf(1 - 0.05 / 7 / 2, 2) / stats.t.ppf(0.975, 2)
+    assert (paid / plain).to_list() == pytest.approx([expected] * 3)
+
+
+def test_a_report_of_an_adaptive_run_has_one_interval_of_a_change(tmp_path: Path) -> None:
+    """The change of kvm-3.3 has the same interval beside what was published as in the table above it."""
+    store = RunStore(tmp_path / "run")
+    store.create(SPEC | {"until": {"minimum": 3, "maximum": 30, "confidence": 0.95}}, PROVENANCE)
+    for batch_id, cells in replicate_batches(4):
+        store.commit(write_batch(store, batch_id, cells))
+    frames = RunFrames(tables=store, spec=store.spec(), model=small_model(), baseline="kvm-3.0")
+
+    published = frames.published()
+
+    assert published is not None
+    (found,) = published.filter(comparison="kvm-3.0 -> kvm-3.3").iter_rows(named=True)
+    (above,) = frames.summary.filter(policy="kvm-3.3").iter_rows(named=True)
+    assert found["predicted_low"] == pytest.approx(above["difference_low"])
+    assert found["predicted_high"] == pytest.approx(above["difference_high"])
 
 
 def test_a_comparison_without_its_policies_is_left_out() -> None:

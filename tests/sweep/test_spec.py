@@ -10,6 +10,7 @@ from engine.policies import POLICIES
 from sweep.plan import plan_sweep
 from sweep.spec import SweepSpec, guest_label
 from sweep.spec_nodes import Source
+from sweep.spec_problems import SpecError
 from sweep.spec_read import load_spec, read_spec
 from tests.sweep.fakes import WORKLOADS
 
@@ -135,6 +136,26 @@ def test_overrides_lie_over_the_file(override: str, key: str, expected: object) 
     spec = spec_of("workloads: [fork]\npolicies: [tdp]\nreplicates: 2\n", override)
 
     assert expected == getattr(spec, key)
+
+
+@pytest.mark.parametrize("override", ["until={half_width: 1 %, max: 6}", "until.max=6"])
+def test_an_override_of_until_takes_the_place_of_replicates(override: str) -> None:
+    """A file with a fixed number of replicates can be tried with `until`, whole or key by key."""
+    spec = spec_of("workloads: [fork]\npolicies: [tdp]\nreplicates: 2\n", "until.half_width=1 %", override)
+
+    assert spec.until is not None
+    assert (spec.until.half_width, spec.until.maximum, spec.replicates) == (1.0, 6, 6)
+
+
+def test_an_override_of_replicates_takes_the_place_of_until() -> None:
+    """A file with `until` can be tried with a fixed number of replicates; both in the arguments are still refused."""
+    text = "workloads: [fork]\npolicies: [tdp]\nuntil: {half_width: 1 %, max: 6}\n"
+
+    spec = spec_of(text, "replicates=2")
+
+    assert (spec.until, spec.replicates) == (None, 2)
+    with pytest.raises(SpecError, match="`until` says how many there are"):
+        spec_of(text, "replicates=2", "until.max=9")
 
 
 def test_overrides_reach_into_entries() -> None:
