@@ -8,6 +8,7 @@ sooner after its last read than this one.
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -21,10 +22,11 @@ from results.cell_ids import CellIds, Fixed, fixed
 from results.columns import SORT_KEYS, TABLES
 from results.labels import LABELS_FILE
 from results.manifest import ManifestEntry, read_entry, without_hidden
+from results.own_costs import COSTS_FILE, own_costs
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.schema import SchemaError, check_footer, table_schema
 from results.soundness import MISSING, RESTORE, other_bytes
-from results.storage import StoreError
+from results.storage import DamageError, StoreError
 from results.store import PROVENANCE_FILE, SPEC_FILE, RunStore
 
 _SHOWN: Final = 3
@@ -78,6 +80,7 @@ class Checkup:
         self.findings.append(Finding(level=level, place=place, what=what, then=then))
 
 
+REWRITTEN: Final = "run the sweep again: it is rewritten"
 _CONTINUE: Final = "`sweep gc` finishes it, and so does the next start of the sweep"
 
 
@@ -87,7 +90,8 @@ def check_run(store: RunStore) -> Checkup:
     Raises:
         StoreError: there is no run, or it is out of reach.
     """
-    store.spec()
+    with suppress(DamageError):  # It is found among all else.
+        store.spec()
     checkup = Checkup(run=store.name)
     _check_json(store, checkup)
     entries = list(_entries(store, checkup))
@@ -113,14 +117,18 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
             content = json.loads(store.storage.read(name))
         except FileNotFoundError:
             checkup.add(Level.DAMAGE, name, "missing", RESTORE)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             checkup.add(Level.DAMAGE, name, f"no JSON ({error})", RESTORE)
         else:
             if not isinstance(content, expected):
                 checkup.add(Level.DAMAGE, name, f"holds no {expected.__name__}", RESTORE)
-    if not store.storage.exists(LABELS_FILE):
-        return
-    _check_readable(store, LABELS_FILE, checkup, then="run the sweep again: it is rewritten")
+    try:
+        own_costs(store)
+    except DamageError as error:
+        what = _line(error).removeprefix(f"{store.storage.locate(COSTS_FILE)}: ")
+        checkup.add(Level.DAMAGE, COSTS_FILE, what, REWRITTEN)
+    if store.storage.exists(LABELS_FILE):
+        _check_readable(store, LABELS_FILE, checkup, then=REWRITTEN)
 
 
 def _check_readable(store: RunStore, name: str, checkup: Checkup, *, then: str) -> None:

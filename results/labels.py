@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.parts import Part
-from results.storage import Storage
+from results.storage import DamageError, Storage
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
@@ -42,11 +42,37 @@ def write_labels(storage: Storage, pieces: Iterable[pl.DataFrame]) -> None:
     storage.put(LABELS_FILE, content.getvalue())
 
 
+def scan_labels(storage: Storage) -> pl.LazyFrame:
+    """Return which cell goes by which names, as the file has it.
+
+    Raises:
+        FileNotFoundError: a run of an older program has none.
+        DamageError: it is no such table.
+    """
+    try:
+        with storage.open(LABELS_FILE) as file:
+            missing = set(LABELS_SCHEMA) - set(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise DamageError(_no_labels(storage, str(error).strip())) from error
+    if missing:
+        raise DamageError(_no_labels(storage, f"no column {', '.join(sorted(missing))}"))
+    return storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA)
+
+
+def _no_labels(storage: Storage, problem: str) -> str:
+    return (
+        f"{storage.locate(LABELS_FILE)}: can't be read ({problem})\n  restore the file, or go on with `sweep run` "
+        "and the sweep's YAML file: it is rewritten"
+    )
+
+
 def note_plain_labels(store: RunStore) -> None:
     """Note down if all cells go by the names in their tables alone, so that readers of large runs need no join."""
     if not store.storage.exists(LABELS_FILE):
         return
-    labels = _digest(store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA))
+    labels = _digest(scan_labels(store.storage))
     if labels == _digest(store.scan_cells()):
         parts = store.manifest.parts("cells")
         text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
@@ -68,7 +94,7 @@ class LabelledRun:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         there = store.storage.exists(LABELS_FILE) and not self._is_plain()
-        self._labels = store.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA) if there else None
+        self._labels = scan_labels(store.storage) if there else None
 
     def _is_plain(self) -> bool:
         """Say whether the tables hold the names of the labels."""

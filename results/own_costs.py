@@ -1,9 +1,9 @@
 """The prices that a run carries, so that it can be read where its specification and configs/ are not."""
 
-import json
 from typing import Final
 
-from results.cost_model import CostModel, cost_model_from_mapping
+from results.cost_model import CostModel, CostModelError, cost_model_from_mapping
+from results.storage import DamageError, read_json
 from results.store import RunStore
 
 COSTS_FILE: Final = "costs.json"
@@ -11,7 +11,19 @@ COSTS_FILE: Final = "costs.json"
 
 
 def own_costs(store: RunStore) -> CostModel | None:
-    """Return the prices that a run carries, or None for a run of a program that did not write them."""
+    """Return the prices that a run carries, or None for a run of a program that did not write them.
+
+    Raises:
+        DamageError: the file that has them holds no prices.
+    """
     if not store.storage.exists(COSTS_FILE):
         return None
-    return cost_model_from_mapping(json.loads(store.storage.read(COSTS_FILE)))
+    content = read_json(store.storage, COSTS_FILE, dict)
+    try:
+        return cost_model_from_mapping(content)
+    except CostModelError as error:
+        problems = "; ".join(str(error).splitlines())
+        raise DamageError(
+            f"{store.storage.locate(COSTS_FILE)}: no cost model ({problems})\n  restore the file, go on with "
+            "`sweep run` and the sweep's YAML file, or give --costs"
+        ) from error

@@ -16,7 +16,7 @@ def check_resolved(spec: Mapping[str, Any], place: str) -> None:
     Raises:
         DamagedError: it has not; `place` is the file that holds it.
     """
-    problems = list(_problems(spec))
+    problems = list(spec_problems(spec))
     if problems:
         raise DamagedError(
             f"{place}: no specification of a sweep: {'; '.join(problems)}\n"
@@ -24,7 +24,8 @@ def check_resolved(spec: Mapping[str, Any], place: str) -> None:
         )
 
 
-def _problems(spec: Mapping[str, Any]) -> Iterator[str]:
+def spec_problems(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what verbs read of a specification and `spec` has not, or has in another shape."""
     yield from (f"{key} is no text" for key in _TEXTS if not isinstance(spec.get(key), str))
     for key, texts in _LISTS.items():
         entries = spec.get(key)

@@ -151,10 +151,18 @@ class RunReader:
         """Return the ids of committed cells."""
         import pyarrow as pa
 
+        from results.soundness import HASHED_BYTES, RESTORE, other_bytes
+        from results.storage import DamageError
+
         parts = [part for entry in entries for part in entry.parts if part.table == "cells"]
+        hashed = storage.stages and sum(part.bytes for part in parts) <= HASHED_BYTES
         for part in parts:
             if part.sha256 not in self._ids:
-                table = _read(storage, manifest.find(part), ["cell_id"])
+                name = manifest.find(part)
+                problem = other_bytes(part, storage.read(name)) if hashed else ""
+                if problem:
+                    raise DamageError(f"{storage.locate(name)}: {problem}\n  {RESTORE}")
+                table = _read(storage, name, ["cell_id"])
                 self._ids[part.sha256] = table["cell_id"].combine_chunks()
         ids = [self._ids[part.sha256] for part in parts]
         return pa.concat_arrays(ids) if ids else pa.array([], pa.string())

@@ -8,9 +8,10 @@ import polars as pl
 
 from results import labels
 from results.own_costs import COSTS_FILE
+from results.storage import DamageError
 from results.store import RunStore
 from sweep.plan import Plan, PlannedBatch
-from sweep.spec import guest_label
+from sweep.spec import SweepSpec, guest_label
 from sweep.spec_costs import read_costs
 
 _BATCHES: Final = 4096
@@ -43,9 +44,16 @@ def write_costs(store: RunStore, name: str) -> None:
     store.storage.put(COSTS_FILE, _costs_content(name))
 
 
-def has_costs(store: RunStore, name: str) -> bool:
-    """Say whether the run carries that cost model as it is now."""
-    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(name)
+def is_current(store: RunStore, spec: SweepSpec) -> bool:
+    """Say whether the run carries that specification, its prices as they are now, and names that can be read."""
+    try:
+        if store.spec() != json.loads(json.dumps(spec.resolved())):
+            return False
+        if store.storage.exists(labels.LABELS_FILE):
+            labels.scan_labels(store.storage)
+    except DamageError:
+        return False
+    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(spec.costs)
 
 
 def _costs_content(name: str) -> bytes:

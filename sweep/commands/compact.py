@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
-from sweep.runs import locked, open_store
+from sweep.runs import locked, open_store, results_errors
 
 if TYPE_CHECKING:
     from results.manifest import ManifestEntry
@@ -22,7 +22,7 @@ def compact(run: RunArgument, break_lock: BreakLockOption = False, as_json: Json
     from results.soundness import check_sound
 
     store = open_store(run)
-    with locked(store, breaking=break_lock):
+    with results_errors(run), locked(store, breaking=break_lock):
         store.manifest.finish()
         # What is rewritten gets a new hash, and nobody could tell any more.
         check_sound(store, hashed_bytes=math.inf)

@@ -9,10 +9,12 @@ import typer
 from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import ExitCode
 from sweep.progress import format_bytes
-from sweep.runs import open_store, results_errors
+from sweep.resolved import spec_problems
+from sweep.runs import results_errors
 
 if TYPE_CHECKING:
     from results.fsck import Checkup
+    from results.store import RunStore
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -21,13 +23,27 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
     """Check every file of a run against its manifest, and say what gc and compact would do; change nothing."""
     from results.fsck import check_run
+    from results.store import RunStore
 
-    store = open_store(run, damaged=True)
     with results_errors():
+        store = RunStore(run)
         checkup = check_run(store)
+        _note_spec(store, checkup)
     typer.echo(json.dumps(checkup.content(), indent=1) if as_json else "\n".join(_lines(checkup)))
     if checkup.is_damaged:
         raise typer.Exit(ExitCode.DAMAGED)
+
+
+def _note_spec(store: "RunStore", checkup: "Checkup") -> None:
+    """Add to what was found that spec.json holds something else than a sweep."""
+    from results.fsck import REWRITTEN, Level
+    from results.store import SPEC_FILE
+
+    if any(finding.place == SPEC_FILE for finding in checkup.findings):
+        return
+    problems = "; ".join(spec_problems(store.spec()))
+    if problems:
+        checkup.add(Level.DAMAGE, SPEC_FILE, f"no specification of a sweep: {problems}", REWRITTEN)
 
 
 def _lines(checkup: "Checkup") -> Iterator[str]:

@@ -7,7 +7,9 @@ from typing import Final
 
 import pytest
 
+import results
 from results import soundness
+from results.storage import StoreError
 from sweep.cli import VERBS
 from sweep.exit_codes import DamagedError, ExitCode
 from sweep.runs import results_errors
@@ -217,6 +219,12 @@ def test_what_is_rewritten_is_hashed_whatever_the_size(
         ("spec.json", "summarize"),
         ("provenance.json", "compare"),
         ("manifest", "explain"),
+        ("labels.parquet", "compact"),
+        ("costs.json", "summarize"),
+        ("costs.json", "compare"),
+        ("costs.json", "explain"),
+        ("costs.json", "price"),
+        ("costs.json", "report"),
     ],
 )
 def test_other_files_are_named_too(
@@ -228,6 +236,57 @@ def test_other_files_are_named_too(
 
     assert sweep(READ[verb]) == ExitCode.DAMAGED
     assert path.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"hi", b"{}", b"[]", b"[" * 100_000])
+@pytest.mark.parametrize("name", ["costs.json", "labels.parquet", "spec.json", "provenance.json"])
+def test_fsck_lists_what_no_manifest_knows(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    """A file beside the tables that is none of ours is damage to `sweep fsck`, whatever stands in it."""
+    (run / name).write_bytes(content)
+    no_damage = name == "provenance.json" and content == b"[]"
+
+    code = sweep(("fsck", "{run}"))
+
+    assert code == (ExitCode.OK if no_damage else ExitCode.DAMAGED)
+    assert (f"damage: {name}: " in capsys.readouterr().out) is not no_damage
+
+
+@pytest.mark.parametrize(("name", "content"), [("costs.json", b"{"), ("costs.json", b"{}"), ("labels.parquet", b"hi")])
+def test_python_readers_get_an_error_of_the_store(run: Path, name: str, content: bytes) -> None:
+    """What `results.open` promises holds for the files beside the tables too."""
+    (run / name).write_bytes(content)
+
+    with pytest.raises(StoreError, match=name):
+        results.open(run).summary()
+
+
+@pytest.mark.parametrize("name", ["costs.json", "labels.parquet", "spec.json"])
+def test_a_start_with_nothing_to_do_writes_these_again(tmp_path: Path, name: str) -> None:
+    """What follows from the specification is restored by a start of the same sweep, as messages promise."""
+    spec = write_spec(tmp_path)
+    start(spec)
+    path = tmp_path / "run" / name
+    before = path.read_bytes()
+    path.write_bytes(b"hi")
+
+    code = start(spec)
+
+    assert (code, path.read_bytes()) == (ExitCode.OK, before)
+
+
+def test_status_counts_no_changed_cells(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed byte in the table of cells is told, even if the table can still be read."""
+    path = part_of(run, "cells")
+    overwrite_rows(path)
+
+    code = sweep(("status", "{run}"))
+
+    assert code == ExitCode.DAMAGED
+    check_said(capsys.readouterr().err, path)
 
 
 def test_status_names_damaged_cells(
