@@ -39,6 +39,14 @@ def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None
     return entry
 
 
+def finish_run(store: RunStore) -> None:
+    """Carry out what a driver that died between its last commit and the end of its compaction has left undone."""
+    store.manifest.finish()
+    if len(store.manifest.live()) > 1:
+        compact(store)
+    store.remove_orphans()
+
+
 def _rolled(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     sources = [Source(storage=store.storage, name=name) for name in store.manifest.files(table)]
     if not sources:

@@ -1,11 +1,10 @@
 """One start of `sweep run` from the plan to the summary; the verb and the tests call it alike."""
 
-import json
 import os
 import platform
 import shlex
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +79,7 @@ def execute(execution: Execution) -> ExitCode:
 
 def _execute(execution: Execution, store: Any) -> ExitCode:
     from results.cell_ids import CellIds
+    from results.compaction import finish_run
 
     plan = plan_sweep(execution.spec, execution.fingerprint)
     wanted = wanted_plan(plan, execution.spec, store)
@@ -87,6 +87,7 @@ def _execute(execution: Execution, store: Any) -> ExitCode:
     left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
         _refresh(execution, store, wanted)
+        finish_run(store)
         say(f"nothing to do: {wanted.cell_count} cells are already there")
         _say_rounds(execution.spec, plan, store)
         _close(store, execution.spec)
@@ -137,9 +138,9 @@ def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
 
 def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
     """Take over what does not need a simulation: names, baseline, prices."""
-    from sweep.view import has_costs
+    from sweep.view import is_current
 
-    if store.spec() != _as_json(execution.spec.resolved()) or not has_costs(store, execution.spec.costs):
+    if not is_current(store, execution.spec):
         _prepare(execution, store, plan)
 
 
@@ -259,7 +260,3 @@ def _provenance(execution: Execution, plan: Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
     }
-
-
-def _as_json(value: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(value))

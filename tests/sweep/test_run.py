@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from results import compaction
 from results.diff import diff_runs
 from results.labels import LabelledRun
 from results.store import RunStore
@@ -58,6 +59,30 @@ def test_a_run_ends_with_its_summary(spec: Path, capsys: pytest.CaptureFixture[s
     assert f"FROM '{store.path}/cells/*.parquet'" in out
     assert "backend local (a test): 2 processes on " in err
     assert "16 cells in 4 batches to do, 0 are there" in err
+
+
+def test_what_was_not_compacted_is_compacted_by_the_next_start(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose driver died after its last commit gets the files that an undisturbed run has."""
+
+    def die(_: RunStore) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "compact", die)
+        with pytest.raises(BrokenPipeError):
+            start(spec)
+    store = RunStore(tmp_path / "run")
+    before = len(store.manifest.live())
+    staged = store.path / ".tmp" / "cells.nobody.parquet"
+    staged.write_bytes(b"what a killed compaction has staged")
+
+    code = start(spec)
+    start(spec, out="undisturbed")
+
+    assert (code, before, len(store.manifest.live())) == (ExitCode.OK, 4, 1)
+    assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
 
 
 def test_the_lines_shown_do_read_the_tables(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
