@@ -33,7 +33,7 @@ def beaten_by(rows: pl.DataFrame, goals: Sequence[str], within: Sequence[str], *
     return numbered.join(first, on="_row", how="left", maintain_order="left")["beaten_by"]
 
 
-def bounds_of(spec: Mapping[str, Any]) -> set[str]:
+def yardsticks_of(spec: Mapping[str, Any]) -> set[str]:
     """Return the policies that nobody can install: they see what no hypervisor sees, or need other hardware."""
     knobs = {policy["name"]: policy.get("knobs", {}) for policy in spec["policies"] if isinstance(policy, Mapping)}
     return {name for name, own in knobs.items() if own.get("oracle") or own.get("shadow") is False}
@@ -48,10 +48,10 @@ def trade_offs(
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
-    Rows are sorted by the first metric. Bounds (`bounds_of`) are left out: they beat all others, and are no choice.
+    Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them.
     """
     goals = [measure_named(name) for name in metrics]
-    cells = measured_cells(tables, goals, costs).filter(~pl.col("policy").is_in(sorted(bounds_of(spec))))
+    cells = measured_cells(tables, goals, costs).filter(~pl.col("policy").is_in(sorted(yardsticks_of(spec))))
     means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
     means = means.sort(*_PLACE, *metrics, "policy")
     signed = means.with_columns(-pl.col(goal.name) for goal in goals if goal.is_more_better)

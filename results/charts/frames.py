@@ -9,13 +9,13 @@ import polars as pl
 
 from results.cost_model import CostModel
 from results.geomean import geometric_change
-from results.pareto import bounds_of
+from results.pareto import yardsticks_of
 from results.sequential import rule_of
 from results.summary import GROUP, PricedCells, Tables, priced_or_error, published_comparison, summarize_priced
 from results.verdicts import MINIMUM_EFFECT, Rule
 
 BASELINE: Final = "baseline"
-BOUND: Final = "bound"
+YARDSTICK: Final = "yardstick"
 POLICY: Final = "policy"
 DIGITS: Final = 6
 """Significant digits of the numbers in a chart; a screen shows three."""
@@ -48,10 +48,10 @@ class RunFrames:
         return {policy["name"]: policy.get("knobs", {}) for policy in self.spec["policies"]}
 
     def role(self, policy: str) -> str:
-        """Return what a policy is here: the baseline, a bound that nobody can install, or a policy."""
+        """Return what a policy is here: the baseline, a yardstick that nobody can install, or a policy."""
         if policy == self.baseline:
             return BASELINE
-        return BOUND if policy in bounds_of(self.spec) else POLICY
+        return YARDSTICK if policy in yardsticks_of(self.spec) else POLICY
 
     @cached_property
     def _priced(self) -> PricedCells:

@@ -76,7 +76,7 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             caption=(
                 f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
                 f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %; plain: "
-                "surely by less; ~: not enough replicates to say. Bound: nobody can install it."
+                "surely by less; ~: not enough replicates to say. Yardstick: nobody can install it."
             ),
             words=(
                 f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
@@ -205,7 +205,7 @@ def trade_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             title=_named("Elapsed time against exits", workload, summary),
             caption=(
                 "Left and low is better; the size of a point is the memory that its shadow pages take at most. "
-                "Policies whose points meet share a label. Bounds are left out."
+                "Policies whose points meet share a label. Yardsticks are left out."
             ),
             words="Scatter of elapsed time over exits, one panel per guest.",
             draw=partial(trade_off_chart, points),

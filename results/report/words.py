@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.charts.frames import BOUND, RunFrames
+from results.charts.frames import YARDSTICK, RunFrames
 from results.report.phrases import joined, signed
 from results.report.rivals import Rivals
 from results.verdicts import Verdict
@@ -46,7 +46,7 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
     ranking = frames.ranking(frames.summary)
     roles = [frames.role(policy) for policy in ranking["policy"]]
     ranked = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
-    candidates = ranked.filter(pl.col("role") != BOUND)
+    candidates = ranked.filter(pl.col("role") != YARDSTICK)
     if candidates.height < 2:
         return Answer(headline="There is nothing to compare: one policy is finished.", points=())
     best = candidates.row(0, named=True)
@@ -55,7 +55,7 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
     points = [
         *_certainty(frames, best, found),
         *rivals.points(),
-        *_bounds(ranked, best),
+        *_yardsticks(frames, ranked, best),
         *_deaths(frames.summary),
         *_published(comparison),
         ("Prices", _prices(frames)),
@@ -160,18 +160,20 @@ def _meaning(frames: RunFrames) -> str:
     )
 
 
-def _bounds(ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    bounds = [row for row in ranked.iter_rows(named=True) if row["role"] == BOUND]
-    if not bounds:
+def _yardsticks(frames: RunFrames, ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    found = [row for row in ranked.iter_rows(named=True) if row["role"] == YARDSTICK]
+    if not found:
         return
-    shown = joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in bounds])
-    lowest = bounds[0]
-    text = f"What nobody can install, but what shows how much is left: {shown}."
+    shown = joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in found])
+    lowest = found[0]
+    text = f"What nobody can install, to measure the others by: {shown}."
     if lowest["mean"] < best["mean"] < 0:
         text += (
             f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
         )
-    yield "Bounds", text
+    if any(frames.knobs[row["policy"]].get("oracle") for row in found):
+        text += " An oracle decides about page tables with foresight; that is no bound on time."
+    yield "Yardsticks", text
 
 
 def _deaths(summary: pl.DataFrame) -> Iterator[tuple[str, str]]:

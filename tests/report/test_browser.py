@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from results.charts.breakdown import breakdown
-from results.charts.frames import BASELINE, BOUND, RunFrames, show_guests
+from results.charts.frames import BASELINE, YARDSTICK, RunFrames, show_guests
 from tests.report.opening import Opened, opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -55,7 +55,7 @@ def test_every_row_is_drawn(shown: Opened, frames: RunFrames) -> None:
     compared = summary.filter(pl.col("role") != BASELINE).height
     standing = show_guests(summary).height
     parts = breakdown(frames, show_guests(summary)).height
-    installable = summary.filter(pl.col("role") != BOUND)["policy"].n_unique()
+    installable = summary.filter(pl.col("role") != YARDSTICK)["policy"].n_unique()
 
     assert (policies, guests, compared, standing, parts) == (6, 4, 20, 2, 108)
     assert shown.marks("grid-0", "rect") == summary.height
