@@ -50,7 +50,7 @@ def trade_off_chart(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     )
     base = alt.Chart(shown).encode(
         x=alt.X("millions:Q", title="exits, millions", scale=alt.Scale(zero=False, padding=14), axis=few),
-        y=alt.Y("elapsed_s:Q", title="elapsed time, s", scale=alt.Scale(zero=False, padding=14)),
+        y=alt.Y("elapsed_s:Q", title="elapsed time, s", scale=alt.Scale(zero=False, nice=False, padding=14)),
         tooltip=[
             "policy:N",
             alt.Tooltip("elapsed_s:Q", title="elapsed, s", format=".2f"),
@@ -94,10 +94,11 @@ def _named(panel: pl.DataFrame, layout: Layout) -> pl.DataFrame:
             clusters.append([row])
         else:
             cluster.append(row)
-    policies = panel["policy"].to_list()
+    policies, standing = panel["policy"].to_list(), panel["standing"].to_list()
     words: list[str | None] = [None] * panel.height
     for cluster in clusters:
-        words[cluster[0]] = names([policies[row] for row in cluster], most=most)
+        front_first = sorted(cluster, key=lambda row: standing[row] != FRONT)
+        words[cluster[0]] = names([policies[row] for row in front_first], most=most)
     values, lifted = panel["elapsed_s"].to_list(), -math.inf
     gap = line * ((max(values) - min(values)) or 1.0)
     heights: list[float] = [*values]
