@@ -11,6 +11,7 @@ from engine.vocabulary import COUNTER_NAMES
 from results.charts.change import heat_map
 from results.charts.export import vega_lite
 from results.charts.frames import RunFrames
+from results.charts.pareto import BEATEN, FRONT, trade_off_chart
 from results.charts.theme import LAYOUTS
 from results.compare_runs import Compared, Question, compare_runs
 from results.report.words import Answer, answer
@@ -199,3 +200,23 @@ def test_the_page_says_what_compare_says(frames: RunFrames) -> None:
     assert both["verdict"].to_list() == both["verdict_compared"].to_list()
     for name in ("difference_percent", "difference_low", "difference_high", "p_holm"):
         assert compared[name].to_list() == pytest.approx(compared[f"{name}_compared"].to_list(), nan_ok=True)
+
+
+def test_a_cluster_names_the_front_first() -> None:
+    """Where points of the trade-off share a label, those that nobody beats come first in it."""
+    rows = pl.DataFrame(
+        {
+            "policy": ["beaten", "also", "best", "far"],
+            "panel": "1 vCPU",
+            "size": "1 GiB",
+            "elapsed_s": [10.0, 10.1, 10.0, 90.0],
+            "exits": [1.1e6, 1.0e6, 1.0e6, 9.0e6],
+            "pages_peak": 5.0,
+            "standing": [BEATEN, BEATEN, FRONT, BEATEN],
+        }
+    )
+
+    drawn = vega_lite(trade_off_chart(rows, LAYOUTS["page"]))
+
+    (values,) = drawn["datasets"].values()
+    assert [row["names"] for row in values if row["names"]] == ["best, beaten and also", "far"]
