@@ -140,4 +140,4 @@ def test_status_of_nothing_says_where_to_look(
     assert codes == [ExitCode.USAGE, ExitCode.OK, ExitCode.USAGE]
     assert err.startswith("./nowhere: no run here\n")
     assert out == "no run in ./runs\n"
-    assert capsys.readouterr().err.startswith("small: no run of that name; did you mean runs/small?\n")
+    assert capsys.readouterr().err.startswith("small: no run of that name\n  did you mean `sweep status runs/small`?\n")
