@@ -173,9 +173,9 @@ def _check_same(task: Task) -> None:
             f"the engine here is {found}, the sweep was planned with {task.fingerprint}. "
             "Install the same sources on every node, or start again if they were edited meanwhile"
         )
-    for job in task.jobs:
-        planned, workload = job.planned, job.planned.coordinate.workload
-        path = workload.parameters.get("path")
+    # A recording is hashed once, however many batches of the task play it.
+    recordings = {job.planned.coordinate.workload.parameters.get("path"): job.planned for job in task.jobs}
+    for path, planned in recordings.items():
         if isinstance(path, str) and path and _first_id(planned, task.fingerprint) != planned.cell_ids[0]:
             raise MismatchError(
                 f"{path}: the recording here is not the one that the sweep was planned with. Copy the same file to "
