@@ -165,7 +165,7 @@ def _simulate(
         engine = execution.fingerprint if execution.simulate is simulate_batch else None
         memory = max(batch_bytes(batch, execution.simulate) for batch in left)
         backend.prepare(store.location, memory, engine)
-        there = int(finished.holds(identities(wanted.batches)).sum())
+        there = int(finished.holds(identities(wanted.batches)).sum()) if finished else 0
         while left:
             if execution.spec.until is not None:
                 tried.update(cell for batch in left for cell in batch.cell_ids)

@@ -14,7 +14,7 @@ from sweep.plan import Plan, PlannedBatch
 from sweep.spec import SweepSpec, guest_label
 from sweep.spec_costs import read_costs
 
-_BATCHES: Final = 4096
+_BATCHES: Final = 1024
 """Batches whose names are in memory at a time."""
 
 

@@ -41,6 +41,8 @@ class OwnCluster:
         """Start the cluster and connect to it."""
         # A lost terminal sends SIGHUP to all that it has started: the driver alone decides what comes of it.
         previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Ray reads the mode when it is imported, which another part of this process may have done long ago.
+        ray._raylet.Config.initialize("")  # noqa: SLF001  As Ray does itself when it finds a token.
         try:
             ray.init(
                 address="local",

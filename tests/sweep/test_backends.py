@@ -1,5 +1,6 @@
 """Backends: the same tasks give the same bytes, and nothing is left behind."""
 
+import importlib
 import os
 import socket
 import tempfile
@@ -35,7 +36,12 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_ray_and_local_give_the_same_bytes(tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A sweep with a worker that dies ends in the same files on both backends; Ray leaves no folder and no noise."""
+    """A sweep with a worker that dies ends in the same files on both backends; Ray leaves no folder and no noise.
+
+    Not even where Ray was imported before, and knows that this process has no token.
+    """
+    raylet: Any = importlib.import_module("ray._raylet")
+    raylet.Config.initialize("")
     spec = write_spec(tmp_path)
     environment = dict(os.environ)
     assert start(spec, simulate=fakes.simulate, out="local") is ExitCode.OK
