@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.columns import COUNTER, SORT_KEYS, TABLES
@@ -94,7 +93,7 @@ def encode_rows(rows: pa.Table, table: str, metadata: Mapping[str, str]) -> pa.B
 def _digests(rows: pa.Table) -> dict[str, str]:
     if "trace_digest" not in rows.schema.names:
         return {}
-    digests = pc.unique(rows["trace_digest"]).sort().to_pylist()
+    digests = sorted(rows["trace_digest"].unique().to_pylist())
     listed = digests if len(digests) <= DIGESTS_LISTED else None
     sha256 = hashlib.sha256("\n".join(digests).encode()).hexdigest()
     facts = {"count": len(digests), "sha256": sha256, "digests": listed}

@@ -76,11 +76,12 @@ def elapsed_expression() -> pl.Expr:
     return (pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64)
 
 
-def price_windows(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
-    """Return one row per window with its identity and `PRICE_COLUMNS`; lazy, any number of rows."""
-    return rate_windows(windows, model).select(
+def price_windows(windows: pl.LazyFrame, model: CostModel, *, also: Sequence[str] = ()) -> pl.LazyFrame:
+    """Return one row per window with its identity, `PRICE_COLUMNS`, and columns that it has; lazy, any number."""
+    return rate_windows(windows, model, *map(pl.col, also)).select(
         *_KEYS,
         "window",
+        *also,
         native_ns=_whole("_native"),
         busy_ns=_whole("_busy"),
         overhead_ns=_whole("_overhead"),

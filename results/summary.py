@@ -82,14 +82,13 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
 
 
 def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
-    rows = cells.select(*_POLICY, *COUNTS).collect(engine="streaming")
-    return NumberedRows.of(rows).sums(COUNTS).rename({"rows": "replicates"})
+    return cells.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
 
 
 def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
-    rows = price_windows(windows, cost_model).select(*TRACE, "policy", *_TIMES).collect(engine="streaming")
-    numbered = NumberedRows.of(rows)
-    return numbered.sums(_TIMES).drop("rows"), numbered.piece()
+    priced = price_windows(windows, cost_model, also=COUNTS).select(*TRACE, "policy", *_TIMES, *COUNTS)
+    numbered = NumberedRows.of(priced.collect(engine="streaming"))
+    return numbered.sums((*_TIMES, *COUNTS)).drop("rows"), numbered.piece()
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -22,6 +22,8 @@ DEEP: Final = 0.66
 LABEL_CHARACTERS: Final = 24
 SURE: Final = f"(datum.verdict === '{Verdict.BETTER}' || datum.verdict === '{Verdict.WORSE}')"
 """Vega's word for a difference that surely counts."""
+SIGNED: Final = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
+"""Vega's word for the number at a tick."""
 TOOLTIP: Final = (
     alt.Tooltip("policy:N"),
     alt.Tooltip("guest:N"),
@@ -58,9 +60,8 @@ def change_axis(rows: pl.DataFrame, room: float, **options: Any) -> alt.Axis:
     bounds = [rows[name].drop_nulls() for name in ("difference_percent", "difference_low", "difference_high")]
     found = pl.concat(bounds).to_list() or [0.0]
     ticks = spaced_ticks(min(0.0, *found), max(0.0, *found), room)
-    plain = "datum.value === 0 ? '0' : format(datum.value, '+d')"
     # Without a count of its own Vega would thin out the values by the size of the panel.
-    return alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=plain, labelOverlap=False, **options)
+    return alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=SIGNED, labelOverlap=False, **options)
 
 
 def spaced_ticks(low: float, high: float, room: float) -> list[int]:

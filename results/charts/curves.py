@@ -7,12 +7,15 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
-from results.charts.change import TOOLTIP, TOOLTIP_COLUMNS, change_axis, series_legend, symlog_scale
+from results.charts.change import SIGNED, TOOLTIP, TOOLTIP_COLUMNS, change_axis, series_legend, symlog_scale
 from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.verdicts import Verdict
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
+_NUMBERS_PX: Final = 62
+"""Width of the numbers and the title of an axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +39,18 @@ OVER: Final[dict[str, Axis]] = {
 def size_curves(summary: pl.DataFrame, layout: Layout, over: str) -> alt.FacetChart:
     """Return one panel per policy: its change with 95 % intervals over vCPUs or memory of the guest."""
     axis = OVER[over]
-    rows = summary.filter(pl.col("role") != BASELINE)
+    rows = summary.filter((pl.col("role") != BASELINE) & ~pl.col("policy").is_in(without_effect(summary)))
     kept = pl.Series(_outermost(labels_of(rows), PANELS_MAX))
     rows = rows.filter(pl.col("label").is_in(kept.implode()))
-    return _panels(rows, layout, axis, panel="label", panels=labels_of(rows))
+    # What a size does to one policy is in question here; bounds beside it would press it flat.
+    return _panels(rows, layout, axis, panel="label", panels=labels_of(rows), shared=False)
+
+
+def without_effect(summary: pl.DataFrame) -> list[str]:
+    """Return the policies that surely differ from the baseline nowhere, unless that are all of them: flat lines."""
+    sure = pl.col("verdict").is_in([Verdict.BETTER, Verdict.WORSE]).any()
+    found = summary.filter(pl.col("role") != BASELINE).group_by("policy", maintain_order=True).agg(sure=sure)
+    return found.filter(~pl.col("sure"))["policy"].to_list() if found["sure"].any() else []
 
 
 def has_curve(summary: pl.DataFrame, over: str) -> bool:
@@ -85,7 +96,7 @@ def knob_curve(summary: pl.DataFrame, layout: Layout, family: KnobFamily) -> alt
     rows = rows.sort("value", maintain_order=True)
     axis = Axis(name="knob", x="value", title=family.knob, series="size", series_title="guest memory")
     panels = in_order(rows.sort("vcpus", maintain_order=True), "panel")
-    return _panels(rows, layout, axis, panel="panel", panels=panels)
+    return _panels(rows, layout, axis, panel="panel", panels=panels, shared=True)
 
 
 def _panels(
@@ -95,10 +106,13 @@ def _panels(
     *,
     panel: str,
     panels: list[Any],
+    shared: bool,
 ) -> alt.FacetChart:
+    """Draw panels on one symlog scale, or on linear ones of their own."""
     columns = min(len(panels), 2 if layout.narrow else 4)
-    # Room for the numbers of the axis, which stand in front of the first panel of each row only.
-    width = (layout.width - 62 - 16 * columns) // columns
+    # Numbers of a shared axis stand in front of the first panel of each row only.
+    numbers = _NUMBERS_PX if shared else columns * _NUMBERS_PX
+    width = (layout.width - numbers - 16 * columns) // columns
     height = round(width * 0.72)
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
@@ -110,11 +124,14 @@ def _panels(
     color, shape = alt.Color(f"{axis.series}:N", **key), alt.Shape(f"{axis.series}:N", **key)
     # Lines keep clear of each other where their values agree.
     shift = alt.XOffset(f"{axis.series}:N", sort=series)
+    room = height / (1.6 * layout.font_px)
     y = alt.Y(
         "difference_percent:Q",
         title=None if layout.narrow else "change, %",
-        scale=symlog_scale(),
-        axis=change_axis(rows, height / (1.6 * layout.font_px), titlePadding=4),
+        scale=symlog_scale() if shared else alt.Scale(zero=True, nice=True),
+        axis=change_axis(rows, room, titlePadding=4)
+        if shared
+        else alt.Axis(tickCount=round(room / 1.5), labelExpr=SIGNED, titlePadding=4, minExtent=layout.text_px(4)),
     )
     base = alt.Chart(rounded(rows, *dict.fromkeys((panel, axis.x, axis.series, *TOOLTIP_COLUMNS))))
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(y=alt.datum(0.0))
@@ -128,7 +145,8 @@ def _panels(
     chart = alt.layer(zero, bars, lines, dots).properties(width=width, height=height)
     header = alt.Header(labelLimit=width + 12, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
-    return chart.facet(facet=facet, columns=columns, spacing=16)
+    panelled = chart.facet(facet=facet, columns=columns, spacing=16)
+    return panelled if shared else panelled.resolve_scale(y="independent")
 
 
 def _outermost(values: list[str], most: int) -> list[str]:

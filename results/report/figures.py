@@ -11,7 +11,7 @@ import polars as pl
 
 from results.charts.breakdown import breakdown, stacked_time
 from results.charts.change import changes, heat_map
-from results.charts.curves import has_curve, knob_curve, knob_families, size_curves
+from results.charts.curves import has_curve, knob_curve, knob_families, size_curves, without_effect
 from results.charts.frames import RunFrames, show_guests
 from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
@@ -110,12 +110,17 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                     kind=over,
                     title=_named(title, workload, summary),
                     caption=(
-                        f"Change of elapsed time against `{frames.baseline}` in %, one panel per policy; bars are 95 % "
-                        "intervals, often smaller than the dots. The scale is linear up to 3 % and logarithmic beyond."
+                        f"Change of elapsed time against `{frames.baseline}` in %, one panel per policy, each with a "
+                        f"scale of its own; bars are 95 % intervals, often smaller than the dots.{_left_out(rows)}"
                     ),
                     words=f"Curves of the change of elapsed time over the {over} of the guest, one panel per policy.",
                     draw=partial(size_curves, rows, over=over),
                 )
+
+
+def _left_out(rows: pl.DataFrame) -> str:
+    names = ", ".join(f"`{name}`" for name in without_effect(rows))
+    return f" Without a panel, for nowhere do they surely differ: {names}." if names else ""
 
 
 def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from results.charts.breakdown import breakdown
+from results.charts.curves import without_effect
 from results.charts.frames import BASELINE, YARDSTICK, RunFrames, show_guests
 from tests.report.opening import Opened, opened
 
@@ -59,8 +60,9 @@ def test_every_row_is_drawn(shown: Opened, frames: RunFrames) -> None:
 
     assert (policies, guests, compared, standing, parts) == (6, 4, 20, 2, 108)
     assert shown.marks("grid-0", "rect") == summary.height
-    assert shown.marks("vcpus-0", "symbol") == shown.marks("memory-0", "symbol") == compared
-    assert shown.marks("vcpus-0", "rule", layer="layer_1") == compared
+    curved = compared - guests * len(without_effect(summary))
+    assert shown.marks("vcpus-0", "symbol") == shown.marks("memory-0", "symbol") == curved > 0
+    assert shown.marks("vcpus-0", "rule", layer="layer_1") == curved
     assert shown.marks("knob-0-0", "symbol") == 3 * guests
     assert shown.marks("parts-0", "rect") == parts
     assert shown.marks("overhead-0", "rect") == parts - policies * standing

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from results.charts.export import FORMATS, chart_bytes, paper_spec
 from results.charts.frames import BASELINE, RunFrames
 from results.charts.terminal import PICTURES, round_ticks
 from results.charts.theme import LAYOUTS
-from results.report.figures import FIGURES, KINDS
+from results.report.figures import FIGURES, KINDS, Figure
 from sweep.commands import plot
 from sweep.exit_codes import ExitCode
 from tests.report.conftest import sweep
@@ -29,8 +30,6 @@ def test_help_names_what_there_is() -> None:
     [
         ("grid", "rect", 24),
         ("changes", "symbol", 20),
-        ("vcpus", "symbol", 20),
-        ("memory", "symbol", 20),
         ("knobs", "symbol", 12),
         ("windows", "area", 6),
         ("trade-off", "symbol", 10),
@@ -41,10 +40,25 @@ def test_a_drawing_has_a_mark_per_row(frames: RunFrames, chart: str, mark: str, 
     figures = FIGURES[KINDS[chart]](frames, frames.summary)
     figure = next(figure for figure in figures if figure.kind == chart)
 
-    drawn = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
+    assert marks(figure, mark) == count
 
-    groups = re.findall(rf'<g class="mark-{mark} role-mark[^>]*>(.*?)</g>', drawn)
-    assert sum(group.count("<path") for group in groups) == count
+
+@pytest.mark.parametrize("over", ["vcpus", "memory"])
+def test_a_policy_without_effect_has_no_curve(frames: RunFrames, over: str) -> None:
+    """A policy that surely differs from the baseline nowhere is named below the curves instead of drawn as a line."""
+    sure = pl.when(pl.col("policy") == "tdp").then(pl.lit("better")).otherwise(pl.lit("no difference"))
+    known = frames.summary.with_columns(verdict=sure)
+    (one,) = [figure for figure in FIGURES[KINDS[over]](frames, known) if figure.kind == over]
+    (every,) = [
+        figure
+        for figure in FIGURES[KINDS[over]](frames, known.with_columns(verdict=pl.lit("no difference")))
+        if figure.kind == over
+    ]
+
+    assert "nowhere do they surely differ: `kvm-3.3 flood_threshold=1`" in one.caption
+    assert marks(one, "symbol") == 4
+    assert "nowhere" not in every.caption
+    assert marks(every, "symbol") == 20
 
 
 def test_files_are_what_their_ending_says(project: Path, run: Path, tmp_path: Path) -> None:
@@ -123,3 +137,10 @@ def test_what_cannot_be_drawn_is_said(
     assert code == ExitCode.USAGE
     assert [word for word in expected if word not in said] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def marks(figure: Figure, mark: str) -> int:
+    """Return how many marks of a kind the drawing for a paper has."""
+    drawn = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
+    groups = re.findall(rf'<g class="mark-{mark} role-mark[^>]*>(.*?)</g>', drawn)
+    return sum(group.count("<path") for group in groups)
