@@ -3,9 +3,11 @@
     python -I ray_guard.py FOLDER < pipe
 
 The driver holds the other end of the pipe; it closes when the driver does, whatever has ended it, SIGKILL included.
-Every process of that cluster has the folder's name, which is unique, in its arguments or its environment.
+Every process of that cluster has the folder's name, which is unique, in its arguments, in its environment, or in the
+name of a file that it has open: Ray's agents write their title over the first two, and their log below the folder.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -21,15 +23,27 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 def members(folder: str) -> Iterator[int]:
-    """Yield the processes of the cluster whose folder this is, this process aside."""
-    mark = os.fsencode(folder)
+    """Yield the processes of the cluster whose folder this is, this process and its driver aside."""
+    mark, aside = os.fsencode(folder), {os.getpid(), os.getppid()}
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)
         try:
-            if pid != os.getpid() and any(mark in (path / name).read_bytes() for name in ("cmdline", "environ")):
+            if pid not in aside and (_names(path, mark) or _holds(path, folder)):
                 yield pid
         except OSError:
             continue  # It has ended, or is somebody else's.
+
+
+def _names(process: Path, mark: bytes) -> bool:
+    return any(mark in (process / name).read_bytes() for name in ("cmdline", "environ"))
+
+
+def _holds(process: Path, folder: str) -> bool:
+    for entry in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):  # It has been closed.
+            if folder in str(entry.readlink()):
+                return True
+    return False
 
 
 def clear_away(folder: str) -> None:
