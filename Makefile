@@ -27,10 +27,10 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
-# A file of tests stays with one worker, since its tests share what is dear to make; tests/conftest.py puts long files first.
+# tests/conftest.py says which tests stay with one worker, and puts long ones first.
 test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/python -m engine.warm
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
+	$(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

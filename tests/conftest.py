@@ -1,12 +1,31 @@
-"""What all tests share: where the project is, no time limits inside generated examples, and long files first."""
+"""What all tests share: where the project is, no time limits inside generated examples, and how workers share them."""
 
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
+
+
+TOGETHER: Final = ("tests/report",)
+"""Folders whose files share what is dear to make; elsewhere a file does."""
+
+
+class FilesTogether(LoadScopeScheduling):
+    """Gives a worker all tests of a file, or of a folder whose files belong together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    """Return what hands out tests to workers; xdist itself knows files only."""
+    return FilesTogether(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

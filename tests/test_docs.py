@@ -1,5 +1,7 @@
 """The documents are true: generated pages are fresh, links lead somewhere, and the commands that they show run."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -19,6 +21,7 @@ from engine.workloads import WORKLOADS
 from sweep.spec_problems import Source
 from sweep.spec_read import read_spec
 from tests.results.s3_server import s3_server
+from tests.sweep.test_cli import call
 from tests.test_house_rules import files
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -45,8 +48,6 @@ NOT_RUN: Final = MappingProxyType(
     },
 )
 """Start of a command -> why the test does not run it."""
-
-SECONDS_MAX: Final = 1200
 
 
 def markdown() -> list[Path]:
@@ -194,23 +195,25 @@ def test_the_shown_policy_is_valid() -> None:
 
 
 def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
-    """Run what a document shows, in its order, and return what failed and how."""
-    start = "import sys; from sweep.cli import main; sys.exit(main())"
-    shown = [line for line in commands(name) if not line.startswith(tuple(NOT_RUN))]
-    steps = [(line, [start, *shlex.split(line)[1:]]) for line in shown]
-    if name in PYTHON_TOO:
-        steps += [(block, [block]) for block in blocks(name, "python")]
+    """Run what a document shows, in its order, and return what failed and how.
+
+    Verbs run in this process, for which large libraries are loaded once; each is started on its own by other tests.
+    """
     failed = {}
-    for text, words in steps:
-        done = subprocess.run(
-            [sys.executable, "-c", *words],
-            check=False,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **variables},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-        )
-        if done.returncode != 0:
-            failed[text] = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "120")
+        for variable, value in variables.items():
+            patch.setenv(variable, value)
+        for line in commands(name):
+            if not line.startswith(tuple(NOT_RUN)):
+                out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                    code = call(patch, *shlex.split(line)[1:])
+                if code:
+                    failed[line] = f"exit code {code}\n{out.buffer.getvalue().decode()[-4000:]}"
+        for block in blocks(name, "python") if name in PYTHON_TOO else ():
+            done = subprocess.run([sys.executable, "-c", block], check=False, capture_output=True, text=True)
+            if done.returncode:
+                failed[block] = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return failed

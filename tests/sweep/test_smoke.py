@@ -1,7 +1,5 @@
-"""The shipped smallest sweep, with the real engine and the real program."""
+"""The shipped smallest sweep, with the real engine."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -10,32 +8,32 @@ import pytest
 from engine.policies import POLICIES
 from results.store import RunStore
 from sweep.exit_codes import ExitCode
+from tests.sweep.test_cli import call
 
 FIRST_COMPILATION_SECONDS = 1800
 
 
-def sweep(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the program and return how it ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "sweep.cli", *words], cwd=project, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(FIRST_COMPILATION_SECONDS)
-def test_both_backends_give_the_same_tables(project: Path, tmp_path: Path) -> None:
+def test_both_backends_give_the_same_tables(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The smoke sweep ends well on both backends with identical tables, and a second start simulates nothing."""
     local, ray = str(tmp_path / "local"), str(tmp_path / "ray")
 
-    first = sweep(project, "run", "configs/smoke.yaml", "--backend", "local", "--out", local)
-    again = sweep(project, "run", "configs/smoke.yaml", "--backend", "local", "--out", local)
-    cluster = sweep(project, "run", "configs/smoke.yaml", "--backend", "ray", "--out", ray)
-    difference = sweep(project, "diff", local, ray)
+    def sweep(*words: str) -> tuple[int, str, str]:
+        code = call(monkeypatch, *words)
+        return code, *capsys.readouterr()
 
-    assert (first.returncode, cluster.returncode) == (ExitCode.OK, ExitCode.OK), first.stderr + cluster.stderr
-    assert again.stderr == f"nothing to do: {4 * len(POLICIES)} cells are already there\n"
-    assert again.stdout == first.stdout
-    assert difference.returncode == ExitCode.OK, difference.stdout
+    monkeypatch.chdir(project)
+    first = sweep("run", "configs/smoke.yaml", "--backend", "local", "--out", local)
+    again = sweep("run", "configs/smoke.yaml", "--backend", "local", "--out", local)
+    cluster = sweep("run", "configs/smoke.yaml", "--backend", "ray", "--out", ray)
+    difference = sweep("diff", local, ray)
+
+    assert (first[0], cluster[0]) == (ExitCode.OK, ExitCode.OK), first[2] + cluster[2]
+    assert again[1:] == (first[1], f"nothing to do: {4 * len(POLICIES)} cells are already there\n")
+    assert difference[0] == ExitCode.OK, difference[1]
     cells = RunStore(local).scan_cells().collect()
     assert cells.height == 4 * len(POLICIES)
     assert sorted(cells["policy"].unique()) == sorted(POLICIES)
