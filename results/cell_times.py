@@ -163,14 +163,14 @@ class CellTimes:
 
         Groups without a pair are left out. Values are added up in one order, so that no thread decides a digit.
         """
-        base = self._times_of(baseline)
+        pairs = list(self._pairs(self._times_of(baseline)))
         counts = np.zeros(self._groups(), dtype=np.int64)
         sums, squares = np.zeros(len(counts)), np.zeros(len(counts))
-        for group, difference in self._pairs(base):
+        for group, difference in pairs:
             counts += np.bincount(group, minlength=len(counts))
             sums += np.bincount(group, difference, minlength=len(counts))
         mean = sums / np.maximum(counts, 1)
-        for group, difference in self._pairs(base):
+        for group, difference in pairs:
             squares += np.bincount(group, np.square(difference - mean[group]), minlength=len(counts))
         deviation = np.sqrt(squares / np.maximum(counts - 1, 1))
         found = self._found(counts, mean=mean, deviation=deviation, count=counts)

