@@ -30,7 +30,8 @@ COUNTS: Final = (
 PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
 """Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
 _POLICY: Final = (*GROUP, "policy")
-_TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
+TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
+"""Times that a summary shows, as means over replicates."""
 
 
 class Tables(Protocol):
@@ -86,9 +87,9 @@ def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
-    priced = price_windows(windows, cost_model, also=COUNTS).select(*TRACE, "policy", *_TIMES, *COUNTS)
+    priced = price_windows(windows, cost_model, also=COUNTS).select(*TRACE, "policy", *TIMES, *COUNTS)
     numbered = NumberedRows.of(priced.collect(engine="streaming"))
-    return numbered.sums((*_TIMES, *COUNTS)).drop("rows"), numbered.piece()
+    return numbered.sums((*TIMES, *COUNTS)).drop("rows"), numbered.piece()
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -134,16 +135,6 @@ def priced_or_error(tables: Tables, cost_model: CostModel) -> PricedCells:
     return cells
 
 
-def summarize_cells(
-    cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
-) -> pl.DataFrame:
-    """Return what `summarize_priced` does, of cells as `price_run` gives them."""
-    numbered = NumberedRows.of(cells)
-    sums = _added([numbered.sums((*_TIMES, *COUNTS)).rename({"rows": "replicates"})])
-    times = CellTimes.of([numbered.piece()])
-    return summarize_priced(PricedCells(sums=sums, times=times), baseline, policies=policies, rule=rule)
-
-
 def summarize_priced(
     cells: PricedCells, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame:
@@ -158,7 +149,7 @@ def summarize_priced(
     found = cells.sums["policy"].unique().sort().to_list()
     check_baseline(baseline, found)
     count = pl.col("replicates")
-    seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in _TIMES}
+    seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
     # Of replicates that met several traces, which there should be none of, it raises what is wrong.
     pair_with(cells.times.unlike(baseline), baseline, ())

@@ -1,6 +1,7 @@
 """Summaries: paired differences, the order of rows, the predictions beside what was published, and how they look."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
+from results.cell_times import PLACE, CellTimes, NumberedRows
 from results.charts.frames import RunFrames
 from results.pairing import ComparisonError
 from results.render import WIDTH, compact_count, render, shortened
 from results.store import RunStore
-from results.summary import seed_comparison, summarize, summarize_cells
+from results.summary import COUNTS, TIMES, PricedCells, seed_comparison, summarize, summarize_priced
 from results.verdicts import Rule
 from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
@@ -51,6 +53,15 @@ def example() -> pl.DataFrame:
         + times("kvm-3.3", [169.2, 190.0, 150.4])
         + times("tdp", [100.0, 110.0, 90.0]),
     )
+
+
+def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
+    """Return the summary of priced cells."""
+    numbered = NumberedRows.of(cells)
+    sums = numbered.sums((*TIMES, *COUNTS)).rename({"rows": "replicates"})
+    sums = sums.group_by(*PLACE, "policy").agg(pl.exclude(*PLACE, "policy").sum())
+    priced = PricedCells(sums=sums, times=CellTimes.of([numbered.piece()]))
+    return summarize_priced(priced, baseline, policies=policies)
 
 
 def test_differences_are_paired_by_replicate() -> None:
