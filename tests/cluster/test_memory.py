@@ -20,8 +20,8 @@ ROOM_BYTES = fakes.HUNGER_BYTES // 2
 def test_a_worker_ended_for_its_memory_is_tried_with_half_the_lanes(bench: Bench, spec: str) -> None:
     """What Ray's memory monitor ends comes back as halves, down to one lane, with the rows of a calm run."""
     memory = psutil.virtual_memory()
-    if memory.available < 3 * fakes.HUNGER_BYTES:
-        pytest.skip(f"needs {3 * fakes.HUNGER_BYTES >> 30} GiB of free memory")
+    if memory.available < 2 * fakes.HUNGER_BYTES:
+        pytest.skip(f"needs {2 * fakes.HUNGER_BYTES >> 30} GiB of free memory")
     threshold = 1 - (memory.available - ROOM_BYTES) / memory.total
     driver = bench.start(
         "tests.cluster.program",

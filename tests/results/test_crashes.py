@@ -16,7 +16,7 @@ from tests.results.dying import BATCHES
 
 pytestmark = pytest.mark.slow
 ROOT: Final = Path(__file__).parents[2]
-KILLS: Final = 150
+KILLS: Final = 100
 FULL_DISKS: Final = 40
 
 
@@ -30,7 +30,7 @@ def dying(*words: object, below: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def test_hundreds_of_kills_lose_no_finished_batch(tmp_path: Path) -> None:
-    """After each of 150 deaths all readers see the first batches, whole; the same command goes on to the same bytes."""
+    """After each of 100 deaths all readers see the first batches, whole; the same command goes on to the same bytes."""
     found = dying("kills", tmp_path, KILLS)
 
     assert found["killed"] == KILLS
@@ -39,7 +39,7 @@ def test_hundreds_of_kills_lose_no_finished_batch(tmp_path: Path) -> None:
 
 
 def test_a_crash_before_any_step_is_mended(tmp_path: Path) -> None:
-    """A writer that dies before a link, rename or unlink, whichever, leaves a run that ends well."""
+    """A writer that dies before a link, rename or unlink, whichever of them all, leaves a run that ends well."""
     found = dying("steps", tmp_path)
 
     assert found["code"] == 0

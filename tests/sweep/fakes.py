@@ -18,7 +18,7 @@ from sweep.cell import knobs_key
 
 WINDOWS = 3
 POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
-HUNGER_BYTES = 3 << 30
+HUNGER_BYTES = 6 << 30
 HUNGER_SECONDS = 60
 KNOB_NAMES = ("flood_scope", "flood_threshold", "misaligned", "unsync")
 
