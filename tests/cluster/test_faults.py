@@ -18,6 +18,7 @@ import pytest
 
 from results.diff import diff_runs
 from results.store import RunStore
+from sweep.backends.ray_guard import members
 from sweep.exit_codes import ExitCode
 from sweep.status import RunReader
 from tests.cluster.processes import PATIENCE_SECONDS, Bench, ended, open_cluster, wait_until
@@ -328,10 +329,14 @@ def test_a_cluster_of_our_own_is_private_and_goes_with_its_driver(bench: Bench, 
     family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
     names = " ".join(word for one in family for word in one.cmdline())
     heard = {address for one in family for address in listened(one.pid)}
+    (folder,) = bench.folder.glob("sweep-ray-*")
+    found = set(members(str(folder)))
+    missed = [one.name() for one in family[1:] if one.is_running() and one.pid not in found]
 
     driver.kill()
     driver.communicate()
 
+    assert missed == []
     assert "raylet" in names
     # Ray starts this process in any case; without the frontend it serves no pages and no jobs.
     assert "ray/dashboard/dashboard.py" not in names or "--disable-frontend" in names
