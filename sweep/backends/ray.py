@@ -22,6 +22,7 @@ from sweep.backends.ray_nodes import (
     check_address,
     check_fits,
     check_shared,
+    check_token,
     head_answers,
     live_nodes,
     node_lines,
@@ -168,6 +169,7 @@ class RayBackend:
         check_address(address)
         import ray
 
+        check_token(ray, address)
         ray.init(address=address, **QUIET)
         return ray
 

@@ -153,6 +153,12 @@ def head_answers(address: str) -> bool:
     return True
 
 
+def check_token(ray: Any, address: str) -> None:
+    """Raise what the head answers to somebody whom it does not know; `ray.init` would ask it again for 20 s."""
+    if address != "auto":
+        ray._raylet.GcsClient(address=address)  # noqa: SLF001  The only call of Ray's that asks once.
+
+
 def check_address(address: str, asker: str = "backend ray:") -> None:
     """Raise BackendError if a cluster can't be at `address`; Ray itself would try for minutes and end the process."""
     if address == "auto":

@@ -145,12 +145,15 @@ def test_errors_say_what_to_do(head: Head, tmp_path: Path) -> None:
     unknown = sweep(head, "logs", "nothing", "--address", head.dashboard)
     nobody = sweep(head, "logs", "nothing", "--address", "http://127.0.0.1:1")
     refused = sweep(stranger, "logs", "nothing", "--address", head.dashboard)
+    run = sweep(stranger, "run", "configs/smoke.yaml", "--out", str(tmp_path / "run"), "--address", head.address)
 
-    assert [done.returncode for done in (unknown, nobody, refused)] == [ExitCode.USAGE] * 3
+    assert [done.returncode for done in (unknown, nobody, refused, run)] == [ExitCode.USAGE] * 4
     assert "no job 'nothing'" in unknown.stderr
     assert "give the address of the dashboard" in nobody.stderr
     assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
-    assert [done.stderr for done in (unknown, nobody, refused) if "Traceback" in done.stderr] == []
+    # Ray says it once, and we do; it would go on for 20 s.
+    assert run.stderr.count("InvalidAuthToken") == 2, run.stderr
+    assert [done.stderr for done in (unknown, nobody, refused, run) if "Traceback" in done.stderr] == []
 
 
 def test_only_loopback_is_listened_on(head: Head) -> None:
