@@ -26,7 +26,8 @@ class Interval:
 def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:
     """Return the change of the mean in % of two unpaired samples, with Welch's 95 % interval of the difference.
 
-    The interval takes the mean before as given, which makes it a little too narrow.
+    The interval takes the mean before as given, which makes it a little too narrow. Each sample has two values or more,
+    and one of them has two that differ.
     """
     from scipy.special import stdtrit  # Not scipy.stats: that takes most of a second to load.
 

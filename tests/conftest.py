@@ -23,9 +23,10 @@ class FilesTogether(LoadScopeScheduling):
         return next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), file)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
-    """Return what hands out tests to workers; xdist itself knows files only."""
-    return FilesTogether(config, log)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | None:
+    """Return what hands out tests to workers unless `--dist` asks for another way; xdist itself knows files only."""
+    return FilesTogether(config, log) if config.getoption("dist") == "load" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

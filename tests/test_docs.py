@@ -197,12 +197,13 @@ def test_the_shown_policy_is_valid() -> None:
 def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
     """Run what a document shows, in its order, and return what failed and how.
 
-    Verbs run in this process, for which large libraries are loaded once; each is started on its own by other tests.
+    Verbs run in this process, where large libraries are loaded once.
     """
     failed = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "120")
+        patch.setenv("PYTHONPATH", str(ROOT))
         for variable, value in variables.items():
             patch.setenv(variable, value)
         for line in commands(name):

@@ -1,5 +1,6 @@
 """Curves: how the change depends on the size of the guest, and on a knob that the sweep varies."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,8 +15,12 @@ from results.verdicts import Verdict
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
-_NUMBERS_PX: Final = 62
-"""Width of the numbers and the title of an axis."""
+_LABEL_CHARACTERS: Final = 5
+"""Of a label of the axis, sign and all: +1000."""
+_TICKS: Final = 4
+_TICK_PX: Final = 7
+"""Tick of an axis and the room beside it: Vega's 5 and 2 px."""
+_SPACING_PX: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +43,23 @@ OVER: Final[dict[str, Axis]] = {
 
 def size_curves(summary: pl.DataFrame, layout: Layout, over: str) -> alt.FacetChart:
     """Return one panel per policy: its change with 95 % intervals over vCPUs or memory of the guest."""
-    axis = OVER[over]
+    rows = size_rows(summary)
+    # What a size does to one policy is in question here; bounds beside it would press it flat.
+    return _panels(rows, layout, OVER[over], panel="label", panels=labels_of(rows), scale=_own_scales(layout))
+
+
+def size_rows(summary: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the policies that get a panel."""
     rows = summary.filter((pl.col("role") != BASELINE) & ~pl.col("policy").is_in(without_effect(summary)))
     kept = pl.Series(_outermost(labels_of(rows), PANELS_MAX))
-    rows = rows.filter(pl.col("label").is_in(kept.implode()))
-    # What a size does to one policy is in question here; bounds beside it would press it flat.
-    return _panels(rows, layout, axis, panel="label", panels=labels_of(rows), shared=False)
+    return rows.filter(pl.col("label").is_in(kept.implode()))
 
 
 def without_effect(summary: pl.DataFrame) -> list[str]:
-    """Return the policies that surely differ from the baseline nowhere, unless that are all of them: flat lines."""
-    sure = pl.col("verdict").is_in([Verdict.BETTER, Verdict.WORSE]).any()
-    found = summary.filter(pl.col("role") != BASELINE).group_by("policy", maintain_order=True).agg(sure=sure)
-    return found.filter(~pl.col("sure"))["policy"].to_list() if found["sure"].any() else []
+    """Return the policies that make no difference on any guest, unless they are all: their lines would be flat."""
+    same = (pl.col("verdict") == Verdict.SAME).all()
+    found = summary.filter(pl.col("role") != BASELINE).group_by("policy", maintain_order=True).agg(same=same)
+    return found.filter("same")["policy"].to_list() if not found["same"].all() else []
 
 
 def has_curve(summary: pl.DataFrame, over: str) -> bool:
@@ -96,7 +105,38 @@ def knob_curve(summary: pl.DataFrame, layout: Layout, family: KnobFamily) -> alt
     rows = rows.sort("value", maintain_order=True)
     axis = Axis(name="knob", x="value", title=family.knob, series="size", series_title="guest memory")
     panels = in_order(rows.sort("vcpus", maintain_order=True), "panel")
-    return _panels(rows, layout, axis, panel="panel", panels=panels, shared=True)
+    return _panels(rows, layout, axis, panel="panel", panels=panels, scale=_one_scale(rows, layout))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ChangeScale:
+    """How panels show changes."""
+
+    scale: alt.Scale
+    axis: alt.Axis
+    numbers_px: int
+    """Width of the axis: labels, ticks and title."""
+    is_shared: bool
+    """Whether only the first panel of a row has the axis."""
+
+
+def _one_scale(rows: pl.DataFrame, layout: Layout) -> _ChangeScale:
+    """Return one scale for all panels, for values that are to be compared between them."""
+    axis = change_axis(rows, _TICKS, titlePadding=4)
+    return _ChangeScale(scale=symlog_scale(), axis=axis, numbers_px=_numbers_px(layout), is_shared=True)
+
+
+def _own_scales(layout: Layout) -> _ChangeScale:
+    """Return a linear scale for each panel, all with the same room for its labels: panels stand below each other."""
+    extent = layout.text_px(_LABEL_CHARACTERS)
+    axis = alt.Axis(tickCount=_TICKS, labelExpr=SIGNED, titlePadding=4, minExtent=extent, maxExtent=extent)
+    scale = alt.Scale(zero=True, nice=_TICKS)
+    return _ChangeScale(scale=scale, axis=axis, numbers_px=_numbers_px(layout), is_shared=False)
+
+
+def _numbers_px(layout: Layout) -> int:
+    title = 0 if layout.narrow else 1.6 * layout.font_px
+    return round(layout.text_px(_LABEL_CHARACTERS) + _TICK_PX + title)
 
 
 def _panels(
@@ -106,13 +146,12 @@ def _panels(
     *,
     panel: str,
     panels: list[Any],
-    shared: bool,
+    scale: _ChangeScale,
 ) -> alt.FacetChart:
-    """Draw panels on one symlog scale, or on linear ones of their own."""
-    columns = min(len(panels), 2 if layout.narrow else 4)
-    # Numbers of a shared axis stand in front of the first panel of each row only.
-    numbers = _NUMBERS_PX if shared else columns * _NUMBERS_PX
-    width = (layout.width - numbers - 16 * columns) // columns
+    # As many rows as needed, and no column more than these: below an empty place an axis would stand alone.
+    columns = math.ceil(len(panels) / math.ceil(len(panels) / (2 if layout.narrow else 4)))
+    numbers = scale.numbers_px * (1 if scale.is_shared else columns)
+    width = (layout.width - numbers - _SPACING_PX * (columns - 1)) // columns
     height = round(width * 0.72)
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
@@ -124,15 +163,8 @@ def _panels(
     color, shape = alt.Color(f"{axis.series}:N", **key), alt.Shape(f"{axis.series}:N", **key)
     # Lines keep clear of each other where their values agree.
     shift = alt.XOffset(f"{axis.series}:N", sort=series)
-    room = height / (1.6 * layout.font_px)
-    y = alt.Y(
-        "difference_percent:Q",
-        title=None if layout.narrow else "change, %",
-        scale=symlog_scale() if shared else alt.Scale(zero=True, nice=True),
-        axis=change_axis(rows, room, titlePadding=4)
-        if shared
-        else alt.Axis(tickCount=round(room / 1.5), labelExpr=SIGNED, titlePadding=4, minExtent=layout.text_px(4)),
-    )
+    title = None if layout.narrow else "change, %"
+    y = alt.Y("difference_percent:Q", title=title, scale=scale.scale, axis=scale.axis)
     base = alt.Chart(rounded(rows, *dict.fromkeys((panel, axis.x, axis.series, *TOOLTIP_COLUMNS))))
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(y=alt.datum(0.0))
     stroke = alt.Stroke(f"{axis.series}:N", **key)
@@ -142,11 +174,14 @@ def _panels(
     dots = place.mark_point(filled=True, size=30, opacity=1).encode(
         y=y, color=color, shape=shape, tooltip=list(TOOLTIP)
     )
-    chart = alt.layer(zero, bars, lines, dots).properties(width=width, height=height)
-    header = alt.Header(labelLimit=width + 12, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
+    # One replicate has no interval, and Vega complains about a scale without an extent.
+    layers = [zero, lines, dots] if rows["difference_low"].is_null().all() else [zero, bars, lines, dots]
+    chart = alt.layer(*layers).properties(width=width, height=height)
+    limit = width + (_SPACING_PX if scale.is_shared else scale.numbers_px)
+    header = alt.Header(labelLimit=limit, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
-    panelled = chart.facet(facet=facet, columns=columns, spacing=16)
-    return panelled if shared else panelled.resolve_scale(y="independent")
+    panelled = chart.facet(facet=facet, columns=columns, spacing=_SPACING_PX)
+    return panelled if scale.is_shared else panelled.resolve_scale(y="independent")
 
 
 def _outermost(values: list[str], most: int) -> list[str]:

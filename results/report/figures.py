@@ -11,8 +11,8 @@ import polars as pl
 
 from results.charts.breakdown import breakdown, stacked_time
 from results.charts.change import changes, heat_map
-from results.charts.curves import has_curve, knob_curve, knob_families, size_curves, without_effect
-from results.charts.frames import RunFrames, show_guests
+from results.charts.curves import has_curve, knob_curve, knob_families, size_curves, size_rows, without_effect
+from results.charts.frames import BASELINE, RunFrames, show_guests
 from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
@@ -110,8 +110,9 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                     kind=over,
                     title=_named(title, workload, summary),
                     caption=(
-                        f"Change of elapsed time against `{frames.baseline}` in %, one panel per policy, each with a "
-                        f"scale of its own; bars are 95 % intervals, often smaller than the dots.{_left_out(rows)}"
+                        f"Change of elapsed time against `{frames.baseline}` in %, a panel with a scale of its own "
+                        "per policy; bars are 95 % intervals, often smaller than the dots, where there are replicates."
+                        f"{_left_out(rows)}"
                     ),
                     words=f"Curves of the change of elapsed time over the {over} of the guest, one panel per policy.",
                     draw=partial(size_curves, rows, over=over),
@@ -119,8 +120,16 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
 
 
 def _left_out(rows: pl.DataFrame) -> str:
-    names = ", ".join(f"`{name}`" for name in without_effect(rows))
-    return f" Without a panel, for nowhere do they surely differ: {names}." if names else ""
+    """Say which policies have no curve."""
+    same = without_effect(rows)
+    names = ", ".join(f"`{name}`" for name in same)
+    drawn, known = (frame.filter(pl.col("role") != BASELINE)["label"].n_unique() for frame in (size_rows(rows), rows))
+    texts = []
+    if drawn < known - len(same):
+        texts.append(f" The best and the worst {drawn} of {known - len(same)} policies are drawn.")
+    if names:
+        texts.append(f" Not drawn, for they make no difference on any guest: {names}.")
+    return "".join(texts)
 
 
 def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:

@@ -4,7 +4,7 @@
 
 The driver holds the other end of the pipe; it closes when the driver does, whatever has ended it, SIGKILL included.
 Every process of that cluster has the folder's name, which is unique, in its arguments, in its environment, or in the
-name of a file that it has open: Ray's agents write their title over the first two, and their log below the folder.
+name of a file that it writes: Ray's agents put their title over the first two, and their log below the folder.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def members(folder: str) -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)
         try:
-            if pid not in aside and (_names(path, mark) or _holds(path, folder)):
+            if pid not in aside and (_names(path, mark) or _writes(path, folder)):
                 yield pid
         except OSError:
             continue  # It has ended, or is somebody else's.
@@ -38,11 +38,15 @@ def _names(process: Path, mark: bytes) -> bool:
     return any(mark in (process / name).read_bytes() for name in ("cmdline", "environ"))
 
 
-def _holds(process: Path, folder: str) -> bool:
+def _writes(process: Path, folder: str) -> bool:
+    """Say whether a process has a file below the folder open for writing; who only reads one is somebody else."""
+    below = f"{Path(folder).resolve()}/"
     for entry in (process / "fd").iterdir():
         with contextlib.suppress(OSError):  # It has been closed.
-            if folder in str(entry.readlink()):
-                return True
+            if str(entry.readlink()).startswith(below):
+                flags = (process / "fdinfo" / entry.name).read_text(encoding="ascii").partition("flags:")[2].split()[0]
+                if int(flags, base=8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
     return False
 
 

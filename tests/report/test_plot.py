@@ -44,22 +44,27 @@ def test_a_drawing_has_a_mark_per_row(frames: RunFrames, chart: str, mark: str, 
 
 
 @pytest.mark.parametrize("over", ["vcpus", "memory"])
-def test_a_policy_without_effect_has_no_curve(frames: RunFrames, over: str) -> None:
-    """A policy that surely differs from the baseline nowhere is named below the curves instead of drawn as a line."""
-    sure = pl.when(pl.col("policy") == "tdp").then(pl.lit("better")).otherwise(pl.lit("no difference"))
+@pytest.mark.parametrize(("others", "drawn"), [("no difference", 4), ("not enough replicates", 20)])
+def test_a_policy_that_makes_no_difference_has_no_curve(frames: RunFrames, over: str, others: str, drawn: int) -> None:
+    """A policy without a difference on any guest is named in place of a flat line; one that is undecided is drawn."""
+    sure = pl.when(pl.col("policy") == "tdp").then(pl.lit("better")).otherwise(pl.lit(others))
     known = frames.summary.with_columns(verdict=sure)
-    (one,) = [figure for figure in FIGURES[KINDS[over]](frames, known) if figure.kind == over]
-    (every,) = [
-        figure
-        for figure in FIGURES[KINDS[over]](frames, known.with_columns(verdict=pl.lit("no difference")))
-        if figure.kind == over
-    ]
+    (figure,) = [figure for figure in FIGURES[KINDS[over]](frames, known) if figure.kind == over]
 
-    said = one.caption.partition("nowhere do they surely differ: ")[2]
-    assert sorted(re.findall("`(.*?)`", said)) == sorted(set(known["policy"]) - {"kvm-3.0", "tdp"})
-    assert marks(one, "symbol") == 4
-    assert "nowhere" not in every.caption
-    assert marks(every, "symbol") == 20
+    named = re.findall("`(.*?)`", figure.caption.partition("no difference on any guest: ")[2])
+
+    assert marks(figure, "symbol") == drawn
+    assert sorted(named) == (sorted(set(known["policy"]) - {"kvm-3.0", "tdp"}) if drawn == 4 else [])
+
+
+@pytest.mark.parametrize("over", ["vcpus", "memory"])
+def test_where_nothing_makes_a_difference_all_is_drawn(frames: RunFrames, over: str) -> None:
+    """If no policy differs, each has a curve all the same, and none is named as left out."""
+    known = frames.summary.with_columns(verdict=pl.lit("no difference"))
+    (figure,) = [figure for figure in FIGURES[KINDS[over]](frames, known) if figure.kind == over]
+
+    assert marks(figure, "symbol") == 20
+    assert "Not drawn" not in figure.caption
 
 
 def test_files_are_what_their_ending_says(project: Path, run: Path, tmp_path: Path) -> None:

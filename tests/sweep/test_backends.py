@@ -3,6 +3,7 @@
 import importlib
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +134,21 @@ def test_a_cluster_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: py
     )
     assert caught.value.exit_code is ExitCode.USAGE
     assert RunStore(tmp_path / "run").finished_cells() == set()
+
+
+def test_the_guard_knows_who_writes_below_its_folder(tmp_path: Path) -> None:
+    """A process without the folder's name is a member if it has a file there open for writing, not for reading."""
+    folder, neighbour = tmp_path / "folder", tmp_path / "folder-of-another"
+    started = {}
+    for name, place, way in (("writes", folder, "ab"), ("reads", folder, "rb"), ("next door", neighbour, "ab")):
+        place.mkdir(exist_ok=True)
+        (place / "log").touch()
+        with (place / "log").open(way) as stream:
+            started[name] = subprocess.Popen(["sleep", "60"], env={}, stdout=stream, stdin=stream)
+
+    found = set(members(str(folder)))
+    for process in started.values():
+        process.kill()
+        process.wait()
+
+    assert {name for name, process in started.items() if process.pid in found} == {"writes"}
