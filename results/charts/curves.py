@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import altair as alt
 import polars as pl
@@ -17,7 +17,6 @@ PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
 _LABEL_CHARACTERS: Final = 5
 """Of a label of the axis, sign and all: +1000."""
-_TICKS: Final = 4
 _TICK_PX: Final = 7
 """Tick of an axis and the room beside it: Vega's 5 and 2 px."""
 _SPACING_PX: Final = 16
@@ -44,8 +43,10 @@ OVER: Final[dict[str, Axis]] = {
 def size_curves(summary: pl.DataFrame, layout: Layout, over: str) -> alt.FacetChart:
     """Return one panel per policy: its change with 95 % intervals over vCPUs or memory of the guest."""
     rows = size_rows(summary)
+    panels = labels_of(rows)
+    room = _room(layout, len(panels), axis_each=True)
     # What a size does to one policy is in question here; bounds beside it would press it flat.
-    return _panels(rows, layout, OVER[over], panel="label", panels=labels_of(rows), scale=_own_scales(layout))
+    return _panels(rows, layout, OVER[over], panel="label", panels=panels, room=room, scale=_own_scales(layout, room))
 
 
 def size_rows(summary: pl.DataFrame) -> pl.DataFrame:
@@ -105,38 +106,59 @@ def knob_curve(summary: pl.DataFrame, layout: Layout, family: KnobFamily) -> alt
     rows = rows.sort("value", maintain_order=True)
     axis = Axis(name="knob", x="value", title=family.knob, series="size", series_title="guest memory")
     panels = in_order(rows.sort("vcpus", maintain_order=True), "panel")
-    return _panels(rows, layout, axis, panel="panel", panels=panels, scale=_one_scale(rows, layout))
+    room = _room(layout, len(panels), axis_each=False)
+    return _panels(rows, layout, axis, panel="panel", panels=panels, room=room, scale=_one_scale(rows, layout, room))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """Panels side by side, and the size of one."""
+
+    columns: int
+    width: int
+    height: int
+    title: int
+    """What the name of a panel may take."""
+
+
+def _room(layout: Layout, panels: int, *, axis_each: bool) -> _Room:
+    """Return the room of so many panels, each with an axis of changes or only the first one of a row."""
+    most = 2 if layout.narrow else 4
+    # No column more than the rows need: below an empty place an axis would stand alone.
+    columns = math.ceil(panels / math.ceil(panels / most))
+    axis = layout.text_px(_LABEL_CHARACTERS) + _TICK_PX + (0 if layout.narrow else round(1.6 * layout.font_px))
+    axes = axis * (columns if axis_each else 1)
+    width = (layout.width - axes - _SPACING_PX * (columns - 1)) // columns
+    title = width + (axis if axis_each else 0) + _SPACING_PX - 4
+    return _Room(columns=columns, width=width, height=round(width * 0.72), title=title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ChangeScale:
-    """How panels show changes."""
+    """How panels show changes: on one scale or on several."""
 
     scale: alt.Scale
     axis: alt.Axis
-    numbers_px: int
-    """Width of the axis: labels, ticks and title."""
-    is_shared: bool
-    """Whether only the first panel of a row has the axis."""
+    resolve: Literal["shared", "independent"]
 
 
-def _one_scale(rows: pl.DataFrame, layout: Layout) -> _ChangeScale:
+def _one_scale(rows: pl.DataFrame, layout: Layout, room: _Room) -> _ChangeScale:
     """Return one scale for all panels, for values that are to be compared between them."""
-    axis = change_axis(rows, _TICKS, titlePadding=4)
-    return _ChangeScale(scale=symlog_scale(), axis=axis, numbers_px=_numbers_px(layout), is_shared=True)
+    axis = change_axis(rows, _labels(layout, room), titlePadding=4)
+    return _ChangeScale(scale=symlog_scale(), axis=axis, resolve="shared")
 
 
-def _own_scales(layout: Layout) -> _ChangeScale:
+def _own_scales(layout: Layout, room: _Room) -> _ChangeScale:
     """Return a linear scale for each panel, all with the same room for its labels: panels stand below each other."""
     extent = layout.text_px(_LABEL_CHARACTERS)
-    axis = alt.Axis(tickCount=_TICKS, labelExpr=SIGNED, titlePadding=4, minExtent=extent, maxExtent=extent)
-    scale = alt.Scale(zero=True, nice=_TICKS)
-    return _ChangeScale(scale=scale, axis=axis, numbers_px=_numbers_px(layout), is_shared=False)
+    ticks = round(_labels(layout, room) / 1.5)
+    axis = alt.Axis(tickCount=ticks, labelExpr=SIGNED, titlePadding=4, minExtent=extent, maxExtent=extent)
+    return _ChangeScale(scale=alt.Scale(zero=True, nice=ticks), axis=axis, resolve="independent")
 
 
-def _numbers_px(layout: Layout) -> int:
-    title = 0 if layout.narrow else 1.6 * layout.font_px
-    return round(layout.text_px(_LABEL_CHARACTERS) + _TICK_PX + title)
+def _labels(layout: Layout, room: _Room) -> float:
+    """Return how many labels stand above each other in a panel."""
+    return room.height / (1.6 * layout.font_px)
 
 
 def _panels(
@@ -146,13 +168,9 @@ def _panels(
     *,
     panel: str,
     panels: list[Any],
+    room: _Room,
     scale: _ChangeScale,
 ) -> alt.FacetChart:
-    # As many rows as needed, and no column more than these: below an empty place an axis would stand alone.
-    columns = math.ceil(len(panels) / math.ceil(len(panels) / (2 if layout.narrow else 4)))
-    numbers = scale.numbers_px * (1 if scale.is_shared else columns)
-    width = (layout.width - numbers - _SPACING_PX * (columns - 1)) // columns
-    height = round(width * 0.72)
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
     )
@@ -176,12 +194,10 @@ def _panels(
     )
     # One replicate has no interval, and Vega complains about a scale without an extent.
     layers = [zero, lines, dots] if rows["difference_low"].is_null().all() else [zero, bars, lines, dots]
-    chart = alt.layer(*layers).properties(width=width, height=height)
-    limit = width + (_SPACING_PX if scale.is_shared else scale.numbers_px)
-    header = alt.Header(labelLimit=limit, labelFontSize=layout.font_px * (0.85 if layout.narrow else 0.95))
+    chart = alt.layer(*layers).properties(width=room.width, height=room.height)
+    header = alt.Header(labelLimit=room.title, labelFontSize=layout.font_px * 0.85)
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
-    panelled = chart.facet(facet=facet, columns=columns, spacing=_SPACING_PX)
-    return panelled if scale.is_shared else panelled.resolve_scale(y="independent")
+    return chart.facet(facet=facet, columns=room.columns, spacing=_SPACING_PX).resolve_scale(y=scale.resolve)
 
 
 def _outermost(values: list[str], most: int) -> list[str]:
