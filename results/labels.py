@@ -6,6 +6,7 @@ renamed, or that has the same knobs as another one, gets its rows here.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -88,6 +89,15 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """A table in pieces of some parts each."""
+
+    frames: list[pl.LazyFrame]
+    rows: int | None
+    """Rows in all, if they are read as they are in the files: labels may leave some out, or take some twice."""
+
+
 class LabelledRun:
     """The tables of a run under the labels of its specification; what summaries read."""
 
@@ -112,12 +122,15 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[list[pl.LazyFrame]]:
-        """Return tables in pieces of some parts each, about that many rows; all of the same commits."""
+    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[Pieces]:
+        """Return tables in pieces of about that many rows; all of the same commits."""
         entries = self._store.manifest.live()
         by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
         return [
-            [self.scan(table, chosen) for chosen in _chunks(parts, rows)]
+            Pieces(
+                frames=[self.scan(table, chosen) for chosen in _chunks(parts, rows)],
+                rows=sum(part.rows for part in parts) if self._labels is None else None,
+            )
             for table, parts in zip(tables, by_table, strict=True)
         ]
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from results.cell_times import PLACE, TRACE, CellTimes, NumberedRows, Piece
 from results.cost_model import CostModel
-from results.labels import LabelledRun
+from results.labels import LabelledRun, Pieces
 from results.pairing import ComparisonError, check_baseline, pair_with
 from results.pricing import price_cells, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
@@ -67,19 +67,22 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     cells, windows = (
         tables.pieces(("cells", "windows"))
         if isinstance(tables, LabelledRun)
-        else ([tables.scan_cells()], [tables.scan_windows()])
+        else (Pieces(frames=[scan()], rows=None) for scan in (tables.scan_cells, tables.scan_windows))
     )
     # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
     with ThreadPoolExecutor(max_workers=2) as pool:
         # Intervals need SciPy, which takes long to load: here that costs no time of its own.
         pool.submit(import_module, "scipy.special")
-        counts = list(pool.map(_counted, cells))
-        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows))
-    counted = _added(counts) if counts and priced else None
-    if counted is None or counted.is_empty():
-        return None
+        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.frames))
+        if not any(len(piece.trace) for _, piece in priced):
+            return None
+        times = CellTimes.of([piece for _, piece in priced])
+        # As many names in the windows as there are cells: then each cell has one, and nobody needs to read its own.
+        named = times.counts()
+        counted = named if cells.rows == len(times.trace) else _added(list(pool.map(_counted, cells.frames)))
+    _check_names(counted, named)
     sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
-    return _checked(PricedCells(sums=sums.sort(_POLICY), times=CellTimes.of([piece for _, piece in priced])))
+    return PricedCells(sums=sums.sort(_POLICY), times=times)
 
 
 def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
@@ -96,9 +99,9 @@ def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
 
 
-def _checked(cells: PricedCells) -> PricedCells:
-    """Return the cells if each has a name of its own, and windows."""
-    found = cells.sums.join(cells.times.counts(), on=_POLICY, how="full", suffix="_named", nulls_equal=True)
+def _check_names(counted: pl.DataFrame, named: pl.DataFrame) -> None:
+    """Raise ComparisonError unless each cell has a name of its own, and windows."""
+    found = counted.join(named, on=_POLICY, how="full", suffix="_named", nulls_equal=True)
     wrong = found.filter(pl.col("replicates").ne_missing(pl.col("replicates_named"))).sort(_POLICY)
     if wrong.height:
         first = wrong.row(0, named=True)
@@ -108,7 +111,6 @@ def _checked(cells: PricedCells) -> PricedCells:
             "If `sweep fsck` finds nothing, the run holds cells of two specifications: go on with `sweep run` and the "
             "sweep's file, so that it says which of them count"
         )
-    return cells
 
 
 def summarize(

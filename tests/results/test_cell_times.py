@@ -119,8 +119,9 @@ def test_a_batch_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     cells, windows_there = LabelledRun(store).pieces(("cells", "windows"))
     make_run(tmp_path, batches)
 
-    assert pl.concat(cells).collect()["cell_id"].n_unique() == len(POLICIES)
-    assert pl.concat(windows_there).collect()["cell_id"].n_unique() == len(POLICIES)
+    assert cells.rows == len(POLICIES)
+    assert pl.concat(cells.frames).collect()["cell_id"].n_unique() == len(POLICIES)
+    assert pl.concat(windows_there.frames).collect()["cell_id"].n_unique() == len(POLICIES)
 
 
 def test_an_unfinished_run_has_no_cells(tmp_path: Path) -> None:
