@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# Tests of clusters wait for much of their time: three workers keep two cores busy. With more cores: `make test WORKERS=8`.
-WORKERS ?= 3
+# More workers than 2 only help on machines with more cores: `make test WORKERS=8`.
+WORKERS ?= 2
 UV ?= uv
 SPARK := .venv-spark
 
