@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -211,9 +212,14 @@ def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -
     """Return the batches that the replicates so far ask for, and write whose cells count from now on."""
     from sweep.view import write_labels
 
-    _say_rounds(execution.spec, plan, store)
-    wanted = wanted_plan(plan, execution.spec, store)
-    write_labels(store, wanted)
+    # Polars, interrupted in its own code, raises anything; Ctrl-C comes at the end of this.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        _say_rounds(execution.spec, plan, store)
+        wanted = wanted_plan(plan, execution.spec, store)
+        write_labels(store, wanted)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # What has failed in this start would fail again: it waits for `sweep retry`.
     return [batch for batch in remaining(wanted, store.finished_cells()) if tried.isdisjoint(batch.cell_ids)]
 
