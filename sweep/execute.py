@@ -213,13 +213,13 @@ def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -
     from sweep.view import write_labels
 
     # Polars, interrupted in its own code, raises anything; Ctrl-C comes at the end of this.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         _say_rounds(execution.spec, plan, store)
         wanted = wanted_plan(plan, execution.spec, store)
         write_labels(store, wanted)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # What has failed in this start would fail again: it waits for `sweep retry`.
     return [batch for batch in remaining(wanted, store.finished_cells()) if tried.isdisjoint(batch.cell_ids)]
 

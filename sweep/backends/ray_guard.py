@@ -24,11 +24,11 @@ _PAUSE_SECONDS: Final = 0.05
 
 def members(folder: str) -> Iterator[int]:
     """Yield the processes of the cluster whose folder this is, this process and its driver aside."""
-    mark, aside = os.fsencode(folder), {os.getpid(), os.getppid()}
+    mark, below, aside = os.fsencode(folder), f"{Path(folder).resolve()}/", {os.getpid(), os.getppid()}
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)
         try:
-            if pid not in aside and (_names(path, mark) or _writes(path, folder)):
+            if pid not in aside and (_names(path, mark) or _writes(path, below)):
                 yield pid
         except OSError:
             continue  # It has ended, or is somebody else's.
@@ -38,9 +38,8 @@ def _names(process: Path, mark: bytes) -> bool:
     return any(mark in (process / name).read_bytes() for name in ("cmdline", "environ"))
 
 
-def _writes(process: Path, folder: str) -> bool:
-    """Say whether a process has a file below the folder open for writing; who only reads one is somebody else."""
-    below = f"{Path(folder).resolve()}/"
+def _writes(process: Path, below: str) -> bool:
+    """Say whether a process has a file whose path begins so open for writing; who only reads one is somebody else."""
     for entry in (process / "fd").iterdir():
         with contextlib.suppress(OSError):  # It has been closed.
             if str(entry.readlink()).startswith(below):
