@@ -2,15 +2,14 @@
 
 import importlib
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.interrupts import interruptible
 from sweep.terminal import guard_output
 
 VERBS: Final[tuple[tuple[str, str], ...]] = (
@@ -77,12 +76,14 @@ def sweep() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with an ExitCode; the console entry."""
-    signal.signal(signal.SIGTERM, _end_like_ctrl_c)
     guard_output()
     out = sys.stdout
     code: int | str | None = ExitCode.OK
     try:
-        app(prog_name="sweep")
+        with interruptible():
+            app(prog_name="sweep")
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     except SweepError as error:
         typer.echo(error, err=True)
         code = error.exit_code
@@ -97,10 +98,6 @@ def main() -> NoReturn:
         # The interpreter flushes once more, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
     sys.exit(code)
-
-
-def _end_like_ctrl_c(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

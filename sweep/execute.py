@@ -3,7 +3,6 @@
 import os
 import platform
 import shlex
-import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from sweep.driver_rules import Rules
 from sweep.ending import leaving, noting_the_end, now, reaching, say, ways_on, with_end
 from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.interrupts import interruptible
 from sweep.keeping import Keeper, Tally
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
@@ -71,7 +71,8 @@ def execute(execution: Execution) -> ExitCode:
             if store.exists():
                 check_sound(store)
             try:
-                return _execute(execution, store)
+                with interruptible():
+                    return _execute(execution, store)
             except KeyboardInterrupt:
                 # Before, between and after rounds nobody looks at a StopRequest.
                 say(f"interrupted: what is finished is kept. To go on: {execution.command}")
@@ -212,14 +213,9 @@ def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -
     """Return the batches that the replicates so far ask for, and write whose cells count from now on."""
     from sweep.view import write_labels
 
-    # Polars, interrupted in its own code, raises anything; Ctrl-C comes at the end of this.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        _say_rounds(execution.spec, plan, store)
-        wanted = wanted_plan(plan, execution.spec, store)
-        write_labels(store, wanted)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _say_rounds(execution.spec, plan, store)
+    wanted = wanted_plan(plan, execution.spec, store)
+    write_labels(store, wanted)
     # What has failed in this start would fail again: it waits for `sweep retry`.
     return [batch for batch in remaining(wanted, store.finished_cells()) if tried.isdisjoint(batch.cell_ids)]
 

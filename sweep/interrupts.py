@@ -1,10 +1,11 @@
-"""Ctrl-C, SIGTERM and SIGHUP as wishes that are looked at between two steps, so that no batch is lost in its commit."""
+"""Ctrl-C, SIGTERM and SIGHUP: the end of a verb, or a wish that is looked at between two steps of a sweep."""
 
 import os
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -15,9 +16,35 @@ GRACE_SECONDS: Final = 25.0
 _Handler = Callable[[int, FrameType | None], None]
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the block as KeyboardInterrupt, whatever compiled code makes of it on the way."""
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # Ctrl-C is, in the background of a script.
+            signal.signal(number, ask)
+    try:
+        yield
+    except BaseException as error:
+        if asked and not isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class StopRequest:
     """While it is open: the first Ctrl-C drains, the second stops; SIGTERM and SIGHUP drain, then stop.
 
+    So no batch is lost in its commit.
     Must be opened after Ray is started, which installs handlers of its own.
     """
 

@@ -19,7 +19,7 @@ from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
 from sweep.spec_read import load_spec
 from tests.sweep import fakes
-from tests.sweep.starting import start, write_spec
+from tests.sweep.starting import start, swallow_the_end, write_spec
 
 HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
 
@@ -137,6 +137,17 @@ def test_plan_starts_nothing(
     assert content["estimate"] is None
     assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_verb_is_what_was_asked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that is told to end says so by its exit code, whatever the library raises that it was in."""
+    monkeypatch.setattr("sweep.commands.plan.plan_sweep", swallow_the_end)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    code = call(monkeypatch, "plan", str(project / "configs" / "kernbench.yaml"))
+
+    assert code == ExitCode.INTERRUPTED
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_plan_knows_what_is_finished(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from sweep.commands.plan import plan_content, plan_lines
 from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
 from tests.sweep import fakes
-from tests.sweep.starting import read, start, write_spec
+from tests.sweep.starting import read, start, swallow_the_end, write_spec
 
 pytestmark = pytest.mark.timeout(900)
 """Each start brings up processes of its own."""
@@ -150,7 +150,7 @@ def test_a_stopped_sweep_ends_as_one_that_was_not(through: Path) -> None:
     code = (
         # What runs in the background of a script has Ctrl-C ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "import sys; from pathlib import Path; from tests.sweep.starting import start;"
+        "import sys; from pathlib import Path; from tests.sweep.starting import swallow_the_end, start;"
         "from tests.sweep.test_until import UNTIL, slowly_scattered;"
         "sys.exit(start(Path(sys.argv[1]), UNTIL, simulate=slowly_scattered, out='stopped'))"
     )
@@ -175,13 +175,10 @@ def test_a_stopped_sweep_ends_as_one_that_was_not(through: Path) -> None:
 def test_a_stop_between_rounds_is_no_other_than_one_in_a_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C while the next round is chosen ends with the same code, keeps what is finished and says how to go on."""
+    """Told to end while it chooses the next round, it ends with that code, keeps its cells and says how to go on."""
     path = spec_of(tmp_path)
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sweep.execute._next_round", stop)
+    monkeypatch.setattr("sweep.execute._next_round", swallow_the_end)
 
     code = start(path, UNTIL, simulate=scattered)
 
