@@ -5,8 +5,9 @@ renamed, or that has the same knobs as another one, gets its rows here.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -93,7 +94,8 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
 class Pieces:
     """A table in pieces of some parts each."""
 
-    frames: list[pl.LazyFrame]
+    readers: list[Callable[[Sequence[str]], pl.LazyFrame]]
+    """Return the named columns of a piece; texts may be Categorical."""
     rows: int | None
     """Rows in all, if they are read as they are in the files: labels may leave some out, or take some twice."""
 
@@ -128,7 +130,7 @@ class LabelledRun:
         by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
         return [
             Pieces(
-                frames=[self.scan(table, chosen) for chosen in _chunks(parts, rows)],
+                readers=[partial(self._load, table, chosen) for chosen in _chunks(parts, rows)],
                 rows=sum(part.rows for part in parts) if self._labels is None else None,
             )
             for table, parts in zip(tables, by_table, strict=True)
@@ -137,6 +139,11 @@ class LabelledRun:
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
         return self._labelled(self._store.scan(table, parts))
+
+    def _load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> pl.LazyFrame:
+        if self._labels is None:
+            return self._store.load(table, parts, columns)
+        return self.scan(table, parts).select(columns)
 
     def scan_activities(self) -> pl.LazyFrame | None:
         """Return the table of activities, or None if the run has no such rows: older programs did not write them."""

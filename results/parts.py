@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,14 +109,16 @@ def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
         raise AssertionError(f"table {table}: {footer.num_rows} rows encoded out of {rows}")
 
 
-def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of a part, all columns or some; messages call it `name`.
+def read_rows(
+    source: pa.NativeFile, name: str, columns: list[str] | None = None, *, texts: Sequence[str] = ()
+) -> pa.Table:
+    """Return the rows of a part, all columns or some, `texts` among them as dictionaries; messages call it `name`.
 
     Raises:
         DamageError: it is no Parquet file, is damaged, or has not those columns.
     """
     try:
-        with source, pq.ParquetFile(source) as file:
+        with source, pq.ParquetFile(source, read_dictionary=list(texts)) as file:
             missing = set(columns or ()) - set(file.schema_arrow.names)
             if missing:
                 raise DamageError(f"{name}: no column {', '.join(sorted(missing))}")

@@ -19,13 +19,14 @@ import numpy as np
 import polars as pl
 
 from results.columns import IDENTITY
-from results.cost_model import Cost, CostModel
+from results.cost_model import PAGINGS, Cost, CostModel
 from results.waiting import lock_waiting
 
 PRICE_COLUMNS: Final = ("native_ns", "busy_ns", "overhead_ns", "locked_ns", "lock_wait_ns", "elapsed_ns")
 _STEP_WINDOWS: Final = 1 << 14
 """Windows whose waiting is computed together: what is made on the way stays in the processor's cache."""
-_KEYS: Final = tuple(column.name for column in IDENTITY)
+KEYS: Final = tuple(column.name for column in IDENTITY)
+"""Identity of a row."""
 
 
 def cycles_expression(costs: Sequence[Cost], *, locked: bool = False) -> pl.Expr:
@@ -44,15 +45,22 @@ def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
     return pl.min_horizontal(running, pl.col("vcpus").cast(pl.Float64))
 
 
-def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr) -> pl.LazyFrame:
+def price_inputs(model: CostModel) -> frozenset[str]:
+    """Return the columns of windows that times are made of, beside those that only name a window."""
+    counters = (cost.counter for paging in PAGINGS for cost in model.costs(paging))
+    return frozenset({"paging", "vcpus", "window", "length_ns", "guest_run_ns", "lock_acquisitions", *counters})
+
+
+def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: Sequence[str] = KEYS) -> pl.LazyFrame:
     """Return one row per window with the terms of its elapsed time as they are before rounding, in ns.
 
-    Columns: identity, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`, `_unqueued`, `_waiting`,
-    and `also`. Elapsed is `_unqueued + _waiting / _concurrency`; `_unqueued` is `_native + _overhead / _concurrency`.
+    Columns: `keys`, vcpus among them, `window`, `_native`, `_busy`, `_overhead`, `_locked`, `_concurrency`,
+    `_unqueued`, `_waiting`, and `also`. Elapsed is `_unqueued + _waiting / _concurrency`; `_unqueued` is
+    `_native + _overhead / _concurrency`.
     """
     scale = model.native_time_scale.value
     rated = windows.select(
-        *_KEYS,
+        *keys,
         "window",
         "lock_acquisitions",
         *also,
@@ -76,10 +84,12 @@ def elapsed_expression() -> pl.Expr:
     return (pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64)
 
 
-def price_windows(windows: pl.LazyFrame, model: CostModel, *, also: Sequence[str] = ()) -> pl.LazyFrame:
-    """Return one row per window with its identity, `PRICE_COLUMNS`, and columns that it has; lazy, any number."""
-    return rate_windows(windows, model, *map(pl.col, also)).select(
-        *_KEYS,
+def price_windows(
+    windows: pl.LazyFrame, model: CostModel, *, also: Sequence[str] = (), keys: Sequence[str] = KEYS
+) -> pl.LazyFrame:
+    """Return one row per window with `keys`, `PRICE_COLUMNS`, and columns that it has; lazy, any number of rows."""
+    return rate_windows(windows, model, *map(pl.col, also), keys=keys).select(
+        *keys,
         "window",
         *also,
         native_ns=_whole("_native"),
@@ -93,9 +103,9 @@ def price_windows(windows: pl.LazyFrame, model: CostModel, *, also: Sequence[str
 
 def price_cells(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
     """Return one row per cell: its identity and the sums of `PRICE_COLUMNS` over its windows."""
-    others = [pl.col(key).first() for key in _KEYS if key != "cell_id"]
+    others = [pl.col(key).first() for key in KEYS if key != "cell_id"]
     sums = [pl.col(column).sum() for column in PRICE_COLUMNS]
-    return price_windows(windows, model).group_by("cell_id").agg(*others, *sums).select(*_KEYS, *PRICE_COLUMNS)
+    return price_windows(windows, model).group_by("cell_id").agg(*others, *sums).select(*KEYS, *PRICE_COLUMNS)
 
 
 def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:

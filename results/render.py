@@ -71,13 +71,14 @@ def summary_sheets(summary: pl.DataFrame, confidence: float) -> Iterator[Sheet]:
     width = f"{round(100 * confidence)} % interval"
     header = ("policy", "elapsed s", "diff %", width, "exits", "emulations", "floods", "zaps", "lock s")
     for _, group in summary.group_by("workload", "guest", maintain_order=True):
-        first = group.row(0, named=True)
-        fatal = [row["policy"] for row in group.iter_rows(named=True) if row["fatal"]]
+        found = group.to_dicts()
+        first = found[0]
+        fatal = [row["policy"] for row in found if row["fatal"]]
         title = (
             f"{first['workload']} on {first['guest']} ({first['vcpus']} vCPU, {first['memory_mib']} MiB): "
             f"native {first['native_s']:.4g} s, {first['replicates']} replicates"
         )
-        rows = tuple(_summary_row(row) for row in group.iter_rows(named=True))
+        rows = tuple(map(_summary_row, found))
         if fatal:
             title += "\n! host BUG, the machine dies: " + ", ".join(fatal)
         yield Sheet(title=title, header=header, rows=rows)

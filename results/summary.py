@@ -1,6 +1,6 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +9,12 @@ from typing import Final, Protocol
 
 import polars as pl
 
-from results.cell_times import PLACE, TRACE, CellTimes, NumberedRows, Piece
+from results.cell_times import CellTimes
 from results.cost_model import CostModel
 from results.labels import LabelledRun, Pieces
+from results.numbered_rows import PLACE, TRACE, NumberedRows, Piece
 from results.pairing import ComparisonError, check_baseline, pair_with
-from results.pricing import price_cells, price_windows
+from results.pricing import price_cells, price_inputs, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
 from results.statistics import interval_columns
 from results.verdicts import PLAIN_RULE, Rule, relative_difference, verdict_columns
@@ -30,6 +31,7 @@ COUNTS: Final = (
 PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
 """Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
 _POLICY: Final = (*GROUP, "policy")
+_CELL: Final = (*TRACE, "policy")
 TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 """Times that a summary shows, as means over replicates."""
 
@@ -67,30 +69,32 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     cells, windows = (
         tables.pieces(("cells", "windows"))
         if isinstance(tables, LabelledRun)
-        else (Pieces(frames=[scan()], rows=None) for scan in (tables.scan_cells, tables.scan_windows))
+        else (Pieces(readers=[scan().select], rows=None) for scan in (tables.scan_cells, tables.scan_windows))
     )
     # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
     with ThreadPoolExecutor(max_workers=2) as pool:
         # Intervals need SciPy, which takes long to load: here that costs no time of its own.
         pool.submit(import_module, "scipy.special")
-        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.frames))
+        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.readers))
         if not any(len(piece.trace) for _, piece in priced):
             return None
         times = CellTimes.of([piece for _, piece in priced])
         # As many names in the windows as there are cells: then each cell has one, and nobody needs to read its own.
         named = times.counts()
-        counted = named if cells.rows == len(times.trace) else _added(list(pool.map(_counted, cells.frames)))
+        counted = named if cells.rows == named["replicates"].sum() else _added(list(pool.map(_counted, cells.readers)))
     _check_names(counted, named)
     sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
     return PricedCells(sums=sums.sort(_POLICY), times=times)
 
 
-def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
-    return cells.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
+def _counted(cells: Callable[[Sequence[str]], pl.LazyFrame]) -> pl.DataFrame:
+    rows = cells(_POLICY).with_columns(pl.col(pl.Categorical).cast(pl.String))
+    return rows.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
 
 
-def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
-    priced = price_windows(windows, cost_model, also=COUNTS).select(*TRACE, "policy", *TIMES, *COUNTS)
+def _priced(windows: Callable[[Sequence[str]], pl.LazyFrame], cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
+    rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)}))
+    priced = price_windows(rows, cost_model, also=COUNTS, keys=_CELL).select(*_CELL, *TIMES, *COUNTS)
     numbered = NumberedRows.of(priced.collect(engine="streaming"))
     return numbered.sums((*TIMES, *COUNTS)).drop("rows"), numbered.piece()
 

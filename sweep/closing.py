@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweep.costs import cost_model_of
-from sweep.keeping import Tally
 from sweep.progress import counted, format_bytes, format_seconds
 from sweep.spec import SweepSpec
 
 if TYPE_CHECKING:
     from results.store import RunStore
+    from sweep.keeping import Tally
 
 
 def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:
     return [case["label"] for case in resolved["workloads"] if case["name"] == "kernbench"]
 
 
-def timing_lines(tally: Tally, workers: int) -> Iterator[str]:
+def timing_lines(tally: "Tally", workers: int) -> Iterator[str]:
     """Yield how long it took and which part of it was the engine's."""
     capacity = tally.wall_seconds * workers
     if not tally.batches_done or not capacity:
@@ -78,7 +78,7 @@ def timing_lines(tally: Tally, workers: int) -> Iterator[str]:
     )
 
 
-def failure_lines(tally: Tally, run: str) -> Iterator[str]:
+def failure_lines(tally: "Tally", run: str) -> Iterator[str]:
     """Yield what failed, by cause, and what to do about it."""
     if not tally.cells_failed:
         return

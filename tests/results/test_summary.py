@@ -10,8 +10,9 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
-from results.cell_times import PLACE, CellTimes, NumberedRows
+from results.cell_times import CellTimes
 from results.charts.frames import RunFrames
+from results.numbered_rows import PLACE, NumberedRows
 from results.pairing import ComparisonError
 from results.render import WIDTH, compact_count, render, shortened
 from results.store import RunStore

@@ -1,0 +1,127 @@
+"""Rows of cells with numbers for the names of traces and policies.
+
+Ten million cells are hashed, sorted and joined by texts in many seconds, by numbers in a fraction of one. Rows of
+one cell or trace follow each other in every part, so only the first of them is looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+PLACE: Final = ("workload", "guest", "vcpus", "memory_mib")
+"""What the rows of a summary have in common beside the policy."""
+TRACE: Final = (*PLACE, "replicate", "trace_digest")
+
+Numbers = npt.NDArray[np.integer[Any]]
+Times = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Some cells; one may have its rows in several pieces."""
+
+    traces: pl.DataFrame
+    """`TRACE` where it changes, in the order of the rows: a trace may be there twice."""
+    policies: tuple[str, ...]
+    """In order."""
+    trace: Numbers
+    """Of each cell, the row in `traces`."""
+    policy: Numbers
+    """Of each cell, the index in `policies`."""
+    elapsed_ns: Times
+
+    def is_ordered(self) -> bool:
+        """Say whether the cells of each trace are in the order of their policies, each of them once."""
+        later = self.policy[1:] > self.policy[:-1]
+        later |= self.trace[1:] != self.trace[:-1]
+        return bool(later.all())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedRows:
+    """Rows of cells: one or several per cell, one after the other."""
+
+    rows: pl.DataFrame
+    place_starts: Flags
+    """Of each row, whether it is the first one of its `PLACE`."""
+    policies: tuple[str, ...]
+    policy: Numbers
+    """Of each row, the index in `policies`."""
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Self:
+        """Number the rows of a frame with the columns `PLACE` and policy; texts may be Categorical."""
+        # A place among those of all names of this process; those that are here get small numbers of their own.
+        policy = rows["policy"].cast(pl.Categorical)
+        names = policy.unique().sort()
+        codes = names.to_physical().to_numpy()
+        numbers = np.zeros(codes.max(initial=0) + 1, dtype=np.min_scalar_type(len(names)))
+        numbers[codes] = np.arange(len(names))
+        return cls(
+            rows=rows,
+            place_starts=changes(rows, PLACE),
+            policies=tuple(names.cast(pl.String)),
+            policy=numbers[policy.to_physical()],
+        )
+
+    def sums(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
+        names = _spelled(self.rows.select(PLACE).filter(self.place_starts))
+        group = np.cumsum(self.place_starts, dtype=np.int64)
+        group -= 1
+        group *= len(self.policies)
+        group += self.policy
+        groups = np.arange(names.height * len(self.policies))
+        if len(groups) > len(group):
+            groups, group = np.unique(group, return_inverse=True)
+        count = np.bincount(group, minlength=len(groups))
+        sums = {column: np.zeros(len(groups), dtype=np.int64) for column in columns}
+        for column, total in sums.items():
+            np.add.at(total, group, self.rows[column].to_numpy())
+        return named_groups(names, self.policies, groups, rows=count, **sums).filter(pl.col("rows") > 0)
+
+    def piece(self) -> Piece:
+        """Return the cells; rows have `TRACE` and elapsed_ns, too."""
+        trace_starts = self.place_starts | changes(self.rows, TRACE[len(PLACE) :])
+        cell_starts = trace_starts.copy()
+        cell_starts[1:] |= self.policy[1:] != self.policy[:-1]
+        starts = np.flatnonzero(cell_starts)
+        trace = np.cumsum(trace_starts, dtype=np.uint32)
+        trace -= 1
+        elapsed = self.rows["elapsed_ns"].to_numpy()
+        return Piece(
+            traces=_spelled(self.rows.select(TRACE).filter(trace_starts)),
+            policies=self.policies,
+            trace=trace[starts],
+            policy=self.policy[starts],
+            elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
+        )
+
+
+def _spelled(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col(pl.Categorical).cast(pl.String))
+
+
+def changes(rows: pl.DataFrame, names: Sequence[str]) -> Flags:
+    """Return for each row whether one of its values is not that of the row before; so is the first one."""
+    if rows.is_empty():
+        return np.zeros(0, dtype=np.bool_)
+    differs = rows.select(pl.any_horizontal([pl.col(name).ne_missing(pl.col(name).shift()) for name in names]))
+    found = differs.to_series().to_numpy(writable=True)
+    found[0] = True
+    return found
+
+
+def named_groups(
+    places: pl.DataFrame, policies: Sequence[str], groups: npt.NDArray[np.int64], **values: npt.NDArray[Any]
+) -> pl.DataFrame:
+    """Return the names of groups, numbered by place and policy, beside some values of each."""
+    policy = (
+        pl.Series(policies, dtype=pl.String)[groups % len(policies)] if len(groups) else pl.Series([], dtype=pl.String)
+    )
+    return places[groups // max(1, len(policies))].with_columns(policy=policy, **values)
