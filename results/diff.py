@@ -55,12 +55,16 @@ class RunDifference:
     def text(self) -> str:
         """Return the difference in words, a line per fact."""
         lines = []
+        told: dict[tuple[str, tuple[str, ...]], str] = {}
         for table in self.tables:
             if table.identical:
                 lines.append(f"{table.table}: identical ({table.rows} rows)")
-            for path, cells in ((self.first, table.only_in_first), (self.second, table.only_in_second)):
+            for alone in ((self.first, table.only_in_first), (self.second, table.only_in_second)):
+                path, cells = alone
                 if cells:
-                    lines.append(f"{table.table}: {_count(cells)} only in {path}: {table.listed(cells)}")
+                    which = f"those of {told[alone]}" if alone in told else table.listed(cells)
+                    lines.append(f"{table.table}: {_count(cells)} only in {path}: {which}")
+                    told.setdefault(alone, table.table)
             lines += [
                 f"{table.table}: column '{column}' differs in {_count(cells)}: {table.listed(cells)}"
                 for column, cells in table.columns.items()

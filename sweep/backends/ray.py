@@ -173,19 +173,20 @@ class RayBackend:
         ray.init(address=address, **QUIET)
         return ray
 
-    def _start_own(self, workers: int | None) -> Any:
+    def _start_own(self, workers: int | None, *, again: bool = True) -> Any:
         # Before ray is imported, which looks at the environment then.
         self._own = OwnCluster(workers, _token())
         import ray
 
         try:
             self._own.start(ray)
-        except Exception:  # noqa: BLE001  Ray has no class for it.
+        except Exception:  # Ray has no class for it.
+            if not again:
+                raise
             # Ray gives its own processes 30 s to start, which is not enough on a machine that has much to do.
             ray.shutdown()
             self._own.close()
-            self._own = OwnCluster(workers, _token())
-            self._own.start(ray)
+            return self._start_own(workers, again=False)
         return ray
 
     def _outcome(self, task: Task, reference: Any) -> Outcome:

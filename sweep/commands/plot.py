@@ -1,8 +1,9 @@
 """`sweep plot`: one chart of a run, in the terminal or as a file for a paper."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -52,7 +53,7 @@ def plot(
     ] = "paper",
     workload: Annotated[
         str | None,
-        typer.Option("--workload", metavar="NAME", help="Workload; the first of the run if not given."),
+        typer.Option("--workload", metavar="NAME", help="Workload; the first of the sweep if not given."),
     ] = None,
     knob: Annotated[
         str | None,
@@ -72,7 +73,7 @@ def plot(
     if knob is not None:
         _check_knob(frames, knob)
     with results_errors(run):
-        summary = _of_workload(frames, workload)
+        summary = of_workload(frames.summary, frames.spec, workload)
         if out is None:
             typer.echo(_picture(frames, summary, chart))
             return
@@ -100,21 +101,24 @@ def _check_knob(frames: "RunFrames", knob: str) -> None:
     raise SweepError(f"--knob {knob}: {what}; {_NEEDS['knobs']}")
 
 
-def _of_workload(frames: "RunFrames", workload: str | None) -> "pl.DataFrame":
+def of_workload(summary: "pl.DataFrame", spec: Mapping[str, Any], workload: str | None) -> "pl.DataFrame":
+    """Return what charts show of a workload, or of the first one; say on stderr what they leave out."""
     import polars as pl
 
     from results.charts.grid import shown_grid
 
-    found = frames.summary["workload"].unique(maintain_order=True).to_list()
+    there = summary["workload"].unique().to_list()
+    named = [case["label"] for case in spec["workloads"]]
+    found = [*filter(there.__contains__, named), *sorted({*there} - {*named})]
     if workload is not None:
         _one_of("--workload", workload, tuple(found))
-    summary, notes = shown_grid(frames.summary.filter(pl.col("workload") == (workload or found[0])))
+    shown, notes = shown_grid(summary.filter(pl.col("workload") == (workload or found[0])))
     others = [name for name in found if name != workload]
     if workload is None and others[1:]:
         notes = [f"{found[0]} is drawn; --workload also takes {', '.join(others[1:])}.", *notes]
     for note in notes:
         typer.echo(note, err=True)
-    return summary
+    return shown
 
 
 def _picture(frames: "RunFrames", summary: "pl.DataFrame", chart: str) -> str:

@@ -101,6 +101,17 @@ def test_a_digit_stands_for_each_guest(frames: RunFrames) -> None:
     assert set("12") & set(right)
 
 
+def test_the_first_workload_is_that_of_the_file(frames: RunFrames, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --workload the first one of the sweep's file is drawn, and those that it may name come in that order."""
+    names = ("idle", "build", "again")
+    several = pl.concat([frames.summary.with_columns(workload=pl.lit(name)) for name in names])
+
+    drawn = plot.of_workload(several, {"workloads": [{"label": name} for name in names]}, None)
+
+    assert drawn["workload"].unique().to_list() == ["idle"]
+    assert "idle is drawn; --workload also takes build, again." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("high", "expected"), [(79.1, [0, 20, 40, 60]), (0.8, [0, 0.2, 0.4, 0.6, 0.8]), (0.0, [0])])
 def test_ticks_are_round(high: float, expected: list[float]) -> None:
     """Ticks of a picture are multiples of 1, 2 or 5 times a power of ten, from zero to the highest value."""

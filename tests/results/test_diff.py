@@ -36,6 +36,7 @@ def test_missing_cells_are_named(tmp_path: Path) -> None:
     named = f"oracle on small, kernbench, replicate 0 ({cell('oracle').cell_id})"
     assert f"cells: 1 cell only in {tmp_path / 'b'}: {named}\n" in found.text()
     assert f"cells: 2 cells only in {tmp_path / 'a'}: " in found.text()
+    assert f"windows: 2 cells only in {tmp_path / 'a'}: those of cells\n" in found.text()
 
 
 def test_a_changed_counter_is_found(tmp_path: Path) -> None:
