@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# More workers than 2 only help on machines with more cores: `make test WORKERS=8`.
-WORKERS ?= 2
+# For two cores: one worker's clusters wait most of the time (tests/conftest.py). On more cores: `make test WORKERS=8`.
+WORKERS ?= 3
 UV ?= uv
 SPARK := .venv-spark
 

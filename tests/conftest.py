@@ -11,16 +11,20 @@ settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
 
 
-TOGETHER: Final = ("tests/report",)
-"""Folders whose files share what is dear to make; elsewhere a file does."""
+TOGETHER: Final = {
+    "report": ("tests/report/",),
+    "clusters": ("tests/cluster/", "tests/jobs/test_ray_jobs.py", "tests/sweep/test_backends.py"),
+}
+"""Tests that one worker takes all of, elsewhere those of a file: they share what is dear to make, or wait for clusters
+most of the time, one of which is enough for a small machine while the other workers compute."""
 
 
 class FilesTogether(LoadScopeScheduling):
-    """Gives a worker all tests of a file, or of a folder whose files belong together."""
+    """Gives a worker all tests of a file, or of files that belong together."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((folder for folder in TOGETHER if file.startswith(f"{folder}/")), file)
+        return next((name for name, starts in TOGETHER.items() if file.startswith(starts)), file)
 
 
 @pytest.hookimpl(optionalhook=True)

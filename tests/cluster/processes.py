@@ -18,6 +18,7 @@ from sweep.backends.ray_task import carry_out
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SHADOWSWEEP_TEST_MARK"
+_CLUSTER = "c-"
 PATIENCE_SECONDS = 150
 """How long a test waits for what must come: a busy machine takes half a minute to start a cluster."""
 
@@ -153,9 +154,15 @@ def _is_removed(folder: Path) -> bool:
     return not folder.exists()
 
 
+def remove_clusters(bench: Bench) -> None:
+    """Remove what clusters of the tests have written after their end."""
+    for folder in bench.folder.glob(f"{_CLUSTER}*"):
+        shutil.rmtree(folder)
+
+
 def started_cluster(bench: Bench, cpus: tuple[int, ...]) -> RunningCluster | None:
     """Return a cluster that has started, None if it has not."""
-    folder = Path(tempfile.mkdtemp(prefix="c-", dir=bench.folder))
+    folder = Path(tempfile.mkdtemp(prefix=_CLUSTER, dir=bench.folder))
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")

@@ -135,7 +135,10 @@ def test_what_would_not_work_is_refused(words: tuple[str, ...], message: str) ->
 
 @pytest.mark.parametrize(
     ("name", "added", "message"),
-    [("my sweep.yaml", "", "no name for a file in a ConfigMap"), ("long.yaml", "#é\n" * 300_000, "more than 1 MiB")],
+    [
+        ("my sweep.yaml", "", "no name for a file in a ConfigMap"),
+        ("long.yaml", f"# {'é' * 600_000}\n", "more than 1 MiB"),
+    ],
     ids=["name", "size"],
 )
 def test_a_specification_that_fits_no_config_map_is_refused(
