@@ -62,26 +62,30 @@ class CellTimes:
 
     @classmethod
     def of(cls, pieces: Sequence[Piece]) -> Self:
-        """Return the cells of all pieces."""
+        """Return the cells of all pieces; there is one at least."""
+        pieces = [piece for piece in pieces if len(piece.trace)]
         policies = sorted({name for piece in pieces for name in piece.policies})
         listed = pl.concat([piece.traces for piece in pieces])
         ranked = listed.select(pl.struct(TRACE).rank("dense")).to_series().to_numpy()
-        _, first, trace = np.unique(ranked, return_index=True, return_inverse=True)
-        ends = np.cumsum([piece.traces.height for piece in pieces]).tolist()
+        _, first, rank = np.unique(ranked, return_index=True, return_inverse=True)
+        ends = np.cumsum([piece.traces.height for piece in pieces])
+        numbered = [
+            _Numbered(
+                cells=Cells(trace=piece.trace, policy=piece.policy, elapsed_ns=piece.elapsed_ns),
+                trace=trace,
+                policy=np.searchsorted(policies, piece.policies),
+            )
+            for piece, trace in zip(pieces, np.split(rank, ends[:-1]), strict=True)
+        ]
+        numbered.sort(key=lambda piece: int(piece.trace[0]))
         traces = listed[first]
         found = cls(
             traces=traces,
             place=np.cumsum(changes(traces, PLACE)) - 1,
             policies=tuple(policies),
-            pieces=tuple(
-                _Numbered(
-                    cells=Cells(trace=piece.trace, policy=piece.policy, elapsed_ns=piece.elapsed_ns),
-                    trace=trace[end - piece.traces.height : end],
-                    policy=np.searchsorted(policies, piece.policies),
-                )
-                for piece, end in zip(pieces, ends, strict=True)
-            ),
+            pieces=tuple(numbered),
         )
+        trace = np.concatenate([piece.trace for piece in numbered])
         ordered = bool((trace[1:] > trace[:-1]).all()) and all(piece.is_ordered() for piece in pieces)
         return found if ordered else found._ordered()
 

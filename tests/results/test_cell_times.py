@@ -50,7 +50,7 @@ def test_numbers_give_what_names_give(seed: int, cut: int) -> None:
     pairs = cells.join(base, on="trace_digest").with_columns(d=100.0 * (pl.col("elapsed_ns") / pl.col("base") - 1.0))
     by = [*PLACE, "policy"]
 
-    times = times_of([rows[:cut], rows[cut:]])
+    times = times_of([rows[cut:], rows[:cut]])
 
     numbered = rows.with_columns(pl.col(pl.String).cast(pl.Categorical))
     assert times_of([rows]).differences(BASELINE).equals(times.differences(BASELINE))
@@ -58,6 +58,8 @@ def test_numbers_give_what_names_give(seed: int, cut: int) -> None:
     assert_frame_equal(
         times.differences(BASELINE).sort(by), difference_moments(pairs, "d", by).sort(by), check_dtypes=False
     )
+    assert times.only(["idle"], [BASELINE]).is_empty()
+    assert times.unlike(BASELINE).is_empty()
     found = times.only(["exec"], [BASELINE, "tdp"]).sort("trace_digest", "policy")
     expected = cells.filter(pl.col("workload") == "exec", pl.col("policy").is_in([BASELINE, "tdp"]))
     assert_frame_equal(found, expected.sort("trace_digest", "policy").select(found.columns))
