@@ -15,7 +15,7 @@ settings.load_profile("house")
 
 TOGETHER: Final = {
     "report": ("tests/report/",),
-    "clusters": ("tests/cluster/", "tests/jobs/test_ray_jobs.py", "tests/sweep/test_backends.py"),
+    "clusters": ("tests/cluster/", "tests/sweep/test_backends.py"),
 }
 """Tests that one worker takes all of, elsewhere those of a file: they share what is dear to make, or wait for clusters
 most of the time, one of which is enough for a small machine while the other workers compute."""

@@ -38,7 +38,7 @@ from tests.results.crashing import (
 )
 from tests.results.synthetic import bytes_of
 
-BATCHES: Final = 3
+BATCHES: Final = 2
 DEATHS: Final = (-signal.SIGKILL, -signal.SIGXFSZ)
 PAGE: Final = 4096
 ROOM_PAGES: Final = 400
