@@ -12,6 +12,9 @@ from sweep.coordinate import Coordinate
 from sweep.spec import Filter, SweepSpec, guest_coordinates, policy_coordinates, workload_coordinates
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from results.cell_ids import CellIds, Fixed
 
 
@@ -92,14 +95,25 @@ def identities(batches: Iterable[PlannedBatch]) -> "Fixed":
     return np.frombuffer(b"".join([batch.digests for batch in batches]).hex().encode(), f"S{2 * DIGEST_BYTES}")
 
 
-def remaining(plan: Plan, finished: "CellIds") -> list[PlannedBatch]:
-    """Return the batches that still have something to do, reduced to it; cells of the same answer are one."""
+def first_of_each(batches: Iterable[PlannedBatch]) -> "npt.NDArray[np.bool_]":
+    """Return for each cell whether no one before it has its identity: equal knobs on one trace are one cell."""
     import numpy as np
 
-    ids = identities(plan.batches)
-    wanted = np.zeros(len(ids), dtype=np.bool_)
-    wanted[np.unique(ids, return_index=True)[1]] = True
-    wanted &= ~finished.holds(ids)
+    digests = np.frombuffer(b"".join([batch.digests for batch in batches]), np.uint64).reshape(-1, DIGEST_BYTES // 8)
+    wanted = np.ones(len(digests), dtype=np.bool_)
+    # Sorted numbers take a tenth of the time that sorted texts do; almost always their first halves all differ.
+    halves = np.sort(digests[:, 0])
+    if (halves[1:] == halves[:-1]).any():
+        wanted[:] = False
+        wanted[np.unique(digests, axis=0, return_index=True)[1]] = True
+    return wanted
+
+
+def remaining(plan: Plan, finished: "CellIds") -> list[PlannedBatch]:
+    """Return the batches that still have something to do, reduced to it; cells of the same answer are one."""
+    wanted = first_of_each(plan.batches)
+    if finished:
+        wanted &= ~finished.holds(identities(plan.batches))
     left = []
     start = 0
     for batch in plan.batches:
@@ -108,7 +122,7 @@ def remaining(plan: Plan, finished: "CellIds") -> list[PlannedBatch]:
         if lanes.all():
             left.append(batch)
         elif lanes.any():
-            left.append(batch.only(np.flatnonzero(lanes).tolist()))
+            left.append(batch.only(lanes.nonzero()[0].tolist()))
     return left
 
 

@@ -9,7 +9,7 @@ import typer
 
 from sweep.commands.options import ChosenSweep, choose_sweep, taking
 from sweep.estimate import Estimate, estimate_cost
-from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
+from sweep.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
 from sweep.runs import neighbours, results_errors
 from sweep.spec import SweepSpec
@@ -51,15 +51,13 @@ def plan_content(
     sweep: SweepSpec, planned: Plan, *, left: Sequence[PlannedBatch], cost: Estimate | None
 ) -> dict[str, Any]:
     """Return what a plan says, as plain values."""
-    import numpy as np
-
     axes = {
         "policies": len(sweep.policies),
         "workloads": len(sweep.workloads),
         "guests": len(sweep.guests),
         "replicates": sweep.replicates,
     }
-    distinct = len(np.unique(identities(planned.batches)))
+    distinct = int(first_of_each(planned.batches).sum())
     new = sum(len(batch.policies) for batch in left)
     return {
         "name": sweep.name,
