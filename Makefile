@@ -69,7 +69,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
 	@# What does not compile is not for this Python; pip ignores it as well.
-	$(BIN)/python $(COMPILE) $(VENV)/lib || true
+	$(BIN)/python $(COMPILE) $(VENV)/lib engine results sweep || true
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
