@@ -44,6 +44,20 @@ class CellIds(AbstractSet[str]):
         return found
 
 
+def came_before(digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Return for each digest, given as halves `[digest, 2]`, whether the same one has come before it."""
+    again = np.zeros(len(digests), dtype=np.bool_)
+    # Numbers are sorted in a tenth of the time of texts, and almost always no two first halves are the same.
+    halves = np.sort(digests[:, 0])
+    shared = halves[1:][halves[1:] == halves[:-1]]
+    if len(shared):
+        cells = np.flatnonzero(np.isin(digests[:, 0], shared))
+        _, first = np.unique(digests[cells], axis=0, return_index=True)
+        again[cells] = True
+        again[cells[first]] = False
+    return again
+
+
 def fixed(ids: Sequence[str] | Fixed) -> Fixed:
     """Return ids as an array of bytes; they are ASCII."""
     return np.array(ids, dtype=np.bytes_) if len(ids) else np.empty(0, dtype="S1")

@@ -8,25 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.numbered_rows import PLACE, TRACE, Flags, Numbers, Piece, Times, changes, named_groups
+from results.numbered_rows import PLACE, TRACE, Cells, Flags, Numbers, Piece, Times, changes, named_groups
 
 _PAIR: Final = ("workload", "guest", "replicate")
 _STEP_CELLS: Final = 1 << 16
 """Cells that are looked at together: their numbers stay in the processor's cache."""
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
-    """Some cells, one per place of each array: the row of their trace, the index of their policy, their time."""
-
-    trace: Numbers
-    policy: Numbers
-    elapsed_ns: Times
-
-    def __getitem__(self, chosen: "slice | Flags") -> Self:
-        return type(self)(trace=self.trace[chosen], policy=self.policy[chosen], elapsed_ns=self.elapsed_ns[chosen])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +51,7 @@ class CellTimes:
     @classmethod
     def of(cls, pieces: Sequence[Piece]) -> Self:
         """Return the cells of all pieces; there is one at least."""
-        pieces = [piece for piece in pieces if len(piece.trace)]
+        pieces = [piece for piece in pieces if len(piece.cells.trace)]
         policies = sorted({name for piece in pieces for name in piece.policies})
         listed = pl.concat([piece.traces for piece in pieces])
         ranked = listed.select(pl.struct(TRACE).rank("dense")).to_series().to_numpy()
@@ -71,7 +59,7 @@ class CellTimes:
         ends = np.cumsum([piece.traces.height for piece in pieces])
         numbered = [
             _Numbered(
-                cells=Cells(trace=piece.trace, policy=piece.policy, elapsed_ns=piece.elapsed_ns),
+                cells=piece.cells,
                 trace=trace,
                 policy=np.searchsorted(policies, piece.policies),
             )

@@ -90,12 +90,15 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
+Reader = Callable[[Sequence[str]], pl.LazyFrame]
+"""Returns the named columns of some rows; texts may be Categorical."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
     """A table in pieces of some parts each."""
 
-    readers: list[Callable[[Sequence[str]], pl.LazyFrame]]
-    """Return the named columns of a piece; texts may be Categorical."""
+    readers: list[Reader]
     rows: int | None
     """Rows in all, if they are read as they are in the files: labels may leave some out, or take some twice."""
 

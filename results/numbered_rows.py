@@ -22,6 +22,18 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Some cells, one per place of each array: the row of their trace, the index of their policy, their time."""
+
+    trace: Numbers
+    policy: Numbers
+    elapsed_ns: Times
+
+    def __getitem__(self, chosen: "slice | Flags") -> Self:
+        return type(self)(trace=self.trace[chosen], policy=self.policy[chosen], elapsed_ns=self.elapsed_ns[chosen])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """Some cells; one may have its rows in several pieces."""
 
@@ -29,16 +41,14 @@ class Piece:
     """`TRACE` where it changes, in the order of the rows: a trace may be there twice."""
     policies: tuple[str, ...]
     """In order."""
-    trace: Numbers
-    """Of each cell, the row in `traces`."""
-    policy: Numbers
-    """Of each cell, the index in `policies`."""
-    elapsed_ns: Times
+    cells: Cells
+    """By the rows in `traces` and the indices in `policies`."""
 
     def is_ordered(self) -> bool:
         """Say whether the cells of each trace are in the order of their policies, each of them once."""
-        later = self.policy[1:] > self.policy[:-1]
-        later |= self.trace[1:] != self.trace[:-1]
+        trace, policy = self.cells.trace, self.cells.policy
+        later = policy[1:] > policy[:-1]
+        later |= trace[1:] != trace[:-1]
         return bool(later.all())
 
 
@@ -97,9 +107,11 @@ class NumberedRows:
         return Piece(
             traces=_spelled(self.rows.select(TRACE).filter(trace_starts)),
             policies=self.policies,
-            trace=trace[starts],
-            policy=self.policy[starts],
-            elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
+            cells=Cells(
+                trace=trace[starts],
+                policy=self.policy[starts],
+                elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
+            ),
         )
 
 

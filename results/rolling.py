@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from results.cell_ids import came_before
 from results.columns import SORT_KEYS
 from results.parts import read_rows
 from results.schema import upgraded
@@ -62,21 +63,11 @@ class Cells:
 
     def first_of_each(self) -> Self:
         """Return the cells without those whose id came before."""
-        return self[~self._again()]
+        return self[~came_before(self.digest)]
 
     def twice(self) -> Self:
         """Return the cells whose id came before."""
-        return self[self._again()]
-
-    def _again(self) -> Flags:
-        again = np.zeros(len(self.rows), dtype=np.bool_)
-        halves = np.sort(self.digest[:, 0])
-        shared = np.unique(halves[1:][halves[1:] == halves[:-1]])
-        cells = np.flatnonzero(np.isin(self.digest[:, 0], shared)) if len(shared) else np.zeros(0, dtype=np.int64)
-        _, first = np.unique(self.digest[cells], axis=0, return_index=True)
-        again[cells] = True
-        again[cells[first]] = False
-        return again
+        return self[came_before(self.digest)]
 
 
 def cells_in_order(sources: Sequence[Source]) -> Cells:

@@ -1,6 +1,6 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ import polars as pl
 
 from results.cell_times import CellTimes
 from results.cost_model import CostModel
-from results.labels import LabelledRun, Pieces
+from results.labels import LabelledRun, Pieces, Reader
 from results.numbered_rows import PLACE, TRACE, NumberedRows, Piece
 from results.pairing import ComparisonError, check_baseline, pair_with
 from results.pricing import price_cells, price_inputs, price_windows
@@ -76,7 +76,7 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
         # Intervals need SciPy, which takes long to load: here that costs no time of its own.
         pool.submit(import_module, "scipy.special")
         priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.readers))
-        if not any(len(piece.trace) for _, piece in priced):
+        if not any(len(piece.cells.trace) for _, piece in priced):
             return None
         times = CellTimes.of([piece for _, piece in priced])
         # As many names in the windows as there are cells: then each cell has one, and nobody needs to read its own.
@@ -87,12 +87,12 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     return PricedCells(sums=sums.sort(_POLICY), times=times)
 
 
-def _counted(cells: Callable[[Sequence[str]], pl.LazyFrame]) -> pl.DataFrame:
+def _counted(cells: Reader) -> pl.DataFrame:
     rows = cells(_POLICY).with_columns(pl.col(pl.Categorical).cast(pl.String))
     return rows.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
 
 
-def _priced(windows: Callable[[Sequence[str]], pl.LazyFrame], cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
+def _priced(windows: Reader, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
     rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)}))
     priced = price_windows(rows, cost_model, also=COUNTS, keys=_CELL).select(*_CELL, *TIMES, *COUNTS)
     numbered = NumberedRows.of(priced.collect(engine="streaming"))
