@@ -29,6 +29,7 @@ kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x gue
 
 # tests/conftest.py says which tests stay with one worker, and puts long ones first.
 test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
+	$(BIN)/python -m engine.warm
 	$(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
 
 lint: $(STAMP) ## Check style, formatting and types

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from sweep.warm import ensure_compiled
-
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
 
@@ -43,19 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             limit = item.get_closest_marker("timeout")
             seconds[item.path] = max(seconds.get(item.path, 1.0), limit.args[0] if limit else 1.0)
     items.sort(key=lambda item: -seconds.get(item.path, 0.0))
-
-
-@pytest.fixture(scope="session")
-def compiled() -> None:
-    """Wait until one worker has compiled the kernels, which takes two cores some minutes once per version of them."""
-    ensure_compiled(print)
-
-
-@pytest.fixture(autouse=True)
-def _kernels(request: pytest.FixtureRequest) -> None:
-    """Have compiled kernels for all tests but those of clusters, which run fakes and wait meanwhile."""
-    if not request.node.nodeid.startswith(TOGETHER["clusters"]):
-        request.getfixturevalue("compiled")
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from sweep.backends.ray_guard import members
 from sweep.backends.ray_task import carry_out
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SHADOWSWEEP_TEST_MARK"
-_CLUSTER = "c-"
 PATIENCE_SECONDS = 150
 """How long a test waits for what must come: a busy machine takes half a minute to start a cluster."""
 
@@ -145,24 +145,14 @@ def open_cluster(bench: Bench, *cpus: int) -> Iterator[RunningCluster]:
     finally:
         done = ended(cluster.host)
         # A worker that has lost its head writes until it notices.
-        wait_until(lambda: _is_removed(cluster.folder))
+        wait_until(lambda: not any(members(str(cluster.folder))))
+        shutil.rmtree(cluster.folder)
     assert done.returncode == 0, done.stderr
-
-
-def _is_removed(folder: Path) -> bool:
-    shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
-
-
-def remove_clusters(bench: Bench) -> None:
-    """Remove what clusters of the tests have written after their end."""
-    for folder in bench.folder.glob(f"{_CLUSTER}*"):
-        shutil.rmtree(folder)
 
 
 def started_cluster(bench: Bench, cpus: tuple[int, ...]) -> RunningCluster | None:
     """Return a cluster that has started, None if it has not."""
-    folder = Path(tempfile.mkdtemp(prefix=_CLUSTER, dir=bench.folder))
+    folder = Path(tempfile.mkdtemp(prefix="c-", dir=bench.folder))
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="ascii")

@@ -108,7 +108,7 @@ def expected_exits(batches: int) -> Expected:
 
 READERS: Final[dict[str, Callable[[Path], pl.DataFrame]]] = {
     "polars": lambda folder: pl.read_parquet(folder / "*.parquet", columns=COLUMNS),
-    "duckdb": lambda folder: duckdb.sql(f"select cell_id, exits from '{folder}/*.parquet'").pl(),
+    "duckdb": lambda folder: duckdb.connect().sql(f"select cell_id, exits from '{folder}/*.parquet'").pl(),
     "pandas": lambda folder: pl.from_pandas(pd.read_parquet(folder, columns=COLUMNS)),
     "pyarrow": lambda folder: pl.DataFrame(ds.dataset(folder, format="parquet").to_table(columns=COLUMNS)),
 }

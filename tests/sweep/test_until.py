@@ -150,7 +150,7 @@ def test_a_stopped_sweep_ends_as_one_that_was_not(through: Path) -> None:
     code = (
         # What runs in the background of a script has Ctrl-C ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "import sys; from pathlib import Path; from tests.sweep.starting import swallow_the_end, start;"
+        "import sys; from pathlib import Path; from tests.sweep.starting import start;"
         "from tests.sweep.test_until import UNTIL, slowly_scattered;"
         "sys.exit(start(Path(sys.argv[1]), UNTIL, simulate=slowly_scattered, out='stopped'))"
     )
