@@ -65,7 +65,7 @@ class Driver:
             ClusterLostError: the backend can't go on, or no machine can take part.
         """
         tally = self._keeper.tally
-        said, ending = "", False
+        said, withdrawn = "", False
         with StopRequest(self._rules.grace_seconds) as stop:
             self._fill()
             for outcome in self._backend.as_completed():
@@ -75,11 +75,14 @@ class Driver:
                     self._take(outcome)
                 if stop.at_once:
                     break
-                if not (stop.draining or tally.stopped or self._error):
+                ending = stop.draining or bool(tally.stopped or self._error)
+                if not ending:
                     self._fill()
-                elif not ending:
-                    ending = True
+                    continue
+                if not withdrawn:
+                    withdrawn = True
                     self._backend.withdraw()
+                # Not before what waits is taken back: who reads this counts on it.
                 if stop.reason != said:
                     said = stop.reason
                     progress.note(f"{said} ({self._running()})")
