@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from results.student_t import t_quantile
+
 BOOTSTRAP_VALUES_MIN: Final = 10
 """Fewer values have too few different resamples; the tests measure the coverage from here on."""
 RESAMPLES: Final = 2000
@@ -19,31 +21,16 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
-def t_quantile(counts: Counts, *, error: float) -> Floats:
-    """Return Student's t of the two-sided interval of samples of these sizes; infinite for one value.
+def t_half_width(deviation: Floats, counts: Counts, *, error: float) -> Floats:
+    """Return half the width of each t interval: infinite for one value, and no width for values without spread.
 
     `error` is the chance that the interval misses the mean: 0.05 for an interval of 95 %.
     """
-    from scipy.special import stdtrit  # SciPy takes longer to load than most verbs, and few of them need it.
-
-    sizes, inverse = np.unique(np.asarray(counts), return_inverse=True)
-    quantile: Floats = np.where(sizes > 1, stdtrit(np.maximum(sizes - 1.0, 1.0), 1.0 - error / 2.0), np.inf)
-    return quantile[inverse].reshape(np.shape(counts))
-
-
-def t_tail(statistic: Floats, counts: Counts) -> Floats:
-    """Return the chance that Student's t of samples of these sizes exceeds `statistic`."""
-    from scipy.special import stdtr
-
-    tail: Floats = stdtr(np.maximum(np.asarray(counts) - 1.0, 1.0), -statistic)
-    return tail
-
-
-def t_half_width(deviation: Floats, counts: Counts, *, error: float) -> Floats:
-    """Return half the width of each t interval: infinite for one value, and no width for values without spread."""
-    several = np.asarray(counts) > 1
-    spread = np.where(several, deviation, 1.0) / np.sqrt(np.maximum(counts, 1))
-    return np.where(several & (spread == 0.0), 0.0, t_quantile(counts, error=error) * spread)
+    sizes = np.asarray(counts)
+    several = sizes > 1
+    quantile = np.where(several, t_quantile(error / 2.0, np.maximum(sizes - 1.0, 1.0)), np.inf)
+    spread = np.where(several, deviation, 1.0) / np.sqrt(np.maximum(sizes, 1))
+    return np.where(several & (spread == 0.0), 0.0, quantile * spread)
 
 
 def bootstrap_bounds(samples: Floats, *, error: float, seed: int, resamples: int = RESAMPLES) -> tuple[Floats, Floats]:

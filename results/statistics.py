@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from results.intervals import BOOTSTRAP_VALUES_MIN, bootstrap_bounds, t_half_width
+from results.student_t import t_quantile
 
 CONFIDENCE: Final = 0.95
 
@@ -29,15 +30,13 @@ def welch_change(before: Sequence[float], after: Sequence[float]) -> Interval:
     The interval takes the mean before as given, which makes it a little too narrow. Each sample has two values or more,
     and one of them has two that differ.
     """
-    from scipy.special import stdtrit  # Not scipy.stats: that takes most of a second to load.
-
     base, change = float(np.mean(before)), float(np.mean(after) - np.mean(before))
     squares = [float(np.var(sample, ddof=1)) / len(sample) for sample in (before, after)]
     # Welch 1947, "The generalization of 'Student's' problem when several different population variances are involved".
     freedom = sum(squares) ** 2 / sum(
         s**2 / (len(sample) - 1) for s, sample in zip(squares, (before, after), strict=True)
     )
-    half = float(stdtrit(freedom, (1.0 + CONFIDENCE) / 2.0)) * math.sqrt(sum(squares))
+    half = float(t_quantile((1.0 - CONFIDENCE) / 2.0, np.array(freedom))) * math.sqrt(sum(squares))
     return Interval(
         mean=100.0 * change / base,
         low=100.0 * (change - half) / base,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Final, Protocol
 
 import polars as pl
@@ -73,8 +72,6 @@ def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
     )
     # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        # Intervals need SciPy, which takes long to load: here that costs no time of its own.
-        pool.submit(import_module, "scipy.special")
         priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.readers))
         if not any(len(piece.cells.trace) for _, piece in priced):
             return None

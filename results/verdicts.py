@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.intervals import Counts, Floats, t_half_width, t_tail
+from results.intervals import Counts, Floats, t_half_width
 from results.statistics import CONFIDENCE
+from results.student_t import t_tail
 
 MINIMUM_EFFECT: Final = 0.5
 """Difference in % that is worth acting upon (assumption): below the 0.8 and 1.7 % by which published builds vary."""
@@ -79,7 +80,8 @@ def judge(mean: Floats, deviation: Floats, counts: Counts, rule: Rule) -> Judgem
         statistic = np.abs(beyond) * np.sqrt(counts) / spread
     # Without spread the differences are what they are, however small the distance to the minimum effect.
     statistic = np.where(testable & (spread == 0.0), np.inf, np.nan_to_num(statistic, nan=0.0, posinf=np.inf))
-    p_value = np.where(testable, np.minimum(1.0, 2.0 * rule.looks * t_tail(statistic, counts)), 1.0)
+    tail = t_tail(statistic, np.maximum(np.asarray(counts) - 1.0, 1.0))
+    p_value = np.where(testable, np.minimum(1.0, 2.0 * rule.looks * tail), 1.0)
     p_holm = holm(p_value, testable)
     gain = mean < 0 if rule.lower_is_better else mean > 0
     claim = np.where(beyond > 0, np.where(gain, _CODE[Verdict.BETTER], _CODE[Verdict.WORSE]), _CODE[Verdict.SAME])

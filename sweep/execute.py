@@ -21,6 +21,7 @@ from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.interrupts import interruptible
 from sweep.keeping import Keeper, Tally
+from sweep.lean_arrow import leave_out_pandas
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
@@ -63,6 +64,7 @@ def execute(execution: Execution) -> ExitCode:
     from results.soundness import check_sound
     from results.store import RunStore
 
+    leave_out_pandas()
     spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(execution.run), ways_on(execution.run, execution.command):

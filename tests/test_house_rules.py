@@ -33,7 +33,7 @@ LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
 THIRD_PARTIES: Final = MappingProxyType(
     {
         "engine": {"numba", "numpy"},
-        "results": {"altair", "numpy", "obstore", "plotext", "polars", "pyarrow", "scipy", "vl_convert"},
+        "results": {"altair", "numpy", "obstore", "plotext", "polars", "pyarrow", "vl_convert"},
         "sweep": {
             "altair",
             "numpy",
@@ -165,7 +165,7 @@ def test_numba_caches_only_behind_the_keyed_directory() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     """Importing the command line loads neither the engine's compiler nor the cluster nor the frames."""
-    heavy = {"numba", "numpy", "polars", "pyarrow", "ray", "scipy"}
+    heavy = {"numba", "numpy", "polars", "pyarrow", "ray"}
     code = f"import sys, sweep.cli; print(*sorted({heavy!r} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout

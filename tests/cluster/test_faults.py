@@ -89,7 +89,7 @@ class Here:
     def sweep(self, fake: str, *words: str) -> tuple[int, str]:
         """Run a verb with a fake engine; return its exit code and all that it printed."""
         with self.patch.context() as patch:
-            put_in_place(fake, patch)
+            put_in_place(fake, patch.setattr)
             code = call(patch, *words)
         return code, "".join(self.capture.readouterr())
 
