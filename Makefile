@@ -17,7 +17,7 @@ COMPILE := -m compileall -qq -j 0 -x '/(tests|sympy|networkx)/'
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernbench test lint fix bench docs result lock clean
+.PHONY: help setup kernbench kernels test lint fix bench docs result lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,9 +28,11 @@ kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x gue
 	$(BIN)/sweep run configs/kernbench.yaml
 
 # tests/conftest.py says which tests stay with one worker, and puts long ones first.
-test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
-	$(BIN)/python -m engine.warm
+test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
+
+kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
+	$(BIN)/python -m engine.warm
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -105,15 +105,19 @@ class CellTimes:
         """
         base = self._times_of(baseline)
         counts = np.zeros(self._groups(), dtype=np.int64)
-        sums, squares = np.zeros(len(counts)), np.zeros(len(counts))
+        near, sums, squares = np.full(len(counts), np.nan), np.zeros(len(counts)), np.zeros(len(counts))
         for group, difference in self._pairs(base):
+            # What is summed up is the distance to the first value of each group, whose square cancels out little.
+            new = np.isnan(near[group])
+            if new.any():
+                near[group[new][::-1]] = difference[new][::-1]
+            distance = difference - near[group]
             counts += np.bincount(group, minlength=len(counts))
-            sums = _added(sums, group, difference)
-        mean = sums / np.maximum(counts, 1)
-        # Computed again: to keep ten million pairs takes longer.
-        for group, difference in self._pairs(base):
-            squares = _added(squares, group, np.square(difference - mean[group]))
-        deviation = np.sqrt(squares / np.maximum(counts - 1, 1))
+            np.add.at(sums, group, distance)
+            np.add.at(squares, group, np.square(distance))
+        mean = np.where(counts > 0, near, 0.0) + sums / np.maximum(counts, 1)
+        variance = (squares - np.square(sums) / np.maximum(counts, 1)) / np.maximum(counts - 1, 1)
+        deviation = np.sqrt(np.maximum(variance, 0.0))
         found = self._found(counts, mean=mean, deviation=deviation, count=counts)
         return found.with_columns(deviation=pl.when(pl.col("count") > 1).then("deviation"))
 
@@ -152,8 +156,8 @@ class CellTimes:
         times = np.full(self.traces.height, np.nan)
         number = self.policies.index(policy)
         for piece in self.pieces:
-            for cells in piece.steps():
-                its = cells[(piece.policy == number)[cells.policy]]
+            for own in np.flatnonzero(piece.policy == number).tolist():
+                its = piece.cells[piece.cells.policy == own]
                 times[piece.trace[its.trace]] = its.elapsed_ns
         return times
 
@@ -180,9 +184,3 @@ class CellTimes:
         places = self.traces.filter(changes(self.traces, PLACE)).select(PLACE)
         groups = np.flatnonzero(counts)
         return named_groups(places, self.policies, groups, **{name: value[groups] for name, value in values.items()})
-
-
-def _added(sums: Floats, group: npt.NDArray[np.int64], values: Floats) -> Floats:
-    """Return the sums with each value added to that of its group, one by one."""
-    groups = np.concatenate([np.arange(len(sums)), group])
-    return np.bincount(groups, np.concatenate([sums, values])).astype(np.float64, copy=False)

@@ -81,7 +81,7 @@ class NumberedRows:
 
     def sums(self, columns: Sequence[str]) -> pl.DataFrame:
         """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
-        names = _spelled(self.rows.select(PLACE).filter(self.place_starts))
+        names = _spelled(self.rows[list(PLACE)].filter(self.place_starts))
         group = np.cumsum(self.place_starts, dtype=np.int64)
         group -= 1
         group *= len(self.policies)
@@ -105,7 +105,7 @@ class NumberedRows:
         trace -= 1
         elapsed = self.rows["elapsed_ns"].to_numpy()
         return Piece(
-            traces=_spelled(self.rows.select(TRACE).filter(trace_starts)),
+            traces=_spelled(self.rows[list(TRACE)].filter(trace_starts)),
             policies=self.policies,
             cells=Cells(
                 trace=trace[starts],
