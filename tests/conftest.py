@@ -12,19 +12,26 @@ settings.load_profile("house")
 
 
 TOGETHER: Final = {
-    "report": ("tests/report/",),
     "clusters": ("tests/cluster/", "tests/sweep/test_backends.py"),
+    "report": ("tests/report/",),
 }
 """Tests that one worker takes all of, elsewhere those of a file: they share what is dear to make, or wait for clusters
 most of the time, one of which is enough for a small machine while the other workers compute."""
+FIRST: Final = "clusters"
+"""What takes longest together, and so begins first."""
+
+
+def scope(nodeid: str) -> str:
+    """Return the name of the tests that a test belongs to."""
+    file = nodeid.partition("::")[0]
+    return next((name for name, starts in TOGETHER.items() if file.startswith(starts)), file)
 
 
 class FilesTogether(LoadScopeScheduling):
     """Gives a worker all tests of a file, or of files that belong together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((name for name, starts in TOGETHER.items() if file.startswith(starts)), file)
+        return scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,13 +41,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogethe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, those of the longest limit before all: nothing long is left for the end."""
+    """Put files with slow tests first, by their limits, and before them what takes longest: nothing long comes last."""
     seconds: dict[Path, float] = {}
     for item in items:
         if item.get_closest_marker("slow"):
             limit = item.get_closest_marker("timeout")
             seconds[item.path] = max(seconds.get(item.path, 1.0), limit.args[0] if limit else 1.0)
-    items.sort(key=lambda item: -seconds.get(item.path, 0.0))
+    items.sort(key=lambda item: (scope(item.nodeid) != FIRST, -seconds.get(item.path, 0.0)))
 
 
 @pytest.fixture(scope="session")

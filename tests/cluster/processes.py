@@ -1,5 +1,6 @@
 """Starts programs whose whole offspring a test can find, and clusters made of such programs."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -129,6 +130,14 @@ class RunningCluster:
         self.host.stdin.flush()
         assert self.host.stdout.readline() == "ok\n"
 
+    def end_workers(self) -> None:
+        """Kill what is left of Ray's workers, of which drivers are none."""
+        for pid in members(str(self.folder)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker = psutil.Process(pid)
+                if "".join(worker.cmdline()).startswith("ray::"):
+                    worker.kill()
+
     def busy_workers(self) -> list[psutil.Process]:
         """Return the workers that have a task."""
         busy = []
@@ -151,7 +160,8 @@ def open_cluster(bench: Bench, *cpus: int) -> Iterator[RunningCluster]:
         yield cluster
     finally:
         done = ended(cluster.host)
-        # A worker that has lost its head writes until it notices.
+        # Workers that have lost their head write until they notice, a minute later if it was lost before they were.
+        cluster.end_workers()
         wait_until(lambda: not any(members(str(cluster.folder))))
         shutil.rmtree(cluster.folder)
     assert done.returncode == 0, done.stderr
