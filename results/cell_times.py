@@ -108,10 +108,12 @@ class CellTimes:
         near, sums, squares = np.full(len(counts), np.nan), np.zeros(len(counts)), np.zeros(len(counts))
         for group, difference in self._pairs(base):
             # What is summed up is the distance to the first value of each group, whose square cancels out little.
-            new = np.isnan(near[group])
+            first = near[group]
+            new = np.isnan(first)
             if new.any():
                 near[group[new][::-1]] = difference[new][::-1]
-            distance = difference - near[group]
+                first = near[group]
+            distance = difference - first
             counts += np.bincount(group, minlength=len(counts))
             np.add.at(sums, group, distance)
             np.add.at(squares, group, np.square(distance))

@@ -1,5 +1,7 @@
 """What all tests share: where the project is, no time limits inside generated examples, and how workers share them."""
 
+import atexit
+import gc
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +50,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             limit = item.get_closest_marker("timeout")
             seconds[item.path] = max(seconds.get(item.path, 1.0), limit.args[0] if limit else 1.0)
     items.sort(key=lambda item: (scope(item.nodeid) != FIRST, -seconds.get(item.path, 0.0)))
+
+
+def pytest_sessionfinish() -> None:
+    """Undo what `sweep` does for the end of its own process: here libraries would complain of what is not collected."""
+    atexit.unregister(gc.freeze)
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,7 @@ def test_numba_caches_only_behind_the_keyed_directory() -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     """Importing the command line loads neither the engine's compiler nor the cluster nor the frames."""
-    heavy = {"numba", "numpy", "polars", "pyarrow", "ray"}
+    heavy = {"numba", "numpy", "polars", "pyarrow", "ray", "scipy"}
     code = f"import sys, sweep.cli; print(*sorted({heavy!r} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout

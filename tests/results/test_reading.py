@@ -60,12 +60,21 @@ def test_other_names_are_errors() -> None:
 
 
 def test_importing_results_loads_nothing_heavy() -> None:
-    """The package's front page loads neither frames nor arrays."""
-    code = "import sys, results; print(*sorted({'numpy', 'polars', 'pyarrow'} & set(sys.modules)))"
+    """The package's front page loads neither frames nor scipy."""
+    code = "import sys, results; print(*sorted({'numpy', 'polars', 'pyarrow', 'scipy'} & set(sys.modules)))"
 
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
     assert loaded.split() == []
+
+
+def test_writing_loads_no_statistics() -> None:
+    """A worker that only writes parts loads no scipy."""
+    code = "import sys, results.store, results.rows, results.compaction; print('scipy' in sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert loaded.strip() == "False"
 
 
 def test_open_gives_typed_tables(path: Path) -> None:

@@ -21,7 +21,7 @@ from sweep.spec_read import load_spec
 from tests.sweep import fakes
 from tests.sweep.starting import start, swallow_the_end, write_spec
 
-HEAVY = ("numba", "ray", "polars", "pyarrow", "numpy", "ruamel.yaml")
+HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -35,7 +35,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 @pytest.mark.parametrize(
     ("words", "heavy"),
-    [(["--help"], HEAVY), (["run", "--help"], ("numba", "ray", "polars", "pyarrow"))],
+    [(["--help"], HEAVY), (["run", "--help"], ("numba", "ray", "polars", "pyarrow", "scipy"))],
 )
 def test_help_imports_nothing_heavy(words: list[str], heavy: tuple[str, ...], project: Path) -> None:
     """Help shows the verbs and has imported none of the large libraries."""
