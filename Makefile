@@ -12,7 +12,7 @@ SPARK := .venv-spark
 # pip compiles modules on one core, one after the other, tests of libraries as well: more than half of its time. Left to
 # their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is set, as in many containers.
 PIP_OPTIONS := --quiet --no-deps --no-compile
-COMPILE := -m compileall -qq -j 0 -x '/(tests|sympy|networkx)/'
+COMPILE := -m compileall -qq -j 0 -x '/tests/'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -69,10 +69,14 @@ $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	sed -n '/^pip==/,/# via/p' requirements.lock >$(VENV)/pip.lock
 	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/pip.lock
-	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
+	@# pip takes one core: so there are two of them, each with every other package.
+	awk '/^[a-z0-9]/ { half = 1 - half } { print >("$(VENV)/half" half + 0 ".lock") }' requirements.lock
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/half0.lock & first=$$!; \
+	  $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/half1.lock; second=$$?; \
+	  wait $$first && exit $$second
 	@# What does not compile is not for this Python; pip ignores it as well.
 	$(BIN)/python $(COMPILE) $(VENV)/lib engine results sweep || true
+	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.

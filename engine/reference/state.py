@@ -120,7 +120,8 @@ class GuestMemory:
 
     def read(self, gfn: int, index: int) -> int:
         """Return an 8-byte entry."""
-        return self.tables.get(gfn, {}).get(index, 0)
+        table = self.tables.get(gfn)
+        return table.get(index, 0) if table else 0
 
     def write(self, gfn: int, index: int, value: int) -> None:
         """Set an 8-byte entry."""

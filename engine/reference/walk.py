@@ -35,7 +35,7 @@ def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
         gpte = mmu.memory.read(table, index)
         if not gpte & PRESENT:
             return None
-        visited.append((table, index))
+        visited.append((table, index, gpte))
         access &= access_of(gpte)
         if level == 1 or (gpte & LARGE and level < ROOT_LEVEL):
             break
@@ -46,13 +46,11 @@ def walk_guest(mmu: Mmu, vcpu: Vcpu, gva: int, *, write: bool) -> Walk | None:
     gfn = (gfn_of(gpte) & ~span) | (gva >> 12 & span)
     if gfn >= mmu.guest.pages or (write and not access & ACC_WRITE):
         return None
-    for frame, index in visited:
-        entry = mmu.memory.read(frame, index)
+    for frame, index, entry in visited:
         if not entry & ACCESSED:
             mmu.memory.write(frame, index, entry | ACCESSED)
-    frame, index = visited[-1]
     if write and not gpte & DIRTY:
-        mmu.memory.write(frame, index, mmu.memory.read(frame, index) | DIRTY)
+        mmu.memory.write(table, index, mmu.memory.read(table, index) | DIRTY)
     elif not gpte & DIRTY:
         access &= ~ACC_WRITE
     return Walk(gva, gfn, level, access, tables, accesses)

@@ -21,7 +21,13 @@ class Host:
     def __init__(self, folder: Path, head_cpus: int) -> None:
         # Here Ray writes the address for whoever asks for "auto"; in /tmp it would mislead others.
         (folder / "ray").mkdir()
-        self._common = {"object_store_memory": STORE_BYTES, "temp_dir": str(folder / "ray")}
+        # Nobody reads logs by way of the driver here, or asks for more nodes: two processes less per node.
+        self._common = {
+            "object_store_memory": STORE_BYTES,
+            "temp_dir": str(folder / "ray"),
+            "include_log_monitor": False,
+            "no_monitor": True,
+        }
         head = {"num_cpus": head_cpus, "include_dashboard": False, "dashboard_agent_listen_port": 0, **self._common}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = []
