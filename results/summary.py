@@ -90,9 +90,10 @@ def _counted(cells: Reader) -> pl.DataFrame:
 
 
 def _priced(windows: Reader, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
-    rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)}))
-    priced = price_windows(rows, cost_model, also=COUNTS, keys=_CELL).select(*_CELL, *TIMES, *COUNTS)
-    numbered = NumberedRows.of(priced.collect(engine="streaming"))
+    rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)})).collect(engine="streaming")
+    times = price_windows(rows.lazy(), cost_model, keys=_CELL).select(TIMES).collect(engine="streaming")
+    # Beside each other, not as one result, which would copy the columns that are there already.
+    numbered = NumberedRows.of(rows.select(*_CELL, *COUNTS).hstack(times))
     return numbered.sums((*TIMES, *COUNTS)).drop("rows"), numbered.piece()
 
 

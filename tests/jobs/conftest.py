@@ -56,6 +56,7 @@ def head() -> Iterator[Head]:
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"),
         *(f"--ray-client-server-port={client}", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}"),
+        *("--no-monitor", "--include-log-monitor=false"),
     ]
     with (folder / "head.log").open("wb") as log:
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)

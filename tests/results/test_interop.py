@@ -68,6 +68,9 @@ def read(folder):
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "1",
+        # A quick compiler and no compiled queries: for a few rows, making code fast takes longer than running it.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.sql.codegen.wholeStage": "false",
     }
     builder = SparkSession.builder.master("local[1]")
     for option, value in options.items():
