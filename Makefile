@@ -9,10 +9,11 @@ WORKERS ?= 3
 UV ?= uv
 SPARK := .venv-spark
 
-# pip compiles modules on one core, one after the other, tests of libraries as well: more than half of its time. Left to
-# their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is set, as in many containers.
+# pip compiles modules on one core, one after the other, with tests and parts of libraries that nothing here imports: more
+# than half of its time. Left to their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is
+# set, as in many containers.
 PIP_OPTIONS := --quiet --no-deps --no-compile
-COMPILE := -m compileall -qq -j 0 -x '/tests/'
+COMPILE := -m compileall -qq -j 0 -x '/(tests|mypyc?|ray/(data|llm|rllib|tune))/'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

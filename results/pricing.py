@@ -84,14 +84,11 @@ def elapsed_expression() -> pl.Expr:
     return (pl.col("_unqueued") + pl.col("_waiting") / pl.col("_concurrency")).round().cast(pl.Int64)
 
 
-def price_windows(
-    windows: pl.LazyFrame, model: CostModel, *, also: Sequence[str] = (), keys: Sequence[str] = KEYS
-) -> pl.LazyFrame:
-    """Return one row per window with `keys`, `PRICE_COLUMNS`, and columns that it has; lazy, any number of rows."""
-    return rate_windows(windows, model, *map(pl.col, also), keys=keys).select(
+def price_windows(windows: pl.LazyFrame, model: CostModel, *, keys: Sequence[str] = KEYS) -> pl.LazyFrame:
+    """Return one row per window with `keys` and `PRICE_COLUMNS`; lazy, any number of rows."""
+    return rate_windows(windows, model, keys=keys).select(
         *keys,
         "window",
-        *also,
         native_ns=_whole("_native"),
         busy_ns=_whole("_busy"),
         overhead_ns=_whole("_overhead"),

@@ -197,13 +197,14 @@ def test_the_shown_policy_is_valid() -> None:
 def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
     """Run what a document shows, in its order, and return what failed and how.
 
-    Verbs run in this process, where large libraries are loaded once.
+    Verbs run in this process, where large libraries are loaded once, and see one core: a worker takes long to start.
     """
     failed = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "120")
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setattr(os, "sched_getaffinity", lambda _pid: {0})
         for variable, value in variables.items():
             patch.setenv(variable, value)
         for line in commands(name):

@@ -48,13 +48,17 @@ def start(
     address: str | None = None,
     out: str = "run",
     rules: Rules | None = None,
+    workers: int = 1,
 ) -> ExitCode:
-    """Run the small sweep into a folder beside it and return the exit code."""
+    """Run the small sweep into a folder beside it and return the exit code.
+
+    One worker of its own unless the test is about several: each takes a second to start.
+    """
     execution = Execution(
         spec=read(path, *overrides),
         run=str(path.parent / out),
         backend=BackendChoice(
-            name=backend, reason="a test", address=address, workers=None if address is not None else 2
+            name=backend, reason="a test", address=address, workers=None if address is not None else workers
         ),
         simulate=simulate,
         fingerprint="a fake engine",

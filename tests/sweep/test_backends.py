@@ -45,10 +45,10 @@ def test_ray_and_local_give_the_same_bytes(tmp_path: Path, temporary: Path, capf
     raylet.Config.initialize("")
     spec = write_spec(tmp_path)
     environment = dict(os.environ)
-    assert start(spec, simulate=fakes.simulate, out="local") is ExitCode.OK
+    assert start(spec, simulate=fakes.simulate, out="local", workers=2) is ExitCode.OK
     local_out = capfd.readouterr().out
 
-    code = start(spec, simulate=fakes.die_once, backend=BackendName.RAY, out="ray")
+    code = start(spec, simulate=fakes.die_once, backend=BackendName.RAY, out="ray", workers=2)
 
     captured = capfd.readouterr()
     assert code is ExitCode.OK

@@ -1,5 +1,6 @@
 """A damaged file of a run: every verb that reads tables names it, with one exit code; none believes it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,9 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sweep(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Words], int]:
-    """Return what runs a verb in this process, with names of runs and files filled in."""
+    """Return what runs a verb in this process, with names of runs and files filled in, by the engine of the run."""
+    planned_with = json.loads((RUN / "provenance.json").read_text())[-1]["code_fingerprint"]
+    monkeypatch.setattr("sweep.cell.engine_fingerprint", lambda: planned_with)
     places = {"run": run, "sound": RUN, "out": run.parent / "out"}
     return lambda words: call(monkeypatch, *(word.format_map(places) for word in words))
 

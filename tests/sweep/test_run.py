@@ -47,7 +47,7 @@ def everything(run: Path) -> dict[Path, bytes]:
 
 def test_a_run_ends_with_its_summary(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run finishes all cells, prints the table, the published comparison and the lines that read the Parquet."""
-    code = start(spec)
+    code = start(spec, workers=2)
 
     out, err = capsys.readouterr()
     store = RunStore(spec.parent / "run")
@@ -170,7 +170,7 @@ def test_two_names_for_one_answer_are_two_rows(spec: Path) -> None:
 
 def test_a_batch_that_raises_does_not_stop_the_sweep(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other batches finish, the failed cells are rows with the error, the code is 1, and the next start cures it."""
-    code = start(spec, simulate=fakes.fail_on_two_vcpus)
+    code = start(spec, simulate=fakes.fail_on_two_vcpus, workers=2)
 
     store = RunStore(spec.parent / "run")
     failures = store.failures().collect()
@@ -188,7 +188,7 @@ def test_a_batch_that_raises_does_not_stop_the_sweep(spec: Path, capsys: pytest.
 
 def test_a_dead_worker_costs_one_more_attempt(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A worker process that is killed once gives the same results as one that is not."""
-    code = start(spec, simulate=fakes.die_once)
+    code = start(spec, simulate=fakes.die_once, workers=2)
     start(spec, out="calm")
 
     assert code is ExitCode.OK
@@ -198,7 +198,7 @@ def test_a_dead_worker_costs_one_more_attempt(spec: Path, capsys: pytest.Capture
 
 def test_a_worker_that_always_dies_is_a_failure(spec: Path) -> None:
     """A batch whose process dies twice is a failure; the others finish."""
-    code = start(spec, simulate=fakes.die_on_two_vcpus)
+    code = start(spec, simulate=fakes.die_on_two_vcpus, workers=2)
 
     store = RunStore(spec.parent / "run")
     failures = store.failures().collect()
