@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.events import EVENT, Events
-from engine.jit import entry
+from engine.jit import kernel
 from engine.lanes.bits import Words
 
 _OFFSET: Final = np.uint64(0xCBF29CE484222325)
@@ -13,7 +13,7 @@ _PRIME: Final = np.uint64(0x00000100000001B3)
 _HIGH: Final = np.uint64(29)
 
 
-@entry
+@kernel
 def _fold(words: Words, state: np.uint64) -> np.uint64:
     for i in range(words.shape[0]):
         state = (state ^ words[i]) * _PRIME

@@ -3,7 +3,7 @@
 numba's own cache looks only at the file of the function itself: after an edit of a compiled callee in another file it
 loads the old machine code and gives a wrong answer. The directory is therefore named by a hash of every source that
 may hold a kernel, and inside it by the module, not by the place of the checkout: all checkouts of the same sources load
-what one of them compiled. Import `kernel` and `entry` from here, never `numba.njit`, so that all this holds.
+what one of them compiled. Import `kernel` from here, never `numba.njit`, so that all this holds.
 """
 
 import contextlib
@@ -98,37 +98,15 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             super().save_overload(sig, data)
 
 
-def _compiled(function: Callable[P, R], *, entry: bool, **options: bool) -> Callable[P, R]:
-    # What lets C call a function, and Python, costs a quarter of the time in which all kernels compile.
-    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
-    dispatcher: Any = numba.njit(nogil=True, **options)(function)
-    dispatcher._cache = _Cache(function)  # noqa: SLF001  numba has no public way to choose a cache.
-    if not entry:
-        _close(dispatcher)
+def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    dispatcher = numba.njit(nogil=True, **options)(function)
+    cast(Any, dispatcher)._cache = _Cache(function)  # noqa: SLF001  numba has no public way to choose a cache.
     return cast(Callable[P, R], dispatcher)
 
 
-def _close(dispatcher: Any) -> None:
-    """Refuse calls by Python, which numba would let jump to the wrapper that is not there."""
-
-    def keep(result: Any) -> None:
-        dispatcher.overloads[tuple(result.signature.args)] = result
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise TypeError(f"{dispatcher.__qualname__} is for kernels alone; make it an `entry` to call it from Python")
-
-    dispatcher.add_overload = keep
-    dispatcher._compile_for_args = refuse  # noqa: SLF001  What a call by Python runs if it finds nothing compiled.
-
-
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function that kernels call to machine code that holds no GIL and keeps strict arithmetic."""
-    return _compiled(function, entry=False)
-
-
-def entry(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile as `kernel` does a function that Python calls as well."""
-    return _compiled(function, entry=True)
+    """Compile a function to machine code that holds no GIL and keeps strict arithmetic."""
+    return _compiled(function)
 
 
 def array_kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -137,12 +115,7 @@ def array_kernel(function: Callable[P, R]) -> Callable[P, R]:
     Numba counts references of each array of a tuple at each call, with locked instructions; for the guest model, whose
     state is a tuple of arrays, that takes two thirds of the run time. A function that would allocate fails to compile.
     """
-    return _compiled(function, entry=False, _nrt=False)
-
-
-def array_entry(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile as `array_kernel` does a function that Python calls as well."""
-    return _compiled(function, entry=True, _nrt=False)
+    return _compiled(function, _nrt=False)
 
 
 def _made_private(path: Path) -> bool:

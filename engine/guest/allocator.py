@@ -6,7 +6,7 @@ migrate types (tables and kernel data are unmovable, user and page-cache pages m
 
 from engine.guest import constants as c
 from engine.guest.state import LIST_ROOM, State
-from engine.jit import array_entry, array_kernel
+from engine.jit import array_kernel
 
 
 @array_kernel
@@ -194,7 +194,7 @@ def free_frame(state: State, vcpu: int, gfn: int) -> None:
         drain_list(state, vcpu, migrate, knobs["pcp_batch"])
 
 
-@array_entry
+@array_kernel
 def seed_free_lists(state: State, first: int, last: int) -> None:
     """Give a range of frames to the allocator at power-on, so that low frames are handed out first."""
     for gfn in range(last - 1, first - 1, -1):

@@ -12,7 +12,7 @@ from engine.guest.schedule import account_run, open_windows, report_run, switch_
 from engine.guest.state import Array, State
 from engine.guest.teardown import unmap_range
 from engine.guest.touches import retouch, touch_for_fault
-from engine.jit import array_entry, array_kernel
+from engine.jit import array_kernel
 
 ROOM: Final = 8192
 """Events that an operation may emit whatever the size of its address space: touches, one fault, one new root."""
@@ -149,7 +149,7 @@ def frames_wanted(state: State, operation: Array) -> int:
     return wanted
 
 
-@array_entry
+@array_kernel
 def run_operations(state: State, operations: Array, position: int) -> tuple[int, int]:
     """Carry out operations from a position on; return a status and the position of the first one not carried out."""
     world = state.globals[0]
@@ -174,7 +174,7 @@ def run_operations(state: State, operations: Array, position: int) -> tuple[int,
     return c.DONE, position
 
 
-@array_entry
+@array_kernel
 def finish_run(state: State) -> None:
     """Report the run time that is left."""
     for vcpu in range(state.globals[0]["vcpus"]):

@@ -5,7 +5,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.jit import array_entry
 from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ONE, Words, add_amount, add_planes, lowest
 from engine.lanes.state import COUNTER_PLANES, S_ACTIVITY, Lanes
@@ -87,7 +86,7 @@ def count_planes(st: Lanes, counter: int, planes: Words, mask: np.uint64) -> Non
         add_planes(st.counts[st.scalars[S_ACTIVITY], counter], planes, mask)
 
 
-@array_entry
+@kernel
 def unslice(st: Lanes, into: Counts) -> None:
     """Add all totals to `into[activity, lane, counter]`; C_RESYNC is its last counter."""
     for activity in range(st.counts.shape[0]):

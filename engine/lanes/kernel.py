@@ -5,7 +5,6 @@ from typing import Final
 import numpy as np
 
 from engine.events import DIRECT_MAP_BASE, Events
-from engine.jit import array_entry
 from engine.jit import array_kernel as kernel
 from engine.lanes.bits import ZERO
 from engine.lanes.counting import C_CR3_LOADS, C_GUEST_RUN_NS, C_GUEST_STORES, C_GUEST_TOUCHES, count, count_amount
@@ -78,7 +77,7 @@ def room(st: Lanes) -> int:
     return DONE
 
 
-@array_entry
+@kernel
 def advance(st: Lanes, events: Events, start: int) -> tuple[int, int]:
     """Advance all lanes from event `start` on; stop after a WINDOW, or before an event for which there is no room.
 

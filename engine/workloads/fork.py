@@ -1,10 +1,12 @@
 """Fork: a process forks children that exit at once, one after the other."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.guests import Guest
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
-from engine.workloads.piped import GUEST_PARAMETERS
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
 from engine.workloads.rounds import (
     AREA,
     CHILD,
@@ -16,7 +18,6 @@ from engine.workloads.rounds import (
     STACK,
     STEP_NS,
     Rounds,
-    RoundsWorkload,
     Script,
     begin,
     end,
@@ -45,7 +46,17 @@ def operations(parameters: dict[str, Any]) -> Rounds:
     )
 
 
-WORKLOAD: Final = RoundsWorkload(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork(Workload):
+    """Fork and exit."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace."""
+        chosen = with_defaults(self.parameters, parameters)
+        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+
+
+WORKLOAD: Final = Fork(
     name="fork",
     summary="a process of so many pages forks a child that writes some of them and exits, n times",
     source="documented behaviour of fork, wait and exit (POSIX.1-2008)",
@@ -63,5 +74,4 @@ WORKLOAD: Final = RoundsWorkload(
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },
-    operations=operations,
 )

@@ -4,17 +4,15 @@ Only documented process operations are used. Run time between operations is a pa
 are compared by counts, not by time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from engine.guests import Guest
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
-from engine.workloads.piped import open_piped, with_defaults
+from engine.workloads.contract import Parameter
 
 PARENT: Final = 1000
 CHILD: Final = 1001
@@ -123,16 +121,3 @@ def end(step_ns: int, *pids: int) -> Script:
         script.add(Operation.EXIT, pid)
         script.add(Operation.SWITCH_OUT, pid)
     return script
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundsWorkload(Workload):
-    """A workload that repeats one round."""
-
-    operations: Callable[[dict[str, Any]], Rounds]
-    """What its processes do, by its parameters."""
-
-    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace."""
-        chosen = with_defaults(self.parameters, parameters)
-        return open_piped(self.operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)

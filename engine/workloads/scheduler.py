@@ -6,7 +6,7 @@ sleep. Ties go to sleepers, then to the lower vCPU, so that equal inputs give eq
 
 from typing import Final
 
-from engine.jit import entry, kernel
+from engine.jit import kernel
 from engine.operations import Operations
 from engine.vocabulary import Operation
 from engine.workloads import scheduler_state as at
@@ -246,7 +246,7 @@ def _run_plain(state: State, programs: Programs, out: Operations, n: int, first_
             return n, vcpu, time
 
 
-@entry
+@kernel
 def run(state: State, programs: Programs, tunables: Tunables, out: Operations) -> int:
     """Fill `out` with the next operations; return their number: 0 at the end, STALLED if nothing can go on."""
     counts = state.counts

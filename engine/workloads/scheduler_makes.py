@@ -7,7 +7,7 @@ comes free goes to the oldest make that has units left, then to the next build.
 
 from typing import Final
 
-from engine.jit import entry, kernel
+from engine.jit import kernel
 from engine.operations import Operations
 from engine.workloads import scheduler_state as at
 from engine.workloads.scheduler_queues import start_new, wake
@@ -45,7 +45,7 @@ def create(state: State, programs: Programs, template: int, parent: int, registe
     return int(slot)
 
 
-@entry
+@kernel
 def start_builds(state: State, programs: Programs, tunables: Tunables, out: Operations, n: int) -> int:
     """Start builds while there are both builds and tokens."""
     counts = state.counts

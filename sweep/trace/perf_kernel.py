@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.jit import entry, kernel
+from engine.jit import kernel
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
 from sweep.trace import perf_events as perf
@@ -195,7 +195,7 @@ def _parse_line(text: Text, start: int, end: int, tables: Tables, row: Any) -> i
     return outcome
 
 
-@entry
+@kernel
 def parse_block(text: Text, size: int, tables: Tables, rows: Operations, defects: npt.NDArray[np.void]) -> int:
     """Parse whole lines until they or the room for rows or defects end; return how many bytes are done.
 

@@ -10,8 +10,8 @@ from typing import Final
 ENGINE: Final = Path(__file__).resolve().parents[2] / "engine"
 CALLEE: Final = "from engine.jit import kernel\n\n\n@kernel\ndef double(x: int) -> int:\n    return x * 2\n"
 CALLER: Final = (
-    "from engine.callee import double\nfrom engine.jit import entry\n\n\n"
-    "@entry\ndef quadruple(x: int) -> int:\n    return double(double(x))\n"
+    "from engine.callee import double\nfrom engine.jit import kernel\n\n\n"
+    "@kernel\ndef quadruple(x: int) -> int:\n    return double(double(x))\n"
 )
 RUN: Final = "from engine.caller import quadruple as f; print(f(5), sum(f.stats.cache_hits.values()))"
 
@@ -57,21 +57,3 @@ def test_an_edited_callee_compiles_its_caller_again(tmp_path: Path) -> None:
     new = answer_and_hits(after, tmp_path / "cache")
 
     assert (old, new) == ((20, 0), (45, 0))
-
-
-def test_python_is_refused_by_a_kernel_that_is_no_entry(tmp_path: Path) -> None:
-    """A kernel that only kernels may call says so to Python, before and after it was compiled."""
-    path = checkout(tmp_path / "here")
-    environment = {**os.environ, "PYTHONPATH": str(path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    code = (
-        "from engine.caller import double, quadruple\n"
-        "for act in (double, quadruple, double):\n"
-        "    try:\n        print(act(5))\n    except TypeError as error:\n        print(error)\n"
-    )
-
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=path, env=environment, check=True, capture_output=True, text=True
-    )
-
-    refusal = "double is for kernels alone; make it an `entry` to call it from Python"
-    assert ran.stdout.splitlines() == [refusal, "20", refusal]
