@@ -33,7 +33,7 @@ test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chro
 	$(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
 
 kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
-	$(BIN)/python -m engine.warm
+	$(BIN)/python -c "from sweep.warm import ensure_compiled; ensure_compiled(print)"
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

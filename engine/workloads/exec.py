@@ -1,12 +1,10 @@
 """Exec: a process forks children that exec a small program, one after the other."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.guests import Guest
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
-from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.contract import Parameter
+from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     CHILD,
     CLONE_FORK,
@@ -17,6 +15,7 @@ from engine.workloads.rounds import (
     STACK,
     STEP_NS,
     Rounds,
+    RoundsWorkload,
     Script,
     begin,
     end,
@@ -46,17 +45,7 @@ def operations(parameters: dict[str, Any]) -> Rounds:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exec(Workload):
-    """Fork, exec and exit."""
-
-    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace."""
-        chosen = with_defaults(self.parameters, parameters)
-        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
-
-
-WORKLOAD: Final = Exec(
+WORKLOAD: Final = RoundsWorkload(
     name="exec",
     summary="a process forks a child that execs, writes so many pages and exits, n times",
     source="documented behaviour of fork, execve, wait and exit (POSIX.1-2008)",
@@ -68,4 +57,5 @@ WORKLOAD: Final = Exec(
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },
+    operations=operations,
 )

@@ -1,12 +1,10 @@
 """Fork: a process forks children that exit at once, one after the other."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.guests import Guest
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
-from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.contract import Parameter
+from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     AREA,
     CHILD,
@@ -18,6 +16,7 @@ from engine.workloads.rounds import (
     STACK,
     STEP_NS,
     Rounds,
+    RoundsWorkload,
     Script,
     begin,
     end,
@@ -46,17 +45,7 @@ def operations(parameters: dict[str, Any]) -> Rounds:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fork(Workload):
-    """Fork and exit."""
-
-    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace."""
-        chosen = with_defaults(self.parameters, parameters)
-        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
-
-
-WORKLOAD: Final = Fork(
+WORKLOAD: Final = RoundsWorkload(
     name="fork",
     summary="a process of so many pages forks a child that writes some of them and exits, n times",
     source="documented behaviour of fork, wait and exit (POSIX.1-2008)",
@@ -74,4 +63,5 @@ WORKLOAD: Final = Fork(
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },
+    operations=operations,
 )

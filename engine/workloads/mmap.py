@@ -1,13 +1,11 @@
 """Mmap: a process maps memory, writes each page of it and unmaps it."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.guests import Guest
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
-from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
-from engine.workloads.rounds import AREA, PAGE, PARENT, ROUNDS, STEP_NS, Rounds, Script, begin, end
+from engine.workloads.contract import Parameter
+from engine.workloads.piped import GUEST_PARAMETERS
+from engine.workloads.rounds import AREA, PAGE, PARENT, ROUNDS, STEP_NS, Rounds, RoundsWorkload, Script, begin, end
 
 
 def operations(parameters: dict[str, Any]) -> Rounds:
@@ -20,17 +18,7 @@ def operations(parameters: dict[str, Any]) -> Rounds:
     return Rounds(first=begin(step_ns, pages=0), each=each, last=end(step_ns, PARENT), rounds=int(parameters["rounds"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mmap(Workload):
-    """Map, touch and unmap."""
-
-    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace."""
-        chosen = with_defaults(self.parameters, parameters)
-        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
-
-
-WORKLOAD: Final = Mmap(
+WORKLOAD: Final = RoundsWorkload(
     name="mmap",
     summary="a process maps so many pages, writes each and unmaps them, n times",
     source="documented behaviour of mmap and munmap (POSIX.1-2008)",
@@ -40,4 +28,5 @@ WORKLOAD: Final = Mmap(
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },
+    operations=operations,
 )

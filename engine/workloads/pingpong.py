@@ -1,12 +1,10 @@
 """Pingpong: two processes run in turn, as over a pipe."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.guests import Guest
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
-from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
+from engine.workloads.contract import Parameter
+from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     AREA,
     CHILD,
@@ -18,6 +16,7 @@ from engine.workloads.rounds import (
     STACK,
     STEP_NS,
     Rounds,
+    RoundsWorkload,
     Script,
     begin,
     end,
@@ -44,17 +43,7 @@ def operations(parameters: dict[str, Any]) -> Rounds:
     return Rounds(first=first, each=each, last=end(step_ns, PARENT, CHILD), rounds=int(parameters["rounds"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pingpong(Workload):
-    """Two processes that wait for each other."""
-
-    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace."""
-        chosen = with_defaults(self.parameters, parameters)
-        return open_piped(operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
-
-
-WORKLOAD: Final = Pingpong(
+WORKLOAD: Final = RoundsWorkload(
     name="pingpong",
     summary="two processes of so many pages each wake each other and block, n times",
     source="documented behaviour of pipe, read and write (POSIX.1-2008)",
@@ -66,4 +55,5 @@ WORKLOAD: Final = Pingpong(
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },
+    operations=operations,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +32,7 @@ class RecordedOperations:
         """
         try:
             operations = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:  # The last two of files that were cut off.
             raise ValueError(f"{self.path}: no array of operations ({error}). {_HOW}") from error
         if not isinstance(operations, np.ndarray) or operations.dtype != OPERATION:
             found = getattr(operations, "dtype", type(operations).__name__)

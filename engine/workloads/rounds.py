@@ -4,15 +4,17 @@ Only documented process operations are used. Run time between operations is a pa
 are compared by counts, not by time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from engine.guests import Guest
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
+from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.piped import open_piped, with_defaults
 
 PARENT: Final = 1000
 CHILD: Final = 1001
@@ -121,3 +123,16 @@ def end(step_ns: int, *pids: int) -> Script:
         script.add(Operation.EXIT, pid)
         script.add(Operation.SWITCH_OUT, pid)
     return script
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsWorkload(Workload):
+    """A workload that repeats one round."""
+
+    operations: Callable[[dict[str, Any]], Rounds]
+    """What its processes do, by its parameters."""
+
+    def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
+        """Return the trace."""
+        chosen = with_defaults(self.parameters, parameters)
+        return open_piped(self.operations(chosen), parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)

@@ -5,7 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
+
+import numpy as np
+
+from engine.jit import kernel
 
 ENGINE: Final = Path(__file__).resolve().parents[2] / "engine"
 CALLEE: Final = "from engine.jit import kernel\n\n\n@kernel\ndef double(x: int) -> int:\n    return x * 2\n"
@@ -27,14 +31,19 @@ def checkout(path: Path, *, callee: str = CALLEE) -> Path:
     return path
 
 
-def answer_and_hits(path: Path, cache: Path) -> tuple[int, int]:
-    """Run the caller in a process of its own; return what it yields and how much of it was loaded from the cache."""
+def printed(path: Path, cache: Path, code: str) -> str:
+    """Run code in a process of its own and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     environment |= {"PYTHONPATH": str(path), "XDG_CACHE_HOME": str(cache)}
     ran = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=path, env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=path, env=environment, check=True, capture_output=True, text=True
     )
-    answer, hits = map(int, ran.stdout.split())
+    return ran.stdout
+
+
+def answer_and_hits(path: Path, cache: Path) -> tuple[int, int]:
+    """Run the caller in a process of its own; return what it yields and how much of it was loaded from the cache."""
+    answer, hits = map(int, printed(path, cache, RUN).split())
     return answer, hits
 
 
@@ -57,3 +66,31 @@ def test_an_edited_callee_compiles_its_caller_again(tmp_path: Path) -> None:
     new = answer_and_hits(after, tmp_path / "cache")
 
     assert (old, new) == ((20, 0), (45, 0))
+
+
+def test_kernels_do_not_load_scipy(tmp_path: Path) -> None:
+    """Numba looks for SciPy's linear algebra; a process that compiles or loads kernels spares that, and may load it."""
+    code = "import sys, engine.caller as c; c.quadruple(5); print('scipy.linalg' in sys.modules); import scipy.linalg"
+    made = checkout(tmp_path / "made")
+
+    assert [printed(made, tmp_path / "cache", code) for _ in range(2)] == ["False\n"] * 2
+
+
+@kernel
+def _half(x: int) -> int:
+    return x >> 1
+
+
+@kernel
+def _halves(small: Any, word: np.uint64) -> tuple[int, int, int, np.uint64]:
+    return _half(-7), _half(small[0]), _half(small[0] * 1000), _half(word)
+
+
+def test_a_callee_is_compiled_once_for_all_constants_and_widths() -> None:
+    """Constants and narrow numbers are passed as int64, with their values; what does not fit stays as it is."""
+    word = np.uint64(2**64 - 1)
+
+    found = _halves(np.array([-128], dtype=np.int8), word)
+
+    assert found == (-4, -64, -64_000, 2**63 - 1)
+    assert sorted(str(args[0]) for args in cast(Any, _half).signatures) == ["int64", "uint64"]
