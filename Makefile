@@ -9,11 +9,11 @@ WORKERS ?= 3
 UV ?= uv
 SPARK := .venv-spark
 
-# pip compiles modules on one core, one after the other, with tests and parts of libraries that nothing here imports: more
-# than half of its time. Left to their first use they would be compiled at each start where PYTHONDONTWRITEBYTECODE is
-# set, as in many containers.
-PIP_OPTIONS := --quiet --no-deps --no-compile
-COMPILE := -m compileall -qq -j 0 -x '/(tests|mypyc?|ray/(data|llm|rllib|tune))/'
+# pip compiles modules on one core, one after the other, with tests and parts of libraries that hardly anything here
+# imports: more than half of its time. Left to their first use they would be compiled at each start where
+# PYTHONDONTWRITEBYTECODE is set, as in many containers.
+PIP_INSTALL := -m pip install --quiet --no-deps --no-compile
+COMPILE := -m compileall -qq -j 0 -x '/(tests|mypyc?|moto|pygments/lexers|ray/(data|llm|rllib|serve|train|tune))/'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,9 +28,10 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
-# tests/conftest.py says which tests stay with one worker, and puts long ones first.
+# tests/conftest.py says which tests stay with one worker, and puts long ones first. Modules that one worker has compiled
+# are kept for the others.
 test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
-	$(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
 
 kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
 	$(BIN)/python -c "from sweep.warm import ensure_compiled; ensure_compiled(print)"
@@ -69,15 +70,15 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "$(PYTHON) has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	sed -n '/^pip==/,/# via/p' requirements.lock >$(VENV)/pip.lock
-	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/pip.lock
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/pip.lock
 	@# pip takes one core: so there are two of them, each with every other package.
 	awk '/^[a-z0-9]/ { half = 1 - half } { print >("$(VENV)/half" half + 0 ".lock") }' requirements.lock
-	$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/half0.lock & first=$$!; \
-	  $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r $(VENV)/half1.lock; second=$$?; \
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/half0.lock & first=$$!; \
+	  $(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/half1.lock; second=$$?; \
 	  wait $$first && exit $$second
 	@# What does not compile is not for this Python; pip ignores it as well.
 	$(BIN)/python $(COMPILE) $(VENV)/lib engine results sweep || true
-	$(BIN)/python -m pip install $(PIP_OPTIONS) --no-build-isolation -e .
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
@@ -91,7 +92,7 @@ $(SPARK)/.installed: requirements-spark.lock | $(STAMP)
 	  test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK); \
 	  $(BIN)/python -m pip wheel --quiet --require-hashes --no-deps --no-build-isolation \
 	    -r requirements-spark.lock -w $(SPARK)/wheels; \
-	  $(SPARK)/bin/python -m pip install $(PIP_OPTIONS) --no-index $(SPARK)/wheels/*.whl; \
+	  $(SPARK)/bin/python $(PIP_INSTALL) --no-index $(SPARK)/wheels/*.whl; \
 	  rm -r $(SPARK)/wheels; \
 	else echo "no java here: the test that Spark reads a run is skipped"; fi
 	@touch $@

@@ -1,7 +1,7 @@
 """A cost model: cycles per counted event, each with its source. A mapping in, a checked dataclass out."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -78,6 +78,11 @@ class CostModel:
     def costs(self, paging: str) -> tuple[Cost, ...]:
         """Return the costs for one kind of paging."""
         return {"shadow": self.shadow, "nested": self.nested}[paging]
+
+    def only(self, counters: Container[str]) -> "CostModel":
+        """Return the model with the prices of these counters alone."""
+        shadow, nested = (tuple(c for c in self.costs(paging) if c.counter in counters) for paging in PAGINGS)
+        return replace(self, shadow=shadow, nested=nested)
 
     def at(self, bound: str) -> "CostModel":
         """Return the model with every cost at one end of its range: `low`, `value` or `high`."""

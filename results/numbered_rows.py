@@ -68,22 +68,25 @@ class NumberedRows:
         """Number the rows of a frame with the columns `PLACE` and policy; texts may be Categorical."""
         # A place among those of all names of this process; those that are here get small numbers of their own.
         policy = rows["policy"].cast(pl.Categorical)
-        names = policy.unique().sort()
-        codes = names.to_physical().to_numpy()
-        numbers = np.zeros(codes.max(initial=0) + 1, dtype=np.min_scalar_type(len(names)))
-        numbers[codes] = np.arange(len(names))
+        codes = policy.to_physical().to_numpy()
+        found = np.flatnonzero(np.bincount(codes))
+        somewhere = np.zeros(codes.max(initial=0) + 1, dtype=np.int64)
+        somewhere[codes] = np.arange(len(codes))
+        names = policy[somewhere[found]].cast(pl.String)
+        order = names.arg_sort().to_numpy()
+        numbers = np.zeros(len(somewhere), dtype=np.min_scalar_type(len(found)))
+        numbers[found[order]] = np.arange(len(found))
         return cls(
             rows=rows,
             place_starts=changes(rows, PLACE),
-            policies=tuple(names.cast(pl.String)),
-            policy=numbers[policy.to_physical()],
+            policies=tuple(names[order]),
+            policy=numbers[codes],
         )
 
     def sums(self, columns: Sequence[str]) -> pl.DataFrame:
         """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
         names = _spelled(self.rows[list(PLACE)].filter(self.place_starts))
-        group = np.cumsum(self.place_starts, dtype=np.int64)
-        group -= 1
+        group = _numbers(self.place_starts)
         group *= len(self.policies)
         group += self.policy
         groups = np.arange(names.height * len(self.policies))
@@ -101,8 +104,7 @@ class NumberedRows:
         cell_starts = trace_starts.copy()
         cell_starts[1:] |= self.policy[1:] != self.policy[:-1]
         starts = np.flatnonzero(cell_starts)
-        trace = np.cumsum(trace_starts, dtype=np.uint32)
-        trace -= 1
+        trace = _numbers(trace_starts).astype(np.uint32)
         elapsed = self.rows["elapsed_ns"].to_numpy()
         return Piece(
             traces=_spelled(self.rows[list(TRACE)].filter(trace_starts)),
@@ -113,6 +115,12 @@ class NumberedRows:
                 elapsed_ns=np.add.reduceat(elapsed, starts) if len(starts) else elapsed,
             ),
         )
+
+
+def _numbers(starts: Flags) -> Times:
+    """Return for each row the number of what it belongs to, if the first row of each is marked, the very first too."""
+    first = np.flatnonzero(starts)
+    return np.repeat(np.arange(len(first)), np.diff(first, append=len(starts)))
 
 
 def _spelled(rows: pl.DataFrame) -> pl.DataFrame:

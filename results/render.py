@@ -131,8 +131,8 @@ def compact_count(value: float) -> str:
     >>> compact_count(950), compact_count(12_345_678), compact_count(999_960)
     ('950', '12.3M', '1.00M')
     """
-    for power, sign in ((9, "G"), (6, "M"), (3, "k")):
-        scaled = value / 10**power
+    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        scaled = value / unit
         if scaled >= 0.99995:
             digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
             return f"{scaled:.{digits}f}{sign}"
@@ -173,15 +173,11 @@ def interval(low: float | None, high: float | None, *, plus: bool = True) -> str
 
 def _text(sheet: Sheet) -> str:
     table = [sheet.header, *sheet.rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(sheet.header))]
-    lines = [_line(row, widths, sheet.left) for row in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    line = "  ".join(f"%{'-' if i < sheet.left else ''}{width}s" for i, width in enumerate(widths))
+    lines = [(line % row).rstrip() for row in table]
     title = [part for line in sheet.title.splitlines() for part in wrap(line, WIDTH)]
     return "\n".join([*title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
-
-
-def _line(row: Sequence[str], widths: Sequence[int], left: int) -> str:
-    cells = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-    return "  ".join(cells).rstrip()
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -43,7 +43,7 @@ class ReferenceMmu:
 
     def counters(self) -> npt.NDArray[np.int64]:
         """Return the counters so far in the order of COUNTERS."""
-        return np.array([self.mmu.counters[name] for name in COUNTER_NAMES], dtype=np.int64)
+        return np.array(list(self.mmu.counters().values()), dtype=np.int64)
 
     def activities(self) -> npt.NDArray[np.int64]:
         """Return counters[activity, counter] so far, in the order of Activity and COUNTERS."""
@@ -63,7 +63,7 @@ class ReferenceMmu:
         count: int,
     ) -> None:
         mmu, vcpu = self.mmu, self.mmu.vcpus[vcpu_index]
-        mmu.activity = _ACTIVITIES[activity] if activity < len(_ACTIVITIES) else Activity.NONE
+        mmu.counted = mmu.activities[_ACTIVITIES[activity] if activity < len(_ACTIVITIES) else Activity.NONE]
         if kind in _BY_FRAME and (value if kind == Event.CR3 else address) >> 12 >= mmu.guest.pages:
             pass
         elif kind == Event.STORE:
@@ -73,7 +73,7 @@ class ReferenceMmu:
         elif kind == Event.RUN:
             mmu.count("guest_run_ns", value)
         elif kind == Event.WINDOW:
-            self.windows.append(dict(mmu.counters))
+            self.windows.append(mmu.counters())
         elif kind == Event.CONTENT:
             mmu.memory.write(address >> 12, (address & 4095) >> 3, value)
         elif kind == Event.LINK:

@@ -1,6 +1,5 @@
 """The reference's bookkeeping: create, drop and zap shadow pages; the pool; the reverse map; write protection."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,18 +45,24 @@ class Mmu:
     used_pages: int = 0
     indirect_pages: int = 0
     obsolete_roots: bool = False
-    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTER_NAMES, 0))
-    activity: Activity = Activity.NONE
-    """To what the present event belongs."""
-    activities: dict[Activity, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in Activity})
-    """Activity -> what was counted for it; a peak is in none."""
+    pages_peak: int = 0
+    activities: dict[Activity, dict[str, int]] = field(
+        default_factory=lambda: {kind: dict.fromkeys(COUNTER_NAMES, 0) for kind in Activity}
+    )
+    """Activity -> what was counted for it."""
+    counted: dict[str, int] = field(default_factory=dict)
+    """That of the activity to which the present event belongs."""
     log: list[tuple[int, str, int, int, int]] | None = None
     event: int = 0
 
     def count(self, counter: str, amount: int = 1) -> None:
         """Add to a counter."""
-        self.counters[counter] += amount
-        self.activities[self.activity][counter] += amount
+        self.counted[counter] += amount
+
+    def counters(self) -> dict[str, int]:
+        """Return all counters: sums over activities, and the peak, which is in none."""
+        sums = {name: sum(counted[name] for counted in self.activities.values()) for name in COUNTER_NAMES}
+        return sums | {"pages_peak": self.pages_peak}
 
     def note(self, what: str, page: ShadowPage) -> None:
         """Log a reaction about a shadow page as (event, what, gfn, level, role word of Linux 6.1)."""
@@ -171,7 +176,7 @@ def create_page(mmu: Mmu, gfn: int, role: Role) -> ShadowPage:
     mmu.buckets[bucket] = mmu.buckets.get(bucket, 0) + 1
     mmu.fifo[page] = None
     mmu.used_pages += 1
-    mmu.counters["pages_peak"] = max(mmu.counters["pages_peak"], mmu.used_pages)
+    mmu.pages_peak = max(mmu.pages_peak, mmu.used_pages)
     if not role.direct:
         mmu.indirect_pages += 1
         mmu.shadowed_in_region[gfn >> 9] = mmu.shadowed_in_region.get(gfn >> 9, 0) + 1

@@ -110,7 +110,8 @@ def pte_write(mmu: Mmu, vcpu: Vcpu, gpa: int, width: int, *, live: bool = True, 
     if knobs.recycle_in_pte_write:
         make_pages_available(mmu)
     mmu.count("mmu_pte_write")
-    mmu.count("dead_table_writes", not live)
+    if not live:
+        mmu.count("dead_table_writes")
     if width == 4:
         gpa, width = gpa & ~7, 8
     gfn, offset = gpa >> 12, gpa & 4095
@@ -120,11 +121,12 @@ def pte_write(mmu: Mmu, vcpu: Vcpu, gpa: int, width: int, *, live: bool = True, 
     if by_guest and knobs.flood_scope == "vcpu":
         repeats = repeats_on_vcpu(vcpu, gfn, accessed_exception=knobs.flood_accessed_exception)
         repeats = repeats and 0 < knobs.flood_threshold <= vcpu.last_write_count
+    misaligned = is_misaligned(knobs.misaligned, offset=offset, width=width)
     flush = False
     for page in indirect_pages_of(mmu, gfn):
         if page.invalid:
             continue
-        if is_misaligned(knobs.misaligned, offset=offset, width=width):
+        if misaligned:
             mmu.count("misaligned_zaps")
             _give_up(mmu, page, "misaligned")
             flush = True

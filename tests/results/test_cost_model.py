@@ -1,5 +1,6 @@
 """Cost models: what a file may say, what is said about it if it is wrong, and what the shipped one covers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,17 @@ def test_a_bound_moves_every_cost(bound: str) -> None:
     assert [cost.cycles for cost in found.shadow] == [1000 * factor, 300 * factor]
     assert [cost.locked_cycles for cost in found.shadow] == [0, 300 * factor]
     assert [cost.cycles for cost in found.nested] == [12 * factor]
+
+
+def test_a_model_for_some_counters_has_their_prices_alone() -> None:
+    """Counters that are left out have no price, the others that which they had; the rest of the model stays."""
+    model = small_model()
+
+    some = model.only({"mmu_pte_write"})
+
+    assert some.shadow == model.shadow[1:]
+    assert some.nested == ()
+    assert replace(some, shadow=model.shadow, nested=model.nested) == model
 
 
 def test_an_unknown_bound_is_an_error() -> None:
