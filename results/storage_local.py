@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar, cast
 
-import polars as pl
 import pyarrow as pa
 
 from results.files import sync_directory
 from results.storage import STAGING, Listed, StoreError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LOCK_FILE: Final = ".lock"
 _LOOKS: Final = 5
@@ -132,8 +134,10 @@ class LocalStorage:
         """Return `act` of every name."""
         return [act(name) for name in names]
 
-    def scan_parquet(self, names: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
         """Return the rows of files with the columns of `schema`; null where an older version had none."""
+        import polars as pl
+
         paths = [self.root / name for name in names]
         return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 

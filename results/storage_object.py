@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import polars as pl
 import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
@@ -22,6 +21,7 @@ from obstore.store import from_url
 from results.storage import STAGING, Listed, StoreError, UnreachableError
 
 if TYPE_CHECKING:
+    import polars as pl
     from obstore import UpdateVersion
 
     from results.storage_lease import Lease
@@ -167,8 +167,10 @@ class ObjectStorage:
         with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
             return list(pool.map(act, names))
 
-    def scan_parquet(self, names: Sequence[str], schema: pl.Schema) -> pl.LazyFrame:
+    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
         """Return the rows of objects as the protocol says; polars reads the same environment."""
+        import polars as pl
+
         paths = [self.locate(name) for name in names]
         return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 

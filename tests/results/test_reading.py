@@ -69,8 +69,9 @@ def test_importing_results_loads_nothing_heavy() -> None:
 
 
 def test_writing_loads_no_statistics() -> None:
-    """A worker that only writes parts loads no scipy."""
-    code = "import sys, results.store, results.rows, results.compaction; print('scipy' in sys.modules)"
+    """A worker that only writes parts loads neither frames nor scipy."""
+    modules = "sweep.worker, results.store, results.rows, results.storage_object, results.compaction"
+    code = f"import sys, {modules}; print('polars' in sys.modules or 'scipy' in sys.modules)"
 
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
