@@ -127,6 +127,10 @@ class GuestMemory:
         """Set an 8-byte entry."""
         self.tables.setdefault(gfn, {})[index] = value
 
+    def fill(self, gfn: int, first: int, last: int, value: int) -> None:
+        """Set the 8-byte entries from `first` to `last`."""
+        self.tables.setdefault(gfn, {}).update(dict.fromkeys(range(first, last + 1), value))
+
     def clear(self, gfn: int) -> None:
         """Zero a page."""
         self.tables[gfn] = {}

@@ -72,8 +72,7 @@ def write_memory(mmu: Mmu, op: Store) -> None:
     """Leave the store's value in every entry that it covers."""
     first = (op.gpa & 4095) >> 3
     last = ((op.gpa & 4095) + op.count * op.width - 1) >> 3
-    for index in range(first, min(last, 511) + 1):
-        mmu.memory.write(op.gfn, index, op.value)
+    mmu.memory.fill(op.gfn, first, min(last, 511), op.value)
 
 
 def _emulate(mmu: Mmu, vcpu: Vcpu, op: Store, done: int) -> int:
