@@ -10,7 +10,7 @@ from typing import Final
 
 _MARKER: Final = "compiled"
 _KEEP_SECONDS: Final = 7 * 24 * 3600
-"""How long kernels of other sources stay in the cache: some 50 MB each (assumption: a week of switching branches)."""
+"""How long kernels of other sources stay in the cache: some 80 MB each (assumption: a week of switching branches)."""
 
 
 def ensure_compiled(say: Callable[[str], None]) -> None:
