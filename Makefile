@@ -82,8 +82,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
-# The sources of pyspark become a wheel by the setuptools of .venv, which the lock has pinned; it is unpacked at once, so
-# that packing 320 MB would only take time.
+# The sources of pyspark become a wheel by the setuptools of .venv, which the lock has pinned; it is unpacked at
+# once: packing 320 MB would be lost time.
 .PHONY: $(SPARK)
 $(SPARK): $(SPARK)/.installed
 
@@ -92,10 +92,10 @@ $(SPARK)/.installed: requirements-spark.lock | $(STAMP)
 	@if command -v java >/dev/null; then set -e; \
 	  test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK); \
 	  printf '[bdist_wheel]\ncompression = stored\n' >$(SPARK)/wheel.cfg; \
-	  DIST_EXTRA_CONFIG=$(CURDIR)/$(SPARK)/wheel.cfg \
+	  DIST_EXTRA_CONFIG='$(CURDIR)/$(SPARK)/wheel.cfg' \
 	    $(BIN)/python -m pip wheel --quiet --require-hashes --no-deps --no-build-isolation \
 	    -r requirements-spark.lock -w $(SPARK)/wheels; \
 	  $(SPARK)/bin/python $(PIP_INSTALL) --no-index $(SPARK)/wheels/*.whl; \
-	  rm -r $(SPARK)/wheels; \
+	  rm -r $(SPARK)/wheels $(SPARK)/wheel.cfg; \
 	else echo "no java here: the test that Spark reads a run is skipped"; fi
 	@touch $@
