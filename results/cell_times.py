@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.numbered_rows import PLACE, TRACE, Cells, Flags, Numbers, Piece, Times, changes, named_groups
+from results.numbered_rows import PLACE, TRACE, Cells, Flags, Numbers, Piece, Times, changes, named_groups, ordinals
 
 _PAIR: Final = ("workload", "guest", "replicate")
 _STEP_CELLS: Final = 1 << 16
@@ -69,7 +69,7 @@ class CellTimes:
         traces = listed[first]
         found = cls(
             traces=traces,
-            place=np.cumsum(changes(traces, PLACE)) - 1,
+            place=ordinals(changes(traces, PLACE)),
             policies=tuple(policies),
             pieces=tuple(numbered),
         )

@@ -79,6 +79,10 @@ class CostModel:
         """Return the costs for one kind of paging."""
         return {"shadow": self.shadow, "nested": self.nested}[paging]
 
+    def counters(self) -> tuple[str, ...]:
+        """Return the counters that have a price, each once, in the order of the model."""
+        return tuple(dict.fromkeys(cost.counter for paging in PAGINGS for cost in self.costs(paging)))
+
     def only(self, counters: Container[str]) -> "CostModel":
         """Return the model with the prices of these counters alone."""
         shadow, nested = (tuple(c for c in self.costs(paging) if c.counter in counters) for paging in PAGINGS)

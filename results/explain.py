@@ -158,7 +158,7 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     counts = side_counts(tables.scan_cells(), pair)[()]
     totals = {sign: int(sums[name].sum()) for sign, name in ((1, "elapsed_ours"), (-1, "elapsed_theirs"))}
     lines = [
-        *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in priced_counters(costs)),
+        *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in costs.counters()),
         Line(name=WAITING, part=WAITING, elapsed_ns=elapsed[f"ns:{WAITING}"]),
         Line(name=GUEST, part=NATIVE, elapsed_ns=elapsed[f"ns:{GUEST}"]),
         Line(name=ROUNDING, part=ROUNDING, elapsed_ns=elapsed[f"ns:{ROUNDING}"]),
@@ -193,14 +193,9 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
     return whole
 
 
-def priced_counters(costs: CostModel) -> list[str]:
-    """Return the counters that have a price, each once, in the order of the cost model."""
-    return list(dict.fromkeys(cost.counter for paging in PAGINGS for cost in costs.costs(paging)))
-
-
 def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
     """Return per stretch of time the terms of the difference, in ns, and the elapsed times of both sides."""
-    counters = priced_counters(costs)
+    counters = costs.counters()
     own = pair.cells.lazy().select("cell_id", "sign")
     windows = tables.scan_windows().join(own, on="cell_id", how="inner")
     last = pl.col("window").max() + 1

@@ -6,7 +6,7 @@ from typing import Final
 import polars as pl
 
 from results.cost_model import CostModel
-from results.explain import Pair, cycles_each, priced_counters, side_counts
+from results.explain import Pair, cycles_each, side_counts
 from results.pairing import ComparisonError
 from results.summary import Tables
 
@@ -30,7 +30,7 @@ def explain_activities(tables: Tables, activities: pl.LazyFrame | None, costs: C
         raise ComparisonError(NO_ACTIVITIES)
     whole = side_counts(tables.scan_cells(), pair)[()]
     rows = []
-    for counter in dict.fromkeys(["exits", *priced_counters(costs)]):
+    for counter in dict.fromkeys(["exits", *costs.counters()]):
         for sign in (1, -1):
             added = sum(sides[sign][counter] for sides in found.values() if sign in sides)
             if added != whole[sign][counter]:

@@ -66,16 +66,16 @@ class NumberedRows:
     @classmethod
     def of(cls, rows: pl.DataFrame) -> Self:
         """Number the rows of a frame with the columns `PLACE` and policy; texts may be Categorical."""
-        # A place among those of all names of this process; those that are here get small numbers of their own.
+        # A place among the names of this whole process; those that are here get small numbers of their own, in order.
         policy = rows["policy"].cast(pl.Categorical)
         codes = policy.to_physical().to_numpy()
-        found = np.flatnonzero(np.bincount(codes))
-        somewhere = np.zeros(codes.max(initial=0) + 1, dtype=np.int64)
-        somewhere[codes] = np.arange(len(codes))
-        names = policy[somewhere[found]].cast(pl.String)
+        present = np.flatnonzero(np.bincount(codes))
+        a_row = np.zeros(codes.max(initial=0) + 1, dtype=np.int64)
+        a_row[codes] = np.arange(len(codes))
+        names = policy[a_row[present]].cast(pl.String)
         order = names.arg_sort().to_numpy()
-        numbers = np.zeros(len(somewhere), dtype=np.min_scalar_type(len(found)))
-        numbers[found[order]] = np.arange(len(found))
+        numbers = np.zeros(len(a_row), dtype=np.min_scalar_type(len(present)))
+        numbers[present[order]] = np.arange(len(present))
         return cls(
             rows=rows,
             place_starts=changes(rows, PLACE),
@@ -86,7 +86,7 @@ class NumberedRows:
     def sums(self, columns: Sequence[str]) -> pl.DataFrame:
         """Return `PLACE`, policy, sums of whole numbers, and the number of rows as `rows`; a group may come twice."""
         names = _spelled(self.rows[list(PLACE)].filter(self.place_starts))
-        group = _numbers(self.place_starts)
+        group = ordinals(self.place_starts)
         group *= len(self.policies)
         group += self.policy
         groups = np.arange(names.height * len(self.policies))
@@ -104,7 +104,7 @@ class NumberedRows:
         cell_starts = trace_starts.copy()
         cell_starts[1:] |= self.policy[1:] != self.policy[:-1]
         starts = np.flatnonzero(cell_starts)
-        trace = _numbers(trace_starts).astype(np.uint32)
+        trace = ordinals(trace_starts).astype(np.uint32)
         elapsed = self.rows["elapsed_ns"].to_numpy()
         return Piece(
             traces=_spelled(self.rows[list(TRACE)].filter(trace_starts)),
@@ -117,8 +117,8 @@ class NumberedRows:
         )
 
 
-def _numbers(starts: Flags) -> Times:
-    """Return for each row the number of what it belongs to, if the first row of each is marked, the very first too."""
+def ordinals(starts: Flags) -> npt.NDArray[np.int64]:
+    """Return for each row the number, from 0, of what it belongs to; `starts` marks the first row of each."""
     first = np.flatnonzero(starts)
     return np.repeat(np.arange(len(first)), np.diff(first, append=len(starts)))
 

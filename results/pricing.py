@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from results.columns import IDENTITY
-from results.cost_model import PAGINGS, Cost, CostModel
+from results.cost_model import Cost, CostModel
 from results.waiting import lock_waiting
 
 PRICE_COLUMNS: Final = ("native_ns", "busy_ns", "overhead_ns", "locked_ns", "lock_wait_ns", "elapsed_ns")
@@ -47,8 +47,7 @@ def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
 
 def price_inputs(model: CostModel) -> frozenset[str]:
     """Return the columns of windows that times are made of, beside those that only name a window."""
-    counters = (cost.counter for paging in PAGINGS for cost in model.costs(paging))
-    return frozenset({"paging", "vcpus", "window", "length_ns", "guest_run_ns", "lock_acquisitions", *counters})
+    return frozenset({"paging", "vcpus", "window", "length_ns", "guest_run_ns", "lock_acquisitions", *model.counters()})
 
 
 def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: Sequence[str] = KEYS) -> pl.LazyFrame:

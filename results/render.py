@@ -174,8 +174,8 @@ def interval(low: float | None, high: float | None, *, plus: bool = True) -> str
 def _text(sheet: Sheet) -> str:
     table = [sheet.header, *sheet.rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    line = "  ".join(f"%{'-' if i < sheet.left else ''}{width}s" for i, width in enumerate(widths))
-    lines = [(line % row).rstrip() for row in table]
+    layout = "  ".join(f"%{'-' if i < sheet.left else ''}{width}s" for i, width in enumerate(widths))
+    lines = [(layout % row).rstrip() for row in table]
     title = [part for line in sheet.title.splitlines() for part in wrap(line, WIDTH)]
     return "\n".join([*title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
 

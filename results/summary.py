@@ -92,8 +92,7 @@ def _counted(cells: Reader) -> pl.DataFrame:
 def _priced(windows: Reader, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
     rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)})).collect(engine="streaming")
     # Of the counters of a workload many never count: their prices need not be multiplied by zero.
-    some = rows.select(pl.col(pl.Int64).ne_missing(0).any()).row(0, named=True)
-    model = cost_model.only({name for name, counts in some.items() if counts})
+    model = cost_model.only({name for name in cost_model.counters() if rows[name].ne_missing(0).any()})
     times = price_windows(rows.lazy(), model, keys=_CELL).select(TIMES).collect(engine="streaming")
     # Beside each other, not as one result, which would copy the columns that are there already.
     numbered = NumberedRows.of(rows.select(*_CELL, *COUNTS).hstack(times))

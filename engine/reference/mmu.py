@@ -50,10 +50,13 @@ class Mmu:
         default_factory=lambda: {kind: dict.fromkeys(COUNTER_NAMES, 0) for kind in Activity}
     )
     """Activity -> what was counted for it."""
-    counted: dict[str, int] = field(default_factory=dict)
-    """That of the activity to which the present event belongs."""
+    counted: dict[str, int] = field(init=False)
+    """What was counted for the activity to which the present event belongs; of `activities`."""
     log: list[tuple[int, str, int, int, int]] | None = None
     event: int = 0
+
+    def __post_init__(self) -> None:
+        self.counted = self.activities[Activity.NONE]
 
     def count(self, counter: str, amount: int = 1) -> None:
         """Add to a counter."""
@@ -61,7 +64,7 @@ class Mmu:
 
     def counters(self) -> dict[str, int]:
         """Return all counters: sums over activities, and the peak, which is in none."""
-        sums = {name: sum(counted[name] for counted in self.activities.values()) for name in COUNTER_NAMES}
+        sums = {name: sum(counts[name] for counts in self.activities.values()) for name in COUNTER_NAMES}
         return sums | {"pages_peak": self.pages_peak}
 
     def note(self, what: str, page: ShadowPage) -> None:

@@ -105,5 +105,4 @@ def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
 
 def _unknown(model: CostModel) -> tuple[str, ...]:
     known = {counter for counters in PARTS.values() for counter in counters}
-    priced = dict.fromkeys(cost.counter for cost in (*model.shadow, *model.nested))
-    return tuple(counter for counter in priced if counter not in known)
+    return tuple(counter for counter in model.counters() if counter not in known)
