@@ -118,6 +118,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
 
 def _compiled(function: Callable[P, R], **options: bool) -> Callable[P, R]:
+    if cast(Any, numba.config).DISABLE_JIT:
+        return function
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
     dispatcher._cache = _Cache(function)  # noqa: SLF001  numba has no public way to choose a cache.
     typed = dispatcher.get_call_template

@@ -76,6 +76,13 @@ def test_kernels_do_not_load_scipy(tmp_path: Path) -> None:
     assert [printed(made, tmp_path / "cache", code) for _ in range(2)] == ["False\n"] * 2
 
 
+def test_numba_may_be_told_not_to_compile(tmp_path: Path) -> None:
+    """With NUMBA_DISABLE_JIT, as debuggers and measurements of coverage need it, a kernel is the function itself."""
+    code = "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'; from engine.caller import quadruple as f; print(f(5), f)"
+
+    assert printed(checkout(tmp_path / "made"), tmp_path / "cache", code).startswith("20 <function quadruple at ")
+
+
 @kernel
 def _half(x: int) -> int:
     return x >> 1
