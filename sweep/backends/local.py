@@ -1,8 +1,6 @@
 """Worker processes of this machine, one task at a time each, so that a death tells which task it was."""
 
 import contextlib
-import ctypes
-import faulthandler
 import multiprocessing
 import os
 import platform
@@ -11,12 +9,14 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from sweep.backends.contract import BackendError
+from sweep.backends.serving import serve
 from sweep.fingerprint import last_lines
 from sweep.outcome import FailureKind, Outcome, Task
 from sweep.progress import format_bytes
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS: Final = 0.25
 """How long a wait may keep Ctrl-C from being seen."""
-_PR_SET_PDEATHSIG: Final = 1
-"""Linux include/uapi/linux/prctl.h."""
 _END_SECONDS: Final = 5.0
 """How long a process may take to end after SIGKILL before it is left to the operating system (assumption)."""
 _OUTLIVE: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -174,7 +172,9 @@ class LocalBackend:
         stderr = tempfile.TemporaryFile()  # noqa: SIM115  It lives as long as the worker.
         # A connection is what the standard library can hand to a spawned process; this one only carries the descriptor.
         carrier = Connection(os.dup(stderr.fileno()), readable=False)
-        process = context.Process(target=_serve, args=(theirs, carrier, self._work), daemon=True)
+        process = context.Process(target=serve, args=(theirs, carrier), daemon=True)
+        # Started by `process.start`, as it would be, it ends with unblocking Ctrl-C and SIGTERM in this thread.
+        resource_tracker.ensure_running()
         # A worker inherits from its first moment that these are blocked.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, _OUTLIVE)
         try:
@@ -185,25 +185,10 @@ class LocalBackend:
         carrier.close()
         worker = _Worker(process=process, connection=ours, stderr=stderr)
         self._crew.append(worker)
+        # One that is dead already is found when its task does not come back.
+        with contextlib.suppress(OSError):
+            ours.send(self._work)
         return worker
-
-
-def _serve(connection: Connection, stderr: Connection, work: "Work") -> None:
-    """Carry out tasks until the driver's end of the pipe is closed."""
-    _die_with_the_driver()
-    os.dup2(stderr.fileno(), 2)
-    faulthandler.enable()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            task = connection.recv()
-            os.lseek(2, 0, os.SEEK_SET)  # The driver has emptied the file.
-            connection.send(work(task))
-
-
-def _die_with_the_driver() -> None:
-    """Ask Linux to end this process with its parent, even in the middle of a batch; elsewhere it ends after it."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _oom_kills() -> int:
