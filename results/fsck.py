@@ -20,14 +20,16 @@ import pyarrow.parquet as pq
 
 from results.cell_ids import CellIds, Fixed, fixed
 from results.columns import SORT_KEYS, TABLES
-from results.labels import LABELS_FILE
+from results.engines import SEPARATE, are_told_apart, engines_of, mixed
+from results.labels import LABELS_FILE, LABELS_LOST, has_lost_labels
+from results.lost import GET_BACK, LOST, PROVENANCE_FILE, SPEC_FILE, files_of_parts, lost_parts
 from results.manifest import ManifestEntry, read_entry, without_hidden
 from results.own_costs import COSTS_FILE, own_costs
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.schema import SchemaError, check_footer, table_schema
 from results.soundness import MISSING, RESTORE, other_bytes
 from results.storage import DamageError, StoreError
-from results.store import PROVENANCE_FILE, SPEC_FILE, RunStore
+from results.store import RunStore
 
 _SHOWN: Final = 3
 """Cells that a finding names; it says how many there are."""
@@ -104,6 +106,7 @@ def check_run(store: RunStore) -> Checkup:
     cells = {table: [_check_part(store, part, checkup) for part in _parts(live, table)] for table in PART_TABLES}
     _check_cells({table: np.concatenate(ids) for table, ids in cells.items() if ids}, checkup)
     _check_rest(store, live, checkup)
+    _check_engines(store, checkup)
     return checkup
 
 
@@ -129,6 +132,8 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
         checkup.add(Level.DAMAGE, COSTS_FILE, what, REWRITTEN)
     if store.storage.exists(LABELS_FILE):
         _check_readable(store, LABELS_FILE, checkup, then=REWRITTEN)
+    elif has_lost_labels(store):
+        checkup.add(Level.DAMAGE, LABELS_FILE, LABELS_LOST, REWRITTEN)
 
 
 def _check_readable(store: RunStore, name: str, checkup: Checkup, *, then: str) -> None:
@@ -227,8 +232,12 @@ def _check_cells(ids: dict[str, Fixed], checkup: Checkup) -> None:
 
 def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) -> None:
     known = {path for entry in live for part in entry.parts for path in (part.path, store.manifest.staged(part))}
-    for name in store.files_of_parts():
-        if name not in known:
+    unknown = [name for name in files_of_parts(store.storage) if name not in known]
+    lost = set(lost_parts(store.manifest, unknown, lambda: list(_entries(store, Checkup(run=store.name)))))
+    for name in unknown:
+        if name in lost:
+            checkup.add(Level.DAMAGE, name, LOST, GET_BACK)
+        else:
             what = "no commit knows this file: a crash left it, or a driver is at work"
             checkup.add(Level.LEFTOVER, name, what, "`sweep gc` removes it")
     for listed in store.storage.files_in("failures"):
@@ -237,6 +246,22 @@ def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) ->
     if len(live) > 1:
         what = f"{len(live)} commits with {files.total()} files"
         checkup.add(Level.ADVICE, "manifest", what, "`sweep compact` makes a few sorted files of them")
+
+
+def _check_engines(store: RunStore, checkup: Checkup) -> None:
+    try:
+        engines = engines_of(store)
+        apart = are_told_apart(store)
+    except DamageError as error:
+        if not any(finding.place == PROVENANCE_FILE for finding in checkup.findings):
+            what = _line(error).removeprefix(f"{store.storage.locate(PROVENANCE_FILE)}: ")
+            checkup.add(Level.DAMAGE, PROVENANCE_FILE, what, RESTORE)
+        return
+    if len(engines) > 1 and not apart:
+        checkup.add(Level.DAMAGE, PROVENANCE_FILE, mixed(engines), SEPARATE)
+    elif len(engines) > 1:
+        what = f"{mixed(engines)}; verbs show those of the last one alone, a glob finds all"
+        checkup.add(Level.LEFTOVER, PROVENANCE_FILE, what, SEPARATE)
 
 
 def _listed(ids: Fixed) -> str:

@@ -14,11 +14,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results.lost import has_rows
+from results.own_costs import COSTS_FILE
 from results.parts import Part
 from results.storage import DamageError, Storage
 from results.store import RunStore
 
 LABELS_FILE: Final = "labels.parquet"
+LABELS_LOST: Final = "missing: nobody can tell which cells count, and under which names"
 LABELS: Final = ("policy", "workload", "guest", "replicate")
 """The names that a specification gives to a cell, beside its id in that file."""
 _ACTIVITIES: Final = "activities"
@@ -70,6 +73,37 @@ def _no_labels(storage: Storage, problem: str) -> str:
     )
 
 
+def check_labels(store: RunStore) -> None:
+    """Do nothing if a run has the names of its cells.
+
+    Raises:
+        DamageError: they are lost.
+    """
+    if has_lost_labels(store):
+        raise DamageError(_no_labels(store.storage, LABELS_LOST))
+
+
+def has_lost_labels(store: RunStore) -> bool:
+    """Say whether a run had names for its cells that are missing, and that its tables do not hold as well.
+
+    Who starts a sweep notes down the command and writes first names, then prices, then rows. Programs that wrote no
+    names wrote no prices either.
+    """
+    there = store.storage.exists
+    if there(LABELS_FILE) or not there(COSTS_FILE) or not any("command" in record for record in store.provenance()):
+        return False
+    return has_rows(store.storage) and not _is_plain(store)
+
+
+def _is_plain(store: RunStore) -> bool:
+    """Say whether the tables hold the names of the labels."""
+    try:
+        plain = json.loads(store.storage.read(_PLAIN_FILE))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(plain == {"cells": [part.sha256 for part in store.manifest.parts("cells")]})
+
+
 def note_plain_labels(store: RunStore) -> None:
     """Note down if all cells go by the names in their tables alone, so that readers of large runs need no join."""
     if not store.storage.exists(LABELS_FILE):
@@ -107,17 +141,15 @@ class LabelledRun:
     """The tables of a run under the labels of its specification; what summaries read."""
 
     def __init__(self, store: RunStore) -> None:
-        self._store = store
-        there = store.storage.exists(LABELS_FILE) and not self._is_plain()
-        self._labels = scan_labels(store.storage) if there else None
+        """Look for the names of the cells.
 
-    def _is_plain(self) -> bool:
-        """Say whether the tables hold the names of the labels."""
-        try:
-            plain = json.loads(self._store.storage.read(_PLAIN_FILE))
-        except (FileNotFoundError, ValueError):
-            return False
-        return bool(plain == {"cells": [part.sha256 for part in self._store.manifest.parts("cells")]})
+        Raises:
+            DamageError: the run has lost them.
+        """
+        self._store = store
+        check_labels(store)
+        there = store.storage.exists(LABELS_FILE) and not _is_plain(store)
+        self._labels = scan_labels(store.storage) if there else None
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""

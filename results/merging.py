@@ -11,7 +11,16 @@ import polars as pl
 from results.columns import IDENTITY
 from results.compaction import compacted_name, in_order, stage_rolled
 from results.diff import TableDifference, diff_runs
-from results.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, note_plain_labels, write_labels
+from results.engines import engines_of
+from results.labels import (
+    LABELS,
+    LABELS_FILE,
+    LABELS_SCHEMA,
+    check_labels,
+    note_plain_labels,
+    write_labels,
+)
+from results.lost import check_begun
 from results.manifest import ManifestEntry, StoreError
 from results.own_costs import COSTS_FILE
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
@@ -30,14 +39,15 @@ def merge_runs(
 ) -> RunStore:
     """Write the union of the cells of two runs as a new one, and return it.
 
-    A cell of both runs must have the same answer in both; the names that it goes by do not matter. Two cells must not
-    go by the same names. Labels, costs and failures come along. The specification lists what either lists; settings
-    that differ are those of the run `prefer`, as `results.spec_union` says.
+    Both must be of one engine. A cell of both must have the same answer in both; the names that it goes by do not
+    matter. Two cells must not go by the same names. Labels, costs and failures come along. The specification lists what
+    either lists; settings that differ are those of the run `prefer`, as `results.spec_union` says.
 
     Raises:
         StoreError: a run is missing or damaged, there is one at `out`, or the two can't be one.
     """
     out_store = RunStore(out)
+    check_begun(out_store.storage)
     if out_store.exists():
         raise StoreError(f"{out_store.name}: there is a run. Give --out another folder, or remove it")
     # The order of the arguments must leave no trace, so the runs are put in an order of their own.
@@ -45,15 +55,15 @@ def merge_runs(
     for run in runs:
         # What is rewritten gets a new hash, and nobody could tell any more.
         check_sound(run, hashed_bytes=math.inf)
+    engine = _engine_of(runs)
     spec = union_of_specs({run.name: run.spec() for run in runs}, out_store.name, prefer)
     costs = _costs(runs, spec, prefer)
     _check_answers(runs)
     _check_names(runs)
-    fingerprints = {record["code_fingerprint"] for store in runs for record in store.provenance()[-1:]}
     records = [record for store in runs for record in store.provenance()]
     unique = {json.dumps(record, sort_keys=True): record for record in records}
     history = [unique[text] for text in sorted(unique, key=lambda text: (str(unique[text].get("started")), text))]
-    out_store.create(spec, {"code_fingerprint": "+".join(sorted(fingerprints))})
+    out_store.create(spec, {"code_fingerprint": engine})
     out_store.write_provenance([*history, *out_store.provenance()])
     parts = in_order([part for table in PART_TABLES for part in _union(runs, out_store, table, roll_rows)])
     if parts:
@@ -65,6 +75,24 @@ def merge_runs(
 
 def _order(store: RunStore) -> tuple[str, list[str]]:
     return json.dumps(store.spec(), sort_keys=True), sorted(entry.digest() for entry in store.manifest.live())
+
+
+def _engine_of(runs: Sequence[RunStore]) -> str:
+    """Return the fingerprint of the engine that the cells of all runs are from.
+
+    Raises:
+        StoreError: they are from several.
+    """
+    engines = {run.name: engines_of(run) for run in runs}
+    several = sorted({engine for found in engines.values() for engine in found})
+    if len(several) > 1:
+        which = ", ".join(f"{' and '.join(found)} in {run}" for run, found in engines.items())
+        raise StoreError(
+            f"{' and '.join(engines)} are of different engines: {which}. Their cells are not comparable: run one of "
+            "the two sweeps anew with the engine of the other one"
+        )
+    records = [record for run in runs for record in run.provenance()]
+    return next(iter(several), str(records[-1]["code_fingerprint"]) if records else "")
 
 
 def _check_answers(runs: Sequence[RunStore]) -> None:
@@ -108,7 +136,7 @@ def _check_names(runs: Sequence[RunStore]) -> None:
     ]
     raise StoreError(
         f"{runs[0].name} and {runs[1].name} mean {twice.height} different cells by the same names, such as {names}: "
-        f"{'; '.join(differs) or 'other knobs, parameters or another engine'}. Run one of the two sweeps anew with the "
+        f"{'; '.join(differs) or 'other knobs or parameters'}. Run one of the two sweeps anew with the "
         "settings of the other one, or compare the runs with `sweep compare`"
     )
 
@@ -156,6 +184,7 @@ def _write_beside(runs: Sequence[RunStore], out: RunStore, costs: bytes | None) 
 
 def _labels(run: RunStore) -> pl.DataFrame:
     """Return the names of a run's cells."""
+    check_labels(run)
     if run.storage.exists(LABELS_FILE):
         return run.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA).collect()
     return run.scan_cells().select(LABELS_SCHEMA.names()).collect()

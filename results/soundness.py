@@ -8,6 +8,8 @@ import time
 from collections.abc import Collection
 from typing import Final
 
+from results.engines import check_told_apart
+from results.lost import check_begun, check_commits
 from results.manifest import PLACING_SECONDS
 from results.parts import PART_TABLES, Part
 from results.storage import STAGING, DamageError
@@ -22,28 +24,32 @@ MISSING: Final = "the manifest lists this file, and it is missing"
 def check_sound(store: RunStore, *, tables: Collection[str] = PART_TABLES, hashed_bytes: float | None = None) -> None:
     """Do nothing if every part of a run has the size that its commit says, and the hash too while parts are few bytes.
 
+    No commit was lost, nor what says where the rows are from, and rows that are read together are of one engine.
     `hashed_bytes` stands for `HASHED_BYTES`: with infinity all parts are hashed, as must be before they are rewritten.
 
     Raises:
-        DamageError: one has not; the message names the first one.
+        DamageError: it is not so; the message names the first file.
     """
+    check_begun(store.storage)
+    check_told_apart(store)
     limit = hashed_bytes
     if limit is None:
         # An object store checks by itself that it gives back what it got, and each answer of it takes a while.
         limit = HASHED_BYTES if store.storage.stages else 0
-    found = _damaged(store, tables, limit)
+    found, unnamed = _damaged(store, tables, limit)
     if found:
         # A driver may just have moved or replaced files that this has listed: what it commits is whole a moment later.
         time.sleep(PLACING_SECONDS)
-        found = _damaged(store, tables, limit)
+        found, unnamed = _damaged(store, tables, limit)
     if found:
         name, what = next(iter(found.items()))
         others = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
         raise DamageError(f"{store.storage.locate(name)}: {what}{others}\n  {RESTORE}")
+    check_commits(store.manifest, unnamed)
 
 
-def _damaged(store: RunStore, tables: Collection[str], limit: float) -> dict[str, str]:
-    """Return the name of each damaged file, and what is wrong with it."""
+def _damaged(store: RunStore, tables: Collection[str], limit: float) -> tuple[dict[str, str], list[str]]:
+    """Return the name of each damaged file and what is wrong with it, and the files that no commit names."""
     parts = [part for entry in store.manifest.live() for part in entry.parts if part.table in tables]
     # Where parts are staged is listed first: one that is moved meanwhile is seen twice, not never.
     folders = (STAGING, *tables) if store.storage.stages else tuple(tables)
@@ -61,7 +67,8 @@ def _damaged(store: RunStore, tables: Collection[str], limit: float) -> dict[str
     if sum(part.bytes for part in parts) <= limit:
         problems = store.storage.each(lambda name: _other_bytes(store, name, whole[name]), list(whole))
         damaged |= {name: problem for name, problem in zip(whole, problems, strict=True) if problem}
-    return damaged
+    known = {name for part in parts for name in (part.path, store.manifest.staged(part))}
+    return damaged, [name for name in sizes if name not in known]
 
 
 def _other_bytes(store: RunStore, name: str, part: Part) -> str:

@@ -21,18 +21,17 @@ import pyarrow as pa
 
 from results.cell_ids import CellIds, fixed
 from results.columns import TABLES
+from results.lost import PROVENANCE_FILE, REPLACE, SPEC_FILE, check_begun, check_commits, has_rows, orphans
 from results.manifest import Manifest, ManifestEntry, StoreError
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
 from results.schema import footer_metadata, table_schema
-from results.storage import STAGING, DamageError, NotStagedError, open_storage, read_json
+from results.storage import DamageError, NotStagedError, open_storage, read_json
 from results.storage_local import LocalStorage
 
 if TYPE_CHECKING:
     import polars as pl  # For readers: workers, which only write, start without it, 0.2 s sooner.
 
 _FOLDERS: Final = ("manifest", *PART_TABLES, "failures")
-SPEC_FILE: Final = "spec.json"
-PROVENANCE_FILE: Final = "provenance.json"
 
 
 class RunStore:
@@ -71,11 +70,13 @@ class RunStore:
 
         Raises:
             StoreError: `provenance` has no code fingerprint.
+            DamageError: the run has rows, and no specification or no record of a start.
         """
         if not isinstance(provenance.get("code_fingerprint"), str):
             raise StoreError(
                 f"{self.name}: provenance has no text 'code_fingerprint'. Give the hash of the code's sources"
             )
+        check_begun(self.storage)
         self.storage.make_folders(_FOLDERS)
         self.manifest.finish()
         self.write_provenance([*self.provenance(), dict(provenance)])
@@ -86,19 +87,30 @@ class RunStore:
 
         Raises:
             StoreError: there is no run.
+            DamageError: the run has lost it.
         """
         try:
             spec: dict[str, Any] = read_json(self.storage, SPEC_FILE, dict)
         except FileNotFoundError:
+            check_begun(self.storage)
             raise StoreError(f"{self.name}: no run here ({SPEC_FILE} is missing). See: sweep run --help") from None
         return spec
 
     def provenance(self) -> list[dict[str, Any]]:
-        """Return one record per start of the run, newest last."""
+        """Return one record per start of the run, newest last; none before the first start.
+
+        Raises:
+            DamageError: the run has lost them.
+        """
         try:
             records: list[dict[str, Any]] = read_json(self.storage, PROVENANCE_FILE, list)
         except FileNotFoundError:
+            check_begun(self.storage)
             return []
+        if not records and has_rows(self.storage):
+            raise DamageError(
+                f"{self.storage.locate(PROVENANCE_FILE)}: no record of a start, and the run has rows. {REPLACE}"
+            )
         if not all(isinstance(record, dict) for record in records):
             raise DamageError(f"{self.storage.locate(PROVENANCE_FILE)}: a record is no mapping. Restore the file")
         return records
@@ -215,20 +227,19 @@ class RunStore:
 
     def orphans(self) -> list[str]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""
-        known = {self.manifest.find(part) for entry in self.manifest.live() for part in entry.parts}
-        return [name for name in self.files_of_parts() if name not in known]
-
-    def files_of_parts(self) -> list[str]:
-        """Return all files where parts are staged and kept, whether they count or not."""
-        folders = (STAGING, *PART_TABLES)
-        return sorted(listed.name for folder in folders for listed in self.storage.files_in(folder))
+        return orphans(self.manifest)
 
     def remove_orphans(self) -> list[str]:
-        """Remove and return the orphans. Only for a driver, while none of its workers is writing."""
+        """Remove and return the orphans. Only for a driver, while none of its workers is writing.
+
+        Raises:
+            DamageError: one of them holds rows whose commit was lost; then none is removed.
+        """
         self.storage.check_lock()
-        orphans = self.orphans()
-        self.storage.each(self.storage.delete, orphans)
-        return orphans
+        found = self.orphans()
+        check_commits(self.manifest, found)
+        self.storage.each(self.storage.delete, found)
+        return found
 
 
 def _check_batch(batch_id: str, tables: Mapping[str, pa.Table]) -> None:

@@ -25,7 +25,7 @@ from sweep.lean_arrow import leave_out_pandas
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
-from sweep.runs import driver_facts, neighbours, results_errors
+from sweep.runs import check_engine, driver_facts, neighbours, results_errors
 from sweep.spec import SweepSpec
 from sweep.timings import TIMINGS_FILE, timings_of
 from sweep.warm import ensure_compiled
@@ -70,8 +70,8 @@ def execute(execution: Execution) -> ExitCode:
     with results_errors(execution.run), ways_on(execution.run, execution.command):
         store = RunStore(execution.run)
         with store.storage.lock(driver_facts(), breaking=execution.break_lock), reaching():
-            if store.exists():
-                check_sound(store)
+            check_sound(store)
+            check_engine(store, execution.fingerprint)
             try:
                 with interruptible():
                     return _execute(execution, store)
@@ -90,7 +90,7 @@ def _execute(execution: Execution, store: Any) -> ExitCode:
     finished = store.finished_cells() if store.exists() else CellIds()
     left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
-        _refresh(execution, store, wanted)
+        _refresh(execution, store, wanted, len(finished))
         finish_run(store)
         say(f"nothing to do: {wanted.cell_count} cells are already there")
         _say_rounds(execution.spec, plan, store)
@@ -131,21 +131,21 @@ def _close(store: Any, spec: SweepSpec) -> None:
         say(f"no summary: {error}")
 
 
-def _prepare(execution: Execution, store: Any, plan: Plan) -> None:
+def _prepare(execution: Execution, store: Any, plan: Plan, before: int) -> None:
     from sweep.view import write_costs, write_labels
 
-    store.create(execution.spec.resolved(), _provenance(execution, plan))
+    store.create(execution.spec.resolved(), _provenance(execution, plan, before))
     store.remove_orphans()
     write_labels(store, plan)
     write_costs(store, execution.spec.costs)
 
 
-def _refresh(execution: Execution, store: Any, plan: Plan) -> None:
+def _refresh(execution: Execution, store: Any, plan: Plan, before: int) -> None:
     """Take over what does not need a simulation: names, baseline, prices."""
     from sweep.view import is_current
 
     if not is_current(store, execution.spec):
-        _prepare(execution, store, plan)
+        _prepare(execution, store, plan, before)
 
 
 def _simulate(
@@ -165,7 +165,7 @@ def _simulate(
     backend = open_backend(execution.backend, run_task)
     with noting_the_end(store, tally), leaving(store, backend):
         say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
-        _prepare(execution, store, wanted)
+        _prepare(execution, store, wanted, len(finished))
         engine = execution.fingerprint if execution.simulate is simulate_batch else None
         memory = max(batch_bytes(batch, execution.simulate) for batch in left)
         backend.prepare(store.location, memory, engine)
@@ -253,9 +253,10 @@ def _forecast(cost: Estimate | None, workers: int) -> str:
     return f"; about {format_seconds(cost.total_seconds / workers)} by {cost.source}"
 
 
-def _provenance(execution: Execution, plan: Plan) -> dict[str, Any]:
+def _provenance(execution: Execution, plan: Plan, before: int) -> dict[str, Any]:
     return {
         "code_fingerprint": plan.fingerprint,
+        "cells_before": before,
         "started": now(),
         "command": execution.command,
         "backend": execution.backend.name.value,

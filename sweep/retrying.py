@@ -12,7 +12,7 @@ from sweep.outcome import Simulate, batch_of, halves
 from sweep.plan import Plan, PlannedBatch, plan_sweep, remaining
 from sweep.progress import format_seconds
 from sweep.rows import batch_name, place
-from sweep.runs import open_store, results_errors
+from sweep.runs import check_engine, open_store, results_errors
 from sweep.spec import SweepSpec, spec_from_resolved
 
 if TYPE_CHECKING:
@@ -32,15 +32,10 @@ def retry_execution(
     """Return a start of the run's sweep that is restricted to what has failed, by one cause if given.
 
     Raises:
-        SweepError: there is no such run or cause, or the engine has changed since.
+        SweepError: there is no such run or cause, or the run is of another engine.
     """
     store = open_store(run)
-    planned_with = store.provenance()[-1]["code_fingerprint"]
-    if planned_with != fingerprint:
-        raise SweepError(
-            f"{run}: the engine has changed since ({planned_with} there, {fingerprint} here)\n"
-            "  cells of two engines are not comparable: run the sweep into a new folder with `sweep run … --out DIR`"
-        )
+    check_engine(store, fingerprint)
     return Execution(
         spec=_spec(store),
         run=run,

@@ -85,6 +85,7 @@ def _find_damage(runs: tuple[str, ...]) -> None:
 
 def open_store(run: str, *, damaged: bool = False) -> "RunStore":
     """Return the store of a run that must be there, and sound unless a `damaged` one will do."""
+    from results.labels import check_labels
     from results.soundness import check_sound
     from results.store import RunStore
     from sweep.resolved import check_resolved
@@ -94,7 +95,28 @@ def open_store(run: str, *, damaged: bool = False) -> "RunStore":
         check_resolved(store.spec(), store.storage.locate("spec.json"))
         if not damaged:
             check_sound(store)
+            check_labels(store)
     return store
+
+
+def check_engine(store: "RunStore", fingerprint: str) -> None:
+    """Do nothing if cells of the engine of that fingerprint may be added to a run.
+
+    Raises:
+        SweepError: the run has cells of another engine.
+    """
+    from results.engines import engines_of
+
+    with results_errors():
+        engines = engines_of(store)
+    if set(engines) - {fingerprint}:
+        raise SweepError(
+            f"{store.name}: its cells are of the engine {' and '.join(engines)}, and this is the engine {fingerprint}: "
+            "cells of two engines are not comparable, so a run has one\n"
+            "  go on with the sources that it was begun with, give the sweep another place (sweep run … --out RUN), or "
+            "remove this run\n"
+            "  what reads runs, such as `sweep summarize`, still reads it"
+        )
 
 
 @contextmanager

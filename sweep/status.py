@@ -113,11 +113,13 @@ class RunReader:
             return self._look()
 
     def _look(self) -> RunStatus:
+        from results.lost import check_begun, check_commits
         from results.manifest import Manifest
         from results.storage import open_storage, read_json
 
         storage = open_storage(self.location)
         manifest = Manifest(storage)
+        check_begun(storage)
         try:
             spec = read_json(storage, _SPEC_FILE, dict)
             last, abandoned = _last_driver(storage)
@@ -126,6 +128,8 @@ class RunReader:
                 f"{self.location}: no run here\n  `sweep status` lists the runs in ./runs; a run is made by `sweep run`"
             ) from error
         entries = manifest.live()
+        named = {part.path for entry in entries for part in entry.parts}
+        check_commits(manifest, [one.name for one in storage.files_in("cells") if one.name not in named])
         committed = {PurePath(one.name).stem: one.modified for one in storage.files_in(manifest.folder)}
         done = self._done(storage, manifest, entries)
         axes, total, there = _progress(storage, done)

@@ -49,9 +49,8 @@ def is_current(store: RunStore, spec: SweepSpec) -> bool:
     try:
         if store.spec() != json.loads(json.dumps(spec.resolved())):
             return False
-        if store.storage.exists(labels.LABELS_FILE):
-            labels.scan_labels(store.storage)
-    except DamageError:
+        labels.scan_labels(store.storage)
+    except (DamageError, FileNotFoundError):
         return False
     return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(spec.costs)
 

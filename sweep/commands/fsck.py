@@ -37,7 +37,7 @@ def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
 def _note_spec(store: "RunStore", checkup: "Checkup") -> None:
     """Add to what was found that spec.json holds something else than a sweep."""
     from results.fsck import REWRITTEN, Level
-    from results.store import SPEC_FILE
+    from results.lost import SPEC_FILE
 
     if any(finding.place == SPEC_FILE for finding in checkup.findings):
         return

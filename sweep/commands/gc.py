@@ -18,12 +18,18 @@ def gc(
     break_lock: BreakLockOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Finish half-done commits and remove files that no commit knows; not while a sweep is writing there."""
+    """Finish half-done commits and remove files that no commit knows; not while a sweep is writing there.
+
+    A file whose commit was lost is damage, and then nothing is removed.
+    """
+    from results.lost import check_begun, check_commits
+
     store = open_store(run, damaged=True)
     with locked(store, breaking=break_lock):
-        if dry_run:
-            files = store.orphans()
-        else:
+        check_begun(store.storage)
+        files = store.orphans()
+        check_commits(store.manifest, files)
+        if not dry_run:
             store.manifest.finish()
             files = store.remove_orphans()
     if as_json:

@@ -76,12 +76,13 @@ def _show_all(address: str | None, *, as_json: bool) -> None:
     from sweep.status_lines import status_row
 
     found, damaged = [], []
-    for path in sorted(RUNS.glob("*/spec.json")):
+    # One that has lost its specification is to be seen.
+    for path in sorted({path.parent for name in ("spec.json", "manifest") for path in RUNS.glob(f"*/{name}")}):
         try:
-            with results_errors(str(path.parent)):
-                found.append(RunReader(str(path.parent)).look())
+            with results_errors(str(path)):
+                found.append(RunReader(str(path)).look())
         except SweepError as error:
-            damaged.append(f"{path.parent}  can't be read: {error}")
+            damaged.append(f"{path}  can't be read: {error}")
     jobs = _jobs(address)
     if as_json:
         content = {

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,14 @@ import pytest
 
 from results.compaction import compact
 from results.fsck import Level, check_run
-from results.labels import LABELS_FILE, LABELS_SCHEMA
+from results.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
+from results.lost import LOST
 from results.parts import PART_TABLES
 from results.rows import failures_table
+from results.soundness import check_sound
+from results.storage import DamageError
 from results.store import RunStore
-from tests.results.synthetic import cell, failed, make_run, replicate_batches, write_batch
+from tests.results.synthetic import PROVENANCE, cell, failed, make_run, replicate_batches, write_batch
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -121,6 +125,68 @@ def test_a_cell_in_two_batches_is_damage(tmp_path: Path) -> None:
 
     assert [one.place for one in damage] == ["cells", "windows"]
     assert all(one.what == f"1 cells ({cell('kvm-3.0').cell_id}) in two files" for one in damage)
+
+
+def test_files_whose_commit_was_lost_are_damage(tmp_path: Path) -> None:
+    """Each file that only a lost commit named is damage, and neither a start nor gc removes one; others are sound."""
+    store = make_run(tmp_path / "run", replicate_batches(2))
+    entry = store.manifest.live()[0]
+    (store.path / "manifest" / f"{entry.name}.json").unlink()
+    staged = write_batch(store, "late", [cell("oracle")])
+
+    damage = [one for one in check_run(store).findings if one.level is Level.DAMAGE]
+
+    assert {one.place for one in damage} == {part.path for part in entry.parts}
+    assert {one.what for one in damage} == {LOST}
+    for act in (store.remove_orphans, lambda: check_sound(store)):
+        with pytest.raises(DamageError, match=r"cells/batch-0-\w+\.parquet: no commit .* \(and 1 more files\)"):
+            act()
+    assert all((store.path / part.path).is_file() for part in entry.parts)
+    assert all((store.path / store.manifest.staged(part)).is_file() for part in staged.parts)
+
+
+def test_what_a_compaction_removed_and_the_disk_kept_is_no_damage(tmp_path: Path) -> None:
+    """Files that come back after their commit, of cells that are in other commits, are leftovers and are removed."""
+    store = make_run(tmp_path / "run", replicate_batches(2))
+    kept = {path: path.read_bytes() for path in store.path.glob("cells/*.parquet")}
+    compact(store)
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+    found = check_run(store)
+    check_sound(store)
+    removed = store.remove_orphans()
+
+    assert not found.is_damaged
+    assert [one.place for one in found.findings if one.level is Level.LEFTOVER] == removed
+    assert removed == sorted(path.relative_to(store.path).as_posix() for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("starts", "labelled", "level"),
+    [
+        ([("f1", 8), ("f1", 0)], True, None),
+        ([("f1", 0), ("f2", 8)], False, None),
+        ([("f1", 4), ("f2", 4)], True, Level.LEFTOVER),
+        ([("f1", 4), ("f2", 4)], False, Level.DAMAGE),
+        ([("f1", 4), ("f2", 4), ("f1+f2", 8)], True, Level.DAMAGE),
+    ],
+)
+def test_cells_of_two_engines_are_found(
+    store: RunStore, starts: list[tuple[str, int]], *, labelled: bool, level: Level | None
+) -> None:
+    """Runs of older programs may mix engines: fsck names them, and where labels don't tell them apart nobody reads."""
+    tallies = [(name, {"cells_done": count, "cells_failed": 0}) for name, count in starts]
+    store.write_provenance([PROVENANCE | {"code_fingerprint": name, "tally": tally} for name, tally in tallies])
+    if labelled:
+        write_labels(store.storage, [store.scan_cells().select(LABELS_SCHEMA.names()).collect()])
+
+    found = [one for one in check_run(store).findings if one.place == "provenance.json"]
+
+    assert [one.level for one in found] == ([] if level is None else [level])
+    assert all("engines f1 and f2" in one.what for one in found)
+    with pytest.raises(DamageError, match="engines f1 and f2") if level is Level.DAMAGE else nullcontext():
+        check_sound(store)
 
 
 def test_leftovers_are_no_damage(tmp_path: Path) -> None:

@@ -126,14 +126,40 @@ def test_names_and_failures_come_along(tmp_path: Path) -> None:
 
 
 def test_history_comes_along(tmp_path: Path) -> None:
-    """Provenance keeps the starts of both runs, and the fingerprints of both engines."""
+    """Provenance keeps the starts of both runs, and the fingerprint of their engine."""
     make_run(tmp_path / "a", replicate_batches(1))
-    make_run(tmp_path / "b", replicate_batches(2)[1:]).write_provenance([PROVENANCE | {"code_fingerprint": "f2"}])
+    make_run(tmp_path / "b", replicate_batches(2)[1:]).write_provenance([PROVENANCE | {"started": "then"}])
 
     merged = merge_runs(tmp_path / "a", tmp_path / "b", tmp_path / "c")
 
-    assert [record["code_fingerprint"] for record in merged.provenance()] == ["f1", "f2", "f1+f2"]
+    assert [record.get("started") for record in merged.provenance()] == ["now", "then", None]
+    assert {record["code_fingerprint"] for record in merged.provenance()} == {"f1"}
     assert json.loads((merged.path / "spec.json").read_text()) == RunStore(tmp_path / "a").spec()
+
+
+def test_runs_of_two_engines_are_not_merged(tmp_path: Path) -> None:
+    """What two engines say is not comparable, even of other cells: the refusal names them, and nothing is written."""
+    make_run(tmp_path / "a", replicate_batches(1))
+    make_run(tmp_path / "b", replicate_batches(2)[1:]).write_provenance([PROVENANCE | {"code_fingerprint": "f2"}])
+
+    with pytest.raises(StoreError, match=r"different engines: f1 in .*/a, f2 in .*/b\. Their cells are not comparable"):
+        merge_runs(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("lost", ["spec.json", "provenance.json"])
+def test_a_merge_overwrites_no_damaged_run(tmp_path: Path, lost: str) -> None:
+    """A place whose run has lost a file is not free."""
+    make_run(tmp_path / "a", replicate_batches(1))
+    out = make_run(tmp_path / "c", replicate_batches(2)[1:])
+    (out.path / lost).unlink()
+    before = every_file(out)
+
+    with pytest.raises(DamageError, match=f"{lost}: missing, and the run has rows"):
+        merge_runs(tmp_path / "a", tmp_path / "a", out.path)
+
+    assert every_file(out) == before
 
 
 def respecified(path: Path, batches: Any, **settings: Any) -> RunStore:

@@ -20,7 +20,7 @@ import pytest
 from results import storage_lease
 from results.compaction import compact
 from results.diff import diff_runs
-from results.fsck import check_run
+from results.fsck import Level, check_run
 from results.manifest import LATEST_FILE, StoreError
 from results.merging import merge_runs
 from results.soundness import check_sound
@@ -277,3 +277,33 @@ def test_an_object_is_read_in_pieces(url: str) -> None:
         with pytest.raises(FileNotFoundError):
             act("y")
     storage.delete("y")
+
+
+def test_a_lost_commit_is_no_crash(url: str) -> None:
+    """What `latest.json` lists was committed, so without a commit it is damage; what it does not list is a leftover."""
+    store = new_run(url, 2)
+    compact(store)
+    left = write_batch(store, "late", [cell("oracle")])
+    check_sound(store)
+    (entry,) = store.manifest.live()
+    store.storage.delete(f"manifest/{entry.name}.json")
+
+    findings = check_run(store).findings
+    with pytest.raises(DamageError, match="no commit names this file"):
+        store.remove_orphans()
+
+    assert {one.place for one in findings if one.level is Level.DAMAGE} == {part.path for part in entry.parts}
+    assert {one.place for one in findings if one.level is Level.LEFTOVER} == {part.path for part in left.parts}
+    assert all(store.storage.exists(part.path) for part in (*entry.parts, *left.parts))
+
+
+@pytest.mark.parametrize("name", ["spec.json", "provenance.json"])
+def test_a_run_that_lost_a_file_is_not_begun_anew(url: str, name: str) -> None:
+    """Rows in a bucket without what says where they are from are damage, and nothing is written over them."""
+    store = new_run(url, 1)
+    store.storage.delete(name)
+
+    with pytest.raises(DamageError, match=f"{name}: missing, and the run has rows"):
+        store.create(SPEC, PROVENANCE)
+
+    assert not store.storage.exists(name)

@@ -49,6 +49,7 @@ def start(
     out: str = "run",
     rules: Rules | None = None,
     workers: int = 1,
+    fingerprint: str = "a fake engine",
 ) -> ExitCode:
     """Run the small sweep into a folder beside it and return the exit code.
 
@@ -61,7 +62,7 @@ def start(
             name=backend, reason="a test", address=address, workers=None if address is not None else workers
         ),
         simulate=simulate,
-        fingerprint="a fake engine",
+        fingerprint=fingerprint,
         command=f"sweep run {path}",
         rules=rules or Rules(),
     )

@@ -42,7 +42,7 @@ OTHERS: Final = {
     "fsck": "has its own tests",
     "status": "reads the cells alone",
     "run": "needs an engine",
-    "gc": "leaves alone what the manifest knows",
+    "gc": "leaves alone what the manifest knows, and what it should know",
     **dict.fromkeys(
         ("plan", "submit", "logs", "cancel", "doctor", "catalog", "validate", "trace"), "reads no table of a run"
     ),
@@ -241,6 +241,140 @@ def test_other_files_are_named_too(
     assert path.name in capsys.readouterr().err
 
 
+def everything(run: Path) -> dict[Path, bytes]:
+    """Return all files of a run; the lock says who was here last."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+EVERY: Final = READ | {
+    "status": ("status", "{run}"),
+    "fsck": ("fsck", "{run}"),
+    "gc": ("gc", "{run}"),
+    "gc dry": ("gc", "{run}", "--dry-run"),
+    "merge over it": ("merge", "{sound}", "{sound}", "--out", "{run}"),
+}
+"""Verbs that look at a run that is there, as a user types them."""
+
+
+@pytest.mark.parametrize("verb", [verb for verb in EVERY if verb != "merge over it"])
+def test_a_lost_commit_is_damage(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """Without its only commit a run is not sound and empty: its rows are named, and nothing is removed or written."""
+    (entry,) = (run / "manifest").iterdir()
+    entry.unlink()
+    before = everything(run)
+
+    code = sweep(EVERY[verb])
+
+    shown = capsys.readouterr()
+    said = shown.out if verb == "fsck" else shown.err
+    assert code == ExitCode.DAMAGED, shown
+    assert any(f"{table}/{part_of(run, table).name}: no commit names this file" in said for table in TABLES)
+    assert "restore the manifest" in said
+    assert everything(run) == before
+    assert sorted(one.name for one in run.parent.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("verb", EVERY)
+@pytest.mark.parametrize("name", ["spec.json", "provenance.json"])
+def test_a_lost_file_is_damage(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str], name: str, verb: str
+) -> None:
+    """A run with rows and without what says where they are from is damaged, not missing, and nothing is written."""
+    (run / name).unlink()
+    before = everything(run)
+
+    code = sweep(EVERY[verb])
+
+    shown = capsys.readouterr()
+    said = shown.out if verb == "fsck" else shown.err
+    assert code == ExitCode.DAMAGED, shown
+    assert f"{name}: missing" in said
+    assert "restore the file" in said.lower()
+    assert everything(run) == before
+    assert sorted(one.name for one in run.parent.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("name", ["spec.json", "provenance.json"])
+def test_a_damaged_run_is_in_the_list_of_runs(
+    run: Path,
+    sweep: Callable[[Words], int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Who asks what runs there are hears of one that has lost a file, and which."""
+    run.rename(run.parent / "moved")
+    (run.parent / "runs").mkdir()
+    (run.parent / "moved").rename(run.parent / "runs" / "mine")
+    (run.parent / "runs" / "mine" / name).unlink()
+    monkeypatch.chdir(run.parent)
+
+    sweep(("status",))
+
+    assert f"runs/mine  can't be read: runs/mine/{name}: missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lost", ["spec.json", "provenance.json", "manifest"])
+def test_a_run_that_lost_a_file_is_not_begun_anew(tmp_path: Path, lost: str) -> None:
+    """The same command adds nothing to the rows that are there, whole run or part of one, and removes nothing."""
+    spec = write_spec(tmp_path)
+    assert start(spec, "replicates=1") == ExitCode.OK
+    path = tmp_path / "run" / lost
+    (next(path.iterdir()) if path.is_dir() else path).unlink()
+    before = everything(tmp_path / "run")
+
+    for replicates in (1, 2):
+        with pytest.raises(DamagedError, match=r"missing, and the run has rows|no commit names this file"):
+            start(spec, f"replicates={replicates}")
+
+    assert everything(tmp_path / "run") == before
+
+
+def test_a_run_goes_on_after_the_way_out_of_a_lost_commit(tmp_path: Path) -> None:
+    """Who has no copy and moves the files away that a message names gets the same rows from the same command."""
+    spec = write_spec(tmp_path)
+    start(spec)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*/*.parquet")}
+    (entry,) = (tmp_path / "run" / "manifest").iterdir()
+    entry.unlink()
+
+    for path in before:
+        path.rename(tmp_path / path.name)
+    code = start(spec)
+
+    assert code == ExitCode.OK
+    assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*/*.parquet")} == before
+
+
+@pytest.mark.parametrize("verb", READ)
+def test_lost_names_are_damage(
+    run: Path, sweep: Callable[[Words], int], capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """Without the names of its cells a run is not read under those that its tables happen to hold."""
+    (run / "labels.parquet").unlink()
+
+    code = sweep(READ[verb])
+    checked = sweep(("fsck", "{run}"))
+
+    shown = capsys.readouterr()
+    assert (code, checked) == (ExitCode.DAMAGED, ExitCode.DAMAGED)
+    assert "labels.parquet: " in shown.err
+    assert "damage: labels.parquet: missing" in shown.out
+
+
+def test_names_that_the_tables_hold_are_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If it was noted down that the tables have the same names, the run reads as before without the file of names."""
+    spec = write_spec(tmp_path)
+    start(spec)
+    before = results.open(tmp_path / "run").summary()
+    (tmp_path / "run" / "labels.parquet").unlink()
+
+    assert results.open(tmp_path / "run").summary().equals(before)
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("content", [b"", b"hi", b"{}", b"[]", b"[" * 100_000])
 @pytest.mark.parametrize("name", ["costs.json", "labels.parquet", "spec.json", "provenance.json"])
 def test_fsck_lists_what_no_manifest_knows(
@@ -248,12 +382,11 @@ def test_fsck_lists_what_no_manifest_knows(
 ) -> None:
     """A file beside the tables that is none of ours is damage to `sweep fsck`, whatever stands in it."""
     (run / name).write_bytes(content)
-    no_damage = name == "provenance.json" and content == b"[]"
 
     code = sweep(("fsck", "{run}"))
 
-    assert code == (ExitCode.OK if no_damage else ExitCode.DAMAGED)
-    assert (f"damage: {name}: " in capsys.readouterr().out) is not no_damage
+    assert code == ExitCode.DAMAGED
+    assert f"damage: {name}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "content"), [("costs.json", b"{"), ("costs.json", b"{}"), ("labels.parquet", b"hi")])
@@ -263,6 +396,20 @@ def test_python_readers_get_an_error_of_the_store(run: Path, name: str, content:
 
     with pytest.raises(StoreError, match=name):
         results.open(run).summary()
+
+
+@pytest.mark.parametrize("name", ["costs.json", "labels.parquet"])
+def test_a_start_writes_lost_names_and_prices_again(tmp_path: Path, name: str) -> None:
+    """Names and prices follow from the specification: a start with nothing to do writes those that are missing."""
+    spec = write_spec(tmp_path)
+    start(spec)
+    path = tmp_path / "run" / name
+    before = path.read_bytes()
+    path.unlink()
+
+    code = start(spec)
+
+    assert (code, path.read_bytes()) == (ExitCode.OK, before)
 
 
 @pytest.mark.parametrize("name", ["costs.json", "labels.parquet", "spec.json"])

@@ -6,15 +6,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import results
 from results import compaction
 from results.diff import diff_runs
+from results.engines import engines_of
 from results.labels import LabelledRun
 from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
+from sweep.driver_rules import Rules
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Failure, FailureKind, Job, Task
+from sweep.outcome import Failure, FailureKind, Job, Simulate, Task
 from sweep.plan import plan_sweep
+from sweep.retrying import retry_execution
 from sweep.timings import read_timings
 from sweep.worker import run_task, simulate_batch
 from tests.sweep import fakes
@@ -132,6 +136,60 @@ def test_a_grown_grid_computes_only_what_is_new(spec: Path, capsys: pytest.Captu
     err = capsys.readouterr().err
     assert "8 cells in 2 batches to do, 16 are there" in err
     assert diff_runs(spec.parent / "run", spec.parent / "fresh").identical
+
+
+@pytest.mark.parametrize("simulate", [fakes.simulate, fakes.fail_on_two_vcpus])
+def test_a_run_has_one_engine(spec: Path, simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another engine neither a whole run nor part of one is gone on with: both are named, and nothing changes."""
+    start(spec, simulate=simulate)
+    before = everything(spec.parent / "run")
+    monkeypatch.setattr(execute_module, "open_backend", refuse)
+
+    with pytest.raises(SweepError, match=r"run: its cells are of the engine a fake engine, and this is") as refused:
+        start(spec, fingerprint="another engine")
+
+    assert refused.value.exit_code is ExitCode.USAGE
+    assert "this is the engine another engine" in str(refused.value)
+    assert "--out" in str(refused.value)
+    assert everything(spec.parent / "run") == before
+    assert results.open(spec.parent / "run").summary().height > 0
+
+
+def test_retry_knows_the_same_rule(spec: Path) -> None:
+    """What failed under one engine is not tried again under another one in the same run."""
+    start(spec, simulate=fakes.fail_on_two_vcpus)
+
+    with pytest.raises(SweepError, match="its cells are of the engine a fake engine, and this is the engine another"):
+        retry_execution(
+            str(spec.parent / "run"),
+            None,
+            place=BackendChoice(name=BackendName.LOCAL, reason="a test"),
+            rules=Rules(),
+            simulate=fakes.simulate,
+            fingerprint="another engine",
+            command="sweep retry",
+        )
+
+
+def test_a_run_that_nothing_came_of_takes_any_engine(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that ended before its first cell, or was killed before it, ties the run to no engine."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise SweepError("no worker started")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execute_module, "_drive", fail)
+        with pytest.raises(SweepError, match="no worker started"):
+            start(spec, fingerprint="another engine")
+    store = RunStore(spec.parent / "run")
+    killed = {"code_fingerprint": "a third engine", "command": "sweep run"}
+    store.write_provenance([*store.provenance(), killed])
+
+    codes = start(spec, "replicates=1"), start(spec)
+
+    assert codes == (ExitCode.OK, ExitCode.OK)
+    assert len(store.finished_cells()) == CELLS
+    assert engines_of(store) == ("a fake engine",)
 
 
 def test_a_renamed_policy_keeps_its_cells(
