@@ -13,7 +13,7 @@ The second sum is computed in doubles and made whole by the method of largest re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import floor
@@ -47,6 +47,8 @@ class Pair:
     replicates: int
     cells: pl.DataFrame
     """cell_id, replicate, paging and `sign`: +1 for cells of the policy, -1 for those of the baseline."""
+    deaths: Mapping[str, int] = field(default_factory=dict)
+    """Policy -> replicates in which the host dies under it. With any, there is no time that could be explained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def pairs_of_policies(
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
-    known = tables.scan_cells().select(_CELL).collect(engine="streaming")
+    known = tables.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
     kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
@@ -116,7 +118,7 @@ def pairs_of_policies(
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
     rows = known.filter(pl.col(column).is_in(kept[column]) for column in ("workload", "guest"))
     sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
-    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging"))
+    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging", "dies"))
     both = paired.filter(pl.col("policy") == policy).sort(PLACE)
     if both.is_empty():
         raise ComparisonError(f"no replicate of a workload on a guest has both '{policy}' and '{baseline}'")
@@ -129,6 +131,7 @@ def _pair(both: pl.DataFrame) -> Pair:
         both.select(cell_id=f"cell_id{suffix}", replicate="replicate", paging=f"paging{suffix}", sign=pl.lit(sign))
         for suffix, sign in (("", 1), ("_baseline", -1))
     ]
+    deaths = {first[f"policy{suffix}"]: int(both[f"dies{suffix}"].sum()) for suffix in ("", "_baseline")}
     return Pair(
         policy=first["policy"],
         baseline=first["policy_baseline"],
@@ -136,7 +139,14 @@ def _pair(both: pl.DataFrame) -> Pair:
         guest=first["guest"],
         replicates=both.height,
         cells=pl.concat(cells),
+        deaths={policy: count for policy, count in deaths.items() if count},
     )
+
+
+def death_sentence(pair: Pair) -> str:
+    """Return why there is nothing to explain about a pair."""
+    who = " and ".join(f"{policy} ({count} of {pair.replicates} replicates)" for policy, count in pair.deaths.items())
+    return f"{pair.workload} on {pair.guest}: the host dies under {who}, so there is no time to explain"
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
@@ -145,8 +155,11 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     Stretches are as equal as whole windows allow.
 
     Raises:
-        ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.
+        ComparisonError: the host dies under one of them, or the windows of the run do not add up to what is priced;
+            then the run is damaged.
     """
+    if pair.deaths:
+        raise ComparisonError(death_sentence(pair))
     sums = _sums(tables, costs, pair, stretches=max(stretches, 1))
     terms = [name for name in sums.columns if name.startswith("ns:")]
     # Times up to the end of each stretch are made whole, so that a line's sum does not depend on where time is cut.

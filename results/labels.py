@@ -81,6 +81,15 @@ def note_plain_labels(store: RunStore) -> None:
         store.storage.put(_PLAIN_FILE, text.encode())
 
 
+def has_plain_labels(store: RunStore) -> bool:
+    """Say whether the tables hold the names of the labels: exactly the cells that are planned, under these names."""
+    try:
+        plain = json.loads(store.storage.read(_PLAIN_FILE))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(plain == {"cells": [part.sha256 for part in store.manifest.parts("cells")]})
+
+
 def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     """Return the number of rows and sums of hashes of the names and ids: equal for the same rows in any order."""
     hashes = [pl.struct(LABELS_SCHEMA.names()).hash(seed) for seed in _SEEDS]
@@ -108,16 +117,8 @@ class LabelledRun:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        there = store.storage.exists(LABELS_FILE) and not self._is_plain()
+        there = store.storage.exists(LABELS_FILE) and not has_plain_labels(store)
         self._labels = scan_labels(store.storage) if there else None
-
-    def _is_plain(self) -> bool:
-        """Say whether the tables hold the names of the labels."""
-        try:
-            plain = json.loads(self._store.storage.read(_PLAIN_FILE))
-        except (FileNotFoundError, ValueError):
-            return False
-        return bool(plain == {"cells": [part.sha256 for part in self._store.manifest.parts("cells")]})
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
