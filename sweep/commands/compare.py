@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -97,14 +97,13 @@ def compare(
 
     if pareto:
         given = {"two runs": len(runs) > 1, "--baseline": baseline, "--rows": rows, "--cols": cols, "--where": where}
-        _refuse_with_pareto([name for name, value in (given | {"--fail-on": fail_on}).items() if value])
+        _refuse_with_pareto(given | {"--fail-on": fail_on})
         _print_front(runs[0], metric, costs=costs, form=form, allow_partial=allow_partial)
         return
     stores = [open_store(run) for run in runs]
     notices = notices_about(*stores)
     with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
-        taking_part = [Run(store).compared() for store in stores]
         question = Question(
             metrics=tuple(metric or ("elapsed",)),
             rows=_names(rows),
@@ -113,14 +112,19 @@ def compare(
             where=tuple(where or ()),
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
-        tables = compare_runs(taking_part, question, _costs(runs[-1], costs))
+        tables = compare_runs([Run(store).compared() for store in stores], question, _costs(runs[-1], costs))
         found = breaches(tables, gates)
     say_first(notices, form)
     typer.echo(_render(tables, form, found, notices, as_list=as_list), nl=False)
-    for breach in found:
-        typer.echo(breach.text, err=True)
     # A condition that is met is met whatever is missing.
     say_last(notices, form, allow_partial=allow_partial or bool(found))
+    _fail(found)
+
+
+def _fail(found: Sequence["Breach"]) -> None:
+    """End with the exit code of a condition that is met, if one is, and say where."""
+    for breach in found:
+        typer.echo(breach.text, err=True)
     if found:
         raise typer.Exit(ExitCode.REGRESSED)
 
@@ -134,11 +138,12 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def _refuse_with_pareto(given: list[str]) -> None:
-    if given:
-        raise SweepError(
-            f"--pareto shows one run, cell by cell, and takes no {given[0]}. Give only --metric and --costs"
-        )
+def _refuse_with_pareto(options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value:
+            raise SweepError(
+                f"--pareto shows one run, cell by cell, and takes no {name}. Give only --metric and --costs"
+            )
 
 
 def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str, allow_partial: bool) -> None:

@@ -61,7 +61,6 @@ def explain(
     under one of the two policies there is no difference, and a sentence says so.
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
-    from results.explain import death_sentence
     from results.run import Run
 
     store = open_store(run)
@@ -77,7 +76,7 @@ def explain(
         by_activity = [opened.explain_activities(one, model) if activities else None for one in found]
     say_first(notices, form)
     for pair in dying:
-        typer.echo(death_sentence(pair) + ("\n" if form == "md" else ""), err=form not in {"text", "md"})
+        typer.echo(pair.death + ("\n" if form == "md" else ""), err=form not in {"text", "md"})
     typer.echo(_render(found, by_activity, dying, notices, form), nl=False)
     say_last(notices, form, allow_partial=allow_partial)
 

@@ -9,15 +9,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
 from results.own_costs import COSTS_FILE
+from results.rows import Trace, cells_table, windows_table
 from results.store import RunStore
 from sweep.exit_codes import ExitCode
-from tests.results.synthetic import POLICIES, make_run, model_mapping, replicate_batches
+from tests.results.synthetic import (
+    POLICIES,
+    PROVENANCE,
+    SPEC,
+    cell,
+    cost,
+    make_run,
+    model_mapping,
+    replicate_batches,
+)
+from tests.sweep import fakes
+from tests.sweep.starting import start, write_spec
 from tests.sweep.test_cli import call
+from tests.sweep.test_stopping import Interrupted
 
 RUN = str(Path(__file__).resolve().parents[1] / "data" / "runs" / "v2")
 OLD = str(Path(__file__).resolve().parents[1] / "data" / "runs" / "v1")
@@ -515,3 +530,82 @@ def test_charts_draw_the_word(sweep: Callable[..., Ended], deadly: str, tmp_path
     assert sweep("report", deadly, "-o", str(tmp_path / "page.html")).code == ExitCode.OK
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "The host dies (BUG) under <code>kvm-3.3</code> on small" in page
+
+
+def made_idle(path: Path, *, vcpus: int, running: float, interrupted: float) -> str:
+    """Make a run of one policy on one trace.
+
+    Args:
+        path: where it goes.
+        vcpus: those of the guest.
+        running: how many run at once.
+        interrupted: how many each of 1000 remote flushes in a second of native time interrupts.
+    """
+    one = cell("kvm-3.0", vcpus=vcpus, guest=f"{vcpus}cpu", workload="recorded")
+    facts = Trace(trace_digest="t", window_ns=10**9, native_seconds=1.0, events=1)
+    counts = np.zeros((1, 1, len(COUNTER_NAMES)), dtype=np.int64)
+    for name, value in (
+        ("exits", 1000),
+        ("guest_run_ns", running * 1e9),
+        ("remote_tlb_flush", 1000),
+        ("flush_ipis", 1000 * interrupted),
+    ):
+        counts[0, 0, COUNTER_INDEX[name]] = round(value)
+    store = RunStore(path)
+    store.create(SPEC | {"guests": []}, PROVENANCE)
+    tables = {"cells": cells_table([one], counts[0], facts), "windows": windows_table([one], counts, facts)}
+    store.commit(store.write_part("batch", tables))
+    prices = model_mapping(shadow={"exits": cost(1000), "flush_ipis": cost(20_000)})
+    store.storage.put(COSTS_FILE, json.dumps(prices).encode())
+    return store.name
+
+
+def test_interrupts_of_idle_vcpus_are_said(sweep: Callable[..., Ended], tmp_path: Path) -> None:
+    """Where one of eight vCPUs runs, the summary and the report say which share of the time goes to the other seven."""
+    run = made_idle(tmp_path / "run", vcpus=8, running=1.0, interrupted=7.0)
+    # 7000 interrupts of 20 µs in 1 s of native time and 1 ms of exits: 0.14 of 1.141 s.
+    said = "recorded on 8cpu runs 1.0 of 8 vCPUs at once; the model interrupts idle ones as well, which is about 12.3 %"
+
+    text, as_json = sweep("summarize", run), json.loads(sweep("summarize", run, "--json").out)
+
+    assert f"note: {said}" in " ".join(text.out.split())
+    assert [note for note in as_json["notes"] if note.startswith(said)] != []
+    assert "docs/explanation/limits.md" in text.out
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "running", "interrupted"),
+    [(8, 8.0, 7.0), (8, 1.0, 0.0), (8, 4.0, 3.0), (2, 1.3, 1.0), (1, 1.0, 0.0)],
+    ids=["all run", "none is interrupted", "those that run are interrupted", "two may both run", "there is one"],
+)
+def test_of_vcpus_that_may_run_nothing_is_said(
+    sweep: Callable[..., Ended], tmp_path: Path, vcpus: int, running: float, interrupted: float
+) -> None:
+    """No note where the interrupted vCPUs run, or where an engine leaves idle ones alone."""
+    run = made_idle(tmp_path / "run", vcpus=vcpus, running=running, interrupted=interrupted)
+
+    assert "idle" not in sweep("summarize", run).out
+
+
+def test_a_sweep_with_failed_cells_says_so_before_its_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `sweep run` prints at its end begins with what is missing."""
+    code = start(write_spec(tmp_path), simulate=fakes.fail_on_two_vcpus)
+
+    out = capsys.readouterr().out
+    assert code is ExitCode.CELLS_FAILED
+    assert out.splitlines()[0] == "INCOMPLETE: 8 of 16 cells; 1 of 2 guests have none (2cpu-1g)"
+
+
+def test_an_interrupted_sweep_says_how_much_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever stops a sweep reads how much of it there is; the exit code is that of an interruption."""
+    machines = Interrupted(bad_folder=tmp_path / "run", window=1, capture=capsys)
+    monkeypatch.setattr("sweep.execute.open_backend", lambda *_: machines)
+
+    code = start(write_spec(tmp_path))
+
+    assert code is ExitCode.INTERRUPTED
+    assert re.search(r"^INCOMPLETE: \d+ of 16 cells", capsys.readouterr().err, re.MULTILINE)
