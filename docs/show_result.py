@@ -14,6 +14,7 @@ import polars as pl
 from results.charts.change import changes
 from results.charts.export import chart_bytes, paper_spec
 from results.charts.theme import LAYOUTS
+from results.verdicts import Verdict
 from sweep.commands.common import open_frames
 from sweep.runs import open_store
 
@@ -49,6 +50,9 @@ def table(summary: pl.DataFrame) -> list[str]:
         ]
         lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
         for row in rows.iter_rows(named=True):
+            if row["verdict"] == Verdict.DIES:
+                lines.append(f"| `{row['policy']}` | dies | – | – | – | – | – | – |")
+                continue
             change = interval(row, "difference_percent", "difference_low", "difference_high")
             counts = " | ".join(
                 f"{row[c]:,.0f}" for c in ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from results.compare import Comparison
+    from results.completeness import Completeness
     from results.cost_model import CostModel, cost_model_from_mapping
     from results.diff import diff_runs
     from results.explain import Explanation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ComparisonError",
+    "Completeness",
     "CostModel",
     "Doubt",
     "Explanation",
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES: Final = {
     "Comparison": ("results.compare", "Comparison"),
     "ComparisonError": ("results.pairing", "ComparisonError"),
+    "Completeness": ("results.completeness", "Completeness"),
     "CostModel": ("results.cost_model", "CostModel"),
     "Doubt": ("results.uncertainty", "Doubt"),
     "Explanation": ("results.explain", "Explanation"),

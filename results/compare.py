@@ -14,10 +14,11 @@ import polars as pl
 from results.compare_dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
 from results.compare_hidden import hidden_dimensions
 from results.compare_values import Measure
+from results.deaths import counted_deaths, death_sentences
 from results.geomean import geometric_means
 from results.pairing import ComparisonError, check_traces
 from results.statistics import difference_moments, interval_columns
-from results.verdicts import Rule, relative_difference, verdict_columns
+from results.verdicts import Rule, Verdict, relative_difference, verdict_columns
 
 _VALUE: Final = "value"
 _BASE: Final = "value_baseline"
@@ -65,6 +66,8 @@ class Comparison:
     row only."""
     missing: pl.DataFrame
     """policy, workload, guest of the first of two runs of which the second has no cell."""
+    deaths: pl.DataFrame
+    """run, policy, workload, guest, `dies` and `replicates` of each place of the table in which the host dies."""
     unlike: tuple[str, ...]
     """Labels of workloads that have other parameters in the second of two runs."""
     notes: tuple[str, ...]
@@ -90,7 +93,7 @@ def compare_cells(
         ComparisonError: no cell is left, no cell has the baseline, or a pair met different traces for no good reason.
     """
     names = [*layout.shown, layout.baseline.dimension, *(condition.dimension for condition in layout.where)]
-    known = dimensions.attach(cells, names).with_columns(pl.col(measure.name).alias(_VALUE))
+    known = dimensions.attach(cells, names).with_columns(pl.when(~pl.col("dies")).then(measure.name).alias(_VALUE))
     kept = _filtered(known, dimensions, layout)
     paired, found = _paired(kept, dimensions, layout)
     missing = _missing(kept, layout)
@@ -101,8 +104,13 @@ def compare_cells(
     per_replicate = (
         whole.with_columns(_difference=relative_difference(_VALUE, _BASE))
         .group_by(*layout.shown, "replicate", maintain_order=True)
-        .agg(pl.col(_VALUE).mean(), pl.col("_difference").mean(), _is_baseline=pl.col("_is_baseline").all())
+        .agg(
+            pl.col(_VALUE, "_difference").mean(),
+            pl.col("dies", "dies_baseline").any(),
+            _is_baseline=pl.col("_is_baseline").all(),
+        )
     )
+    deaths = counted_deaths(whole, _COMBINATION)
     table = ordered(_judged(per_replicate, layout, rule), layout.shown, orders)
     geomean = geometric_means(per_replicate, table, rows=layout.rows, cols=layout.cols, error=rule.error)
     return Comparison(
@@ -112,9 +120,11 @@ def compare_cells(
         cells=table,
         geomean=ordered(geomean, layout.cols, orders),
         missing=missing,
+        deaths=deaths,
         unlike=compared_unlike,
         notes=(*notes, *found),
         warnings=(
+            *_death_warnings(deaths, table, layout),
             *(f"workload {label} has other parameters in the second run: not comparable" for label in compared_unlike),
             *hidden_dimensions(whole, dimensions, rows=layout.rows, shown=layout.shown),
         ),
@@ -158,7 +168,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     finer = [] if dimension == own else [n for n in dimensions.finer(own) if n != dimension]
     keys = [*(label for label in LABELS if label != own), *finer]
     complete = _without_loners(dimensions.attach(cells, finer), keys, also_asked=bool(finer))
-    base = complete.filter("_is_baseline").select(*keys, pl.col("trace_digest"), pl.col(own), pl.col(_VALUE))
+    base = complete.filter("_is_baseline").select(*keys, "trace_digest", own, _VALUE, "dies")
     twins = base.filter(pl.struct(keys).is_duplicated())
     if twins.height:
         found = ", ".join(spelled(value) for value in twins[own].unique().sort().to_list())
@@ -177,7 +187,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
         )
     elif other_trace.height:
         notes.append(f"cells that differ in {own} meet different traces: intervals hold how traces vary")
-    alone = paired.filter(pl.col(_BASE).is_null()).height
+    alone = paired.filter(pl.col("dies_baseline").is_null()).height
     if alone:
         notes.append(f"{alone} cells have no cell of the baseline to be paired with: no difference for them")
     return paired, notes
@@ -232,6 +242,16 @@ def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[s
     return whole, [note, lost] if empty else [note]
 
 
+def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: Layout) -> list[str]:
+    """Return where the host dies, and what there is no comparison and no geometric mean of because of that."""
+    warnings = death_sentences(deaths)
+    if (table["verdict"] == Verdict.BASELINE_DIES).any():
+        warnings.append(f"the baseline {layout.baseline} is among them: nothing can be compared with it there")
+    if deaths.height and layout.rows and table.select(layout.rows).n_unique() > 1:
+        warnings.append("geometric means leave out each column in which the host dies somewhere")
+    return warnings
+
+
 def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
     by = list(layout.shown)
     moments = difference_moments(per_replicate, "_difference", by)
@@ -240,17 +260,22 @@ def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataF
     )
     values = per_replicate.group_by(by, maintain_order=True).agg(
         pl.col(_VALUE).mean(),
+        pl.col("dies", "dies_baseline").any(),
         replicates=pl.len(),
         _is_baseline=pl.col("_is_baseline").all(),
     )
     values = values.join(spread, on=by, nulls_equal=True, maintain_order="left")
-    judged = verdict_columns(values.join(moments, on=by, nulls_equal=True), rule, baseline=pl.col("_is_baseline"))
+    judged = verdict_columns(
+        values.join(moments, on=by, nulls_equal=True),
+        rule,
+        baseline=pl.col("_is_baseline"),
+        dies=pl.col("dies"),
+        baseline_dies=pl.col("dies_baseline"),
+    )
     shown = pl.when(~pl.col("_is_baseline"))
     return judged.select(
         *by,
-        _VALUE,
-        "value_low",
-        "value_high",
+        pl.when(~pl.col("dies")).then(pl.col(_VALUE, "value_low", "value_high")),
         "replicates",
         difference_percent=shown.then("mean"),
         difference_low=shown.then("low"),

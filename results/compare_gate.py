@@ -14,9 +14,10 @@ import polars as pl
 
 from results.compare import Comparison
 from results.compare_dimensions import spelled
+from results.deaths import PLACE, death_found
 from results.pairing import ComparisonError
 from results.render import interval, signed
-from results.verdicts import VERDICTS, Verdict, judge
+from results.verdicts import DEAD, VERDICTS, Verdict, judge
 
 _GATE: Final = re.compile(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*%\s*")
 KINDS: Final = {
@@ -28,6 +29,9 @@ KINDS: Final = {
 """Word of a condition -> the verdicts that meet it."""
 MISSING: Final = "missing"
 """Condition that every other one brings along: the second run lacks what the first one has."""
+DIES: Final = str(Verdict.DIES)
+"""Another such condition: the host dies under a policy that is compared, or under the baseline."""
+_PLAIN: Final = (MISSING, DIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class Gate:
     percent: float
 
     def __str__(self) -> str:
-        return MISSING if self.kind == MISSING else f"{self.kind}>{self.percent:g}%"
+        return self.kind if self.kind in _PLAIN else f"{self.kind}>{self.percent:g}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,24 +66,25 @@ class Breach:
 
 
 def parse_gate(text: str) -> Gate:
-    """Return the condition that `text` states, such as `regress>2%` or `missing`.
+    """Return the condition that `text` states, such as `regress>2%`, `missing` or `dies`.
 
     Raises:
         ComparisonError: it states none.
     """
-    if text.strip() == MISSING:
-        return Gate(kind=MISSING, percent=0.0)
+    if text.strip() in _PLAIN:
+        return Gate(kind=text.strip(), percent=0.0)
     match = _GATE.fullmatch(text)
     if match is None or match[1] not in KINDS:
         raise ComparisonError(
-            f"--fail-on '{text}': expected WORD>NUMBER%, as in 'regress>2%', or {MISSING}. Words: {', '.join(KINDS)}. "
+            f"--fail-on '{text}': expected WORD>NUMBER%, as in 'regress>2%', or {' or '.join(_PLAIN)}. "
+            f"Words: {', '.join(KINDS)}. "
             "Quote it: the shell takes > for itself"
         )
     return Gate(kind=match[1], percent=float(match[2]))
 
 
 def breaches(tables: Sequence[Comparison], gates: Sequence[Gate]) -> list[Breach]:
-    """Return what meets a condition, in the order of tables, conditions and rows; first what a table lacks.
+    """Return what meets a condition, in the order of tables, conditions and rows; first what has no number at all.
 
     Raises:
         ComparisonError: no cell of a table can be judged, so that a condition could never be met, or workloads of two
@@ -94,8 +99,9 @@ def breaches(tables: Sequence[Comparison], gates: Sequence[Gate]) -> list[Breach
                 f"--where 'workload!={table.unlike[0]}'"
             )
         found += _missing(table)
-        compared = table.cells.filter(pl.col("verdict") != Verdict.BASELINE)
-        judging = [gate for gate in gates if gate.kind != MISSING]
+        found += _deaths(table)
+        compared = table.cells.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD]))
+        judging = [gate for gate in gates if gate.kind not in _PLAIN]
         if judging and not found and compared["difference_deviation"].is_null().all():
             raise ComparisonError(
                 f"--fail-on: no difference of {table.measure.name} has two replicates, so nothing can be sure. Give "
@@ -111,6 +117,20 @@ def _missing(table: Comparison) -> list[Breach]:
     return [
         Breach(condition=MISSING, metric=table.measure.name, place=row, found=text)
         for row in table.missing.iter_rows(named=True)
+    ]
+
+
+def _deaths(table: Comparison) -> list[Breach]:
+    several = table.deaths["run"].n_unique() > 1 or table.layout.baseline.dimension == "run"
+    place = ("run", *PLACE) if several else PLACE
+    return [
+        Breach(
+            condition=DIES,
+            metric=table.measure.name,
+            place={name: row[name] for name in place},
+            found=f"{death_found(row)}, so there is no number to compare",
+        )
+        for row in table.deaths.iter_rows(named=True)
     ]
 
 

@@ -14,7 +14,7 @@ def comparison_list(table: Comparison) -> Sheet:
     rows = tuple(
         (
             *(shortened(spelled(row[name])) for name in labels),
-            show(row["value"]),
+            str(Verdict.DIES) if row["verdict"] == Verdict.DIES else show(row["value"]),
             signed(row["difference_percent"]),
             interval(row["difference_low"], row["difference_high"]),
             probability(row["p_holm"]),

@@ -23,6 +23,8 @@ _MARKS: Final = {
     Verdict.SAME: ("=", "weak"),
     Verdict.OPEN: ("?", ""),
     Verdict.BASELINE: (" ", ""),
+    Verdict.DIES: (str(Verdict.DIES), "bad"),
+    Verdict.BASELINE_DIES: (str(Verdict.BASELINE_DIES), ""),
 }
 _LABEL_WIDTH: Final = 24
 _SPREAD_WIDTH: Final = len(" ±12%")
@@ -109,6 +111,7 @@ def comparison_content(table: Comparison) -> dict[str, Any]:
         "minimum_effect_percent": table.rule.minimum_effect,
         "cells": table.cells.to_dicts(),
         "geomean": table.geomean.to_dicts(),
+        "deaths": table.deaths.to_dicts(),
         "notes": list(table.notes),
         "warnings": list(table.warnings),
     }
@@ -140,6 +143,7 @@ def _legend(table: Comparison) -> str:
         "*": f"* differs by more than {effect} % ({better} is better)",
         "=": f"= differs by less than {effect} %",
         "?": "? not enough replicates to say",
+        str(Verdict.DIES): "dies: the host dies under the policy in some replicate, so there is no number",
     }
     used = {_MARKS[Verdict(verdict)][0] for verdict in table.cells["verdict"]}
     found = [text for mark, text in meanings.items() if mark in used]
@@ -169,17 +173,30 @@ def _blocks(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[_Block]:
         )
         cells = [found.get(_key(layout.rows, row, layout.cols, column)) for row in rows]
         lines = [*cells, *([means.get(column)] if table.geomean.height else [])]
-        values = [(_NONE if line is None else show(line["value"]) + _spread(line), "") for line in lines]
+        values = [_value(line, show) for line in lines]
         blocks.append(_Block(head=(head, unit), texts=tuple(values)))
-        if any(cell is not None and cell["verdict"] != Verdict.BASELINE for cell in cells):
+        if any(cell is not None and cell["verdict"] not in {Verdict.BASELINE, Verdict.DIES} for cell in cells):
             blocks[-1] = _joined(head, unit, values, [_difference(line) for line in lines])
     return blocks
+
+
+def _value(line: dict[str, Any] | None, show: Callable[[float | None], str]) -> tuple[str, str]:
+    """Return a value with its own interval, or the word for that there is none, and its style."""
+    if line is None:
+        return _NONE, ""
+    if line.get("verdict") == Verdict.DIES:
+        word, style = _MARKS[Verdict.DIES]
+        return word + " " * _SPREAD_WIDTH, style
+    return show(line["value"]) + _spread(line), ""
 
 
 def _joined(head: str, unit: str, values: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> _Block:
     left = max(len(text) for text in (unit, *(value for value, _ in values)))
     right = max(len(text) for text in ("change  ", *(change for change, _ in changes)))
-    texts = [(f"{v.rjust(left)}  {c.rjust(right)}", style) for (v, _), (c, style) in zip(values, changes, strict=True)]
+    texts = [
+        (f"{v.rjust(left)}  {c.rjust(right)}", style or own)
+        for (v, own), (c, style) in zip(values, changes, strict=True)
+    ]
     return _Block(head=(head, f"{unit.rjust(left)}  {'change  '.rjust(right)}"), texts=tuple(texts))
 
 
@@ -201,6 +218,8 @@ def _spread(line: dict[str, Any]) -> str:
 
 def _difference(line: dict[str, Any] | None) -> tuple[str, str]:
     """Return a difference with its interval and its mark, and the style of both."""
+    if line is not None and line.get("verdict") == Verdict.BASELINE_DIES:
+        return _MARKS[Verdict.BASELINE_DIES]
     if line is None or line["difference_percent"] is None:
         return _NONE.ljust(2), ""
     mark, style = _MARKS[Verdict(line["verdict"])] if "verdict" in line else (" ", "strong")

@@ -85,14 +85,14 @@ def measure_named(name: str) -> Measure:
 
 
 def measured_cells(tables: Tables, measures: Sequence[Measure], costs: CostModel | None) -> pl.DataFrame:
-    """Return one row per cell: its coordinates and one column per measure.
+    """Return one row per cell: its coordinates, whether the host `dies` in it, and one column per measure.
 
     Raises:
         ComparisonError: a time is asked for, and there are no costs.
     """
     priced = [measure for measure in measures if measure.is_priced]
     counted = [measure.expression.alias(measure.name) for measure in measures if not measure.is_priced]
-    cells = tables.scan_cells().select("cell_id", *COORDINATES, *counted)
+    cells = tables.scan_cells().select("cell_id", *COORDINATES, *counted, dies=pl.col("fatal") > 0)
     if priced:
         if costs is None:
             raise ComparisonError(f"metric '{priced[0].name}' is a time: give a cost model")

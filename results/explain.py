@@ -13,7 +13,7 @@ The second sum is computed in doubles and made whole by the method of largest re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import floor
@@ -47,6 +47,14 @@ class Pair:
     replicates: int
     cells: pl.DataFrame
     """cell_id, replicate, paging and `sign`: +1 for cells of the policy, -1 for those of the baseline."""
+    deaths: Mapping[str, int] = field(default_factory=dict)
+    """Policy -> replicates in which the host dies under it. With any, there is no time that could be explained."""
+
+    @property
+    def death(self) -> str:
+        """Why there is nothing to explain; for a pair with deaths."""
+        who = " and ".join(f"{policy} ({n} of {self.replicates} replicates)" for policy, n in self.deaths.items())
+        return f"{self.workload} on {self.guest}: the host dies under {who}, so there is no time to explain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +112,7 @@ def pairs_of_policies(
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
-    known = tables.scan_cells().select(_CELL).collect(engine="streaming")
+    known = tables.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
     kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
@@ -116,7 +124,7 @@ def pairs_of_policies(
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
     rows = known.filter(pl.col(column).is_in(kept[column]) for column in ("workload", "guest"))
     sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
-    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging"))
+    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging", "dies"))
     both = paired.filter(pl.col("policy") == policy).sort(PLACE)
     if both.is_empty():
         raise ComparisonError(f"no replicate of a workload on a guest has both '{policy}' and '{baseline}'")
@@ -136,17 +144,20 @@ def _pair(both: pl.DataFrame) -> Pair:
         guest=first["guest"],
         replicates=both.height,
         cells=pl.concat(cells),
+        deaths={first[f"policy{side}"]: n for side in ("", "_baseline") if (n := int(both[f"dies{side}"].sum()))},
     )
 
 
 def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
     """Return where the difference of a pair comes from, with `stretches` also over so many parts of all time.
 
-    Stretches are as equal as whole windows allow.
+    They are as equal as whole windows allow.
 
     Raises:
-        ComparisonError: the windows of the run do not add up to what is priced; the run is damaged.
+        ComparisonError: the host dies under one of them, or the run is damaged: its windows do not add up.
     """
+    if pair.deaths:
+        raise ComparisonError(pair.death)
     sums = _sums(tables, costs, pair, stretches=max(stretches, 1))
     terms = [name for name in sums.columns if name.startswith("ns:")]
     # Times up to the end of each stretch are made whole, so that a line's sum does not depend on where time is cut.
@@ -156,7 +167,6 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     before = [dict.fromkeys(terms, 0), *wholes[:-1]]
     parts = [{name: end[name] - start[name] for name in terms} for start, end in zip(before, wholes, strict=True)]
     counts = side_counts(tables.scan_cells(), pair)[()]
-    totals = {sign: int(sums[name].sum()) for sign, name in ((1, "elapsed_ours"), (-1, "elapsed_theirs"))}
     lines = [
         *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in costs.counters()),
         Line(name=WAITING, part=WAITING, elapsed_ns=elapsed[f"ns:{WAITING}"]),
@@ -166,8 +176,8 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     return Explanation(
         pair=pair,
         lines=tuple(line for line in lines if line.cycles or line.elapsed_ns or line.name == WAITING),
-        elapsed_ns=totals[1],
-        elapsed_ns_baseline=totals[-1],
+        elapsed_ns=int(sums["elapsed_ours"].sum()),
+        elapsed_ns_baseline=int(sums["elapsed_theirs"].sum()),
         windows=_over_time(sums, parts, stretches),
     )
 
@@ -196,8 +206,7 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
 def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
     """Return per stretch of time the terms of the difference, in ns, and the elapsed times of both sides."""
     counters = costs.counters()
-    own = pair.cells.lazy().select("cell_id", "sign")
-    windows = tables.scan_windows().join(own, on="cell_id", how="inner")
+    windows = tables.scan_windows().join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
     last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [
@@ -272,10 +281,8 @@ def cycles_each(counter: str, costs: CostModel, paging: str) -> Fraction:
 def _over_time(sums: pl.DataFrame, parts: Sequence[Mapping[str, int]], stretches: int) -> pl.DataFrame:
     schema = {
         "stretch": pl.Int64,
-        "from_s": pl.Float64,
-        "to_s": pl.Float64,
-        "line": pl.String,
-        "part": pl.String,
+        **dict.fromkeys(("from_s", "to_s"), pl.Float64),
+        **dict.fromkeys(("line", "part"), pl.String),
         "elapsed_ns": pl.Int64,
     }
     if not stretches:

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.explain import ROUNDING, Explanation, Line
+from results.explain import ROUNDING, Explanation, Line, Pair
 from results.explain_activities import plain
 from results.render import Sheet, shortened
+from results.verdicts import Verdict
 
 _NAME_WIDTH: Final = 16
 _PARTS_NAMED: Final = 2
@@ -68,6 +69,20 @@ def explanation_content(found: Explanation, activities: pl.DataFrame | None) -> 
     if activities is not None:
         content["activities"] = activities.to_dicts()
     return content
+
+
+def death_content(pair: Pair) -> dict[str, Any]:
+    """Return a pair that can't be explained as plain values for JSON: where there would be numbers there is null."""
+    names = ("workload", "guest", "policy", "baseline", "replicates")
+    verdict = Verdict.DIES if pair.policy in pair.deaths else Verdict.BASELINE_DIES
+    nothing = dict.fromkeys(("elapsed_ns", "elapsed_ns_baseline", "difference_ns", "difference_cycles"))
+    return {
+        **{name: getattr(pair, name) for name in names},
+        "verdict": verdict,
+        "dies": dict(pair.deaths),
+        **nothing,
+        "lines": [],
+    }
 
 
 def _lines_sheet(found: Explanation) -> Sheet:

@@ -23,7 +23,7 @@ def geometric_means(
 ) -> pl.DataFrame:
     """Return per column the geometric mean of a table's values, and of its changes with an interval.
 
-    A column that lacks a row, or has a number that is not positive, has none.
+    A column that lacks a row, or has no number in one because the host dies, or one that is not positive, has none.
 
     `per_replicate` has rows, cols, `replicate` and `_difference` in %; `table` has rows, cols, `value` and
     `difference_percent`, null where it is the baseline's own. `error` is the chance that an interval misses.
@@ -34,8 +34,9 @@ def geometric_means(
         whole = whole.clear()
     ratio = 1.0 + pl.col("difference_percent") / 100.0
     is_known = (pl.col("difference_percent").count() == count) & (ratio > 0).all()
+    is_positive = (pl.col("value") > 0).all() & (pl.col("value").count() == count)
     means = whole.group_by(cols, maintain_order=True).agg(
-        pl.when((pl.col("value") > 0).all()).then(pl.col("value").log().mean().exp()).alias("value"),
+        pl.when(is_positive).then(pl.col("value").log().mean().exp()).alias("value"),
         difference_percent=pl.when(is_known).then(geometric_change("difference_percent")),
     )
     errors = _errors(per_replicate, whole, rows=rows, cols=cols)

@@ -92,16 +92,7 @@ def has_lost_labels(store: RunStore) -> bool:
     there = store.storage.exists
     if there(LABELS_FILE) or not there(COSTS_FILE) or not any("command" in record for record in store.provenance()):
         return False
-    return has_rows(store.storage) and not _is_plain(store)
-
-
-def _is_plain(store: RunStore) -> bool:
-    """Say whether the tables hold the names of the labels."""
-    try:
-        plain = json.loads(store.storage.read(_PLAIN_FILE))
-    except (FileNotFoundError, ValueError):
-        return False
-    return bool(plain == {"cells": [part.sha256 for part in store.manifest.parts("cells")]})
+    return has_rows(store.storage) and not has_plain_labels(store)
 
 
 def note_plain_labels(store: RunStore) -> None:
@@ -113,6 +104,15 @@ def note_plain_labels(store: RunStore) -> None:
         parts = store.manifest.parts("cells")
         text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
         store.storage.put(_PLAIN_FILE, text.encode())
+
+
+def has_plain_labels(store: RunStore) -> bool:
+    """Say whether the tables hold the names of the labels: exactly the cells that are planned, under these names."""
+    try:
+        plain = json.loads(store.storage.read(_PLAIN_FILE))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(plain == {"cells": [part.sha256 for part in store.manifest.parts("cells")]})
 
 
 def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
@@ -148,7 +148,7 @@ class LabelledRun:
         """
         self._store = store
         check_labels(store)
-        there = store.storage.exists(LABELS_FILE) and not _is_plain(store)
+        there = store.storage.exists(LABELS_FILE) and not has_plain_labels(store)
         self._labels = scan_labels(store.storage) if there else None
 
     def scan_cells(self) -> pl.LazyFrame:

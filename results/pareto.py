@@ -48,10 +48,13 @@ def trade_offs(
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
-    Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them.
+    Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them. So are
+    policies where the host dies in a replicate: `results.deaths` says which.
     """
     goals = [measure_named(name) for name in metrics]
-    cells = measured_cells(tables, goals, costs).filter(~pl.col("policy").is_in(sorted(yardsticks_of(spec))))
+    cells = measured_cells(tables, goals, costs).filter(
+        ~pl.col("policy").is_in(sorted(yardsticks_of(spec))), ~pl.col("dies").any().over(*_PLACE, "policy")
+    )
     means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
     means = means.sort(*_PLACE, *metrics, "policy")
     signed = means.with_columns(-pl.col(goal.name) for goal in goals if goal.is_more_better)

@@ -1,7 +1,7 @@
 """Summaries as text, Markdown, CSV and JSON. Text fits 120 columns; CSV and JSON hold every digit."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.statistics import CONFIDENCE
+from results.verdicts import Verdict
 
 FORMATS: Final = ("text", "md", "csv", "json")
 WIDTH: Final = 120
@@ -33,10 +34,11 @@ def render(
     notes: Sequence[str] = (),
     *,
     confidence: float = CONFIDENCE,
+    more: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a summary as `form`: text, md, csv or json; with a comparison with published numbers, and with notes.
 
-    CSV holds the summary alone. `confidence` is that of the summary's intervals.
+    CSV holds the summary alone. `confidence` is that of the summary's intervals; `more` are further fields of JSON.
 
     Raises:
         ValueError: no such form.
@@ -44,7 +46,7 @@ def render(
     if form == "csv":
         return summary.write_csv()
     if form == "json":
-        return _json(summary, comparison, notes)
+        return _json(summary, comparison, notes, more or {})
     if form not in FORMATS:
         raise ValueError(f"form '{form}' is not one of {', '.join(FORMATS)}")
     sheets = [*summary_sheets(summary, confidence), *([] if comparison is None else comparison_sheets(comparison))]
@@ -73,21 +75,25 @@ def summary_sheets(summary: pl.DataFrame, confidence: float) -> Iterator[Sheet]:
     for _, group in summary.group_by("workload", "guest", maintain_order=True):
         found = group.to_dicts()
         first = found[0]
-        fatal = [row["policy"] for row in found if row["fatal"]]
+        fatal = [row["policy"] for row in found if row["verdict"] == Verdict.DIES]
         title = (
             f"{first['workload']} on {first['guest']} ({first['vcpus']} vCPU, {first['memory_mib']} MiB): "
             f"native {first['native_s']:.4g} s, {first['replicates']} replicates"
         )
         rows = tuple(map(_summary_row, found))
         if fatal:
-            title += "\n! host BUG, the machine dies: " + ", ".join(fatal)
+            title += "\n! host BUG, the machine dies, so there are no numbers: " + ", ".join(fatal)
+        if any(row["verdict"] == Verdict.BASELINE_DIES for row in found):
+            title += "\n! the baseline is among them: nothing can be compared with it"
         yield Sheet(title=title, header=header, rows=rows)
 
 
 def _summary_row(row: dict[str, Any]) -> tuple[str, ...]:
     counts = (row[c] for c in ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped"))
+    if row["verdict"] == Verdict.DIES:
+        return (shortened(row["policy"]) + " !", str(Verdict.DIES), *[_NONE] * 7)
     return (
-        shortened(row["policy"]) + (" !" if row["fatal"] else ""),
+        shortened(row["policy"]),
         f"{row['elapsed_s']:.2f}",
         signed(row["difference_percent"]),
         interval(row["difference_low"], row["difference_high"]),
@@ -190,8 +196,8 @@ def _markdown(sheet: Sheet) -> str:
     )
 
 
-def _json(summary: pl.DataFrame, comparison: pl.DataFrame | None, notes: Sequence[str]) -> str:
-    content: dict[str, Any] = {"summary": summary.to_dicts()}
+def _json(summary: pl.DataFrame, comparison: pl.DataFrame | None, notes: Sequence[str], more: Mapping[str, Any]) -> str:
+    content: dict[str, Any] = {"summary": summary.to_dicts(), **more}
     if comparison is not None:
         content["comparison"] = comparison.to_dicts()
     if notes:

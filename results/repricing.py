@@ -52,9 +52,12 @@ class Repricer:
 
     def __init__(self, windows: pl.LazyFrame, model: CostModel) -> None:
         counters = {paging: [cost.counter for cost in model.costs(paging)] for paging in PAGINGS}
-        wanted = dict.fromkeys([*counters["shadow"], *counters["nested"], "guest_run_ns", "lock_acquisitions"])
+        needed = ("guest_run_ns", "lock_acquisitions", "fatal")
+        wanted = dict.fromkeys([*counters["shadow"], *counters["nested"], *needed])
         rows = windows.select(*CELL, "length_ns", *wanted).collect(engine="streaming")
-        self.cells: pl.DataFrame = rows.select(CELL).unique(subset="cell_id").sort("cell_id")
+        dies = rows.group_by("cell_id").agg(dies=pl.col("fatal").sum() > 0)
+        cells = rows.select(CELL).unique(subset="cell_id").join(dies, on="cell_id")
+        self.cells: pl.DataFrame = cells.sort("cell_id")
         rank = pl.DataFrame({"cell_id": self.cells["cell_id"], "_cell": np.arange(self.cells.height)})
         rows = rows.drop([name for name in CELL if name not in {"cell_id", "vcpus", "paging"}]).join(rank, on="cell_id")
         self._groups = [

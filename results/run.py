@@ -11,8 +11,10 @@ import polars as pl
 
 from results.compare import Comparison
 from results.compare_runs import Compared, Question, compare_runs
+from results.completeness import Completeness, completeness_of
 from results.cost_model import CostModel
-from results.explain import Explanation, explain_pair, pairs_of_policies
+from results.deaths import deaths_of
+from results.explain import Explanation, Pair, explain_pair, pairs_of_policies
 from results.explain_activities import explain_activities
 from results.labels import LabelledRun
 from results.manifest import StoreError
@@ -145,11 +147,34 @@ class Run:
     ) -> list[Explanation]:
         """Return per workload and guest where the difference to `baseline` comes from, in lines that add up to it.
 
+        Where the host dies under one of the two there is no difference; `pairs` says where.
+
+        Raises:
+            ComparisonError: a name is unknown, the two policies met different traces, or the host dies everywhere.
+        """
+        pairs = self.pairs(policy, baseline, workload=workload, guest=guest)
+        living = [pair for pair in pairs if not pair.deaths]
+        return [
+            explain_pair(self._tables, costs or self.costs, pair, stretches=stretches) for pair in living or pairs[:1]
+        ]
+
+    def pairs(
+        self, policy: str, baseline: str | None = None, *, workload: str | None = None, guest: str | None = None
+    ) -> list[Pair]:
+        """Return the cells of two policies per workload and guest, and the `deaths` of the host under them.
+
         Raises:
             ComparisonError: a name is unknown, or the two policies met different traces.
         """
-        pairs = pairs_of_policies(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
-        return [explain_pair(self._tables, costs or self.costs, pair, stretches=stretches) for pair in pairs]
+        return pairs_of_policies(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
+
+    def completeness(self) -> Completeness:
+        """Return how many of the planned cells are there, and which guests, workloads and policies have none."""
+        return completeness_of(self._store)
+
+    def deaths(self) -> pl.DataFrame:
+        """Return policy, workload, guest, `dies` and `replicates` of each place in which the host dies."""
+        return deaths_of(self._tables)
 
     def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
         """Return activity, line, count, count_baseline and cycles of a difference, one row per activity and counter.

@@ -16,7 +16,7 @@ from results.pairing import ComparisonError, check_baseline, pair_with
 from results.pricing import price_cells, price_inputs, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
 from results.statistics import interval_columns
-from results.verdicts import PLAIN_RULE, Rule, relative_difference, verdict_columns
+from results.verdicts import PLAIN_RULE, Rule, Verdict, relative_difference, verdict_columns
 
 GROUP: Final = PLACE
 COUNTS: Final = (
@@ -148,6 +148,7 @@ def summarize_priced(
 
     The difference is paired by replicate and has an interval (null where there is one replicate only) and a verdict by
     `rule`, whose family is all differences of the summary. Policies come in the order of `policies`, others by name.
+    Where the host dies in a replicate there is a verdict and no number, but for `fatal` and for the guest's own time.
 
     Raises:
         ComparisonError: no cell has the baseline, or a pair of cells met different traces.
@@ -159,8 +160,21 @@ def summarize_priced(
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
     # Of replicates that met several traces, which there should be none of, it raises what is wrong.
     pair_with(cells.times.unlike(baseline), baseline, ())
-    moments = cells.times.differences(baseline)
-    differences = verdict_columns(moments, rule, baseline=pl.col("policy") == baseline).select(
+    is_baseline = pl.col("policy") == baseline
+    dies = cells.sums.select(*_POLICY, dies=pl.col("fatal") > 0)
+    moments = (
+        dies.with_columns(baseline_dies=(pl.col("dies") & is_baseline).any().over(GROUP))
+        .join(cells.times.differences(baseline), on=_POLICY, how="left")
+        .with_columns(pl.col("count").fill_null(0))
+        .filter((pl.col("count") > 0) | pl.col("dies"))
+    )
+    differences = verdict_columns(
+        moments,
+        rule,
+        baseline=is_baseline,
+        dies=pl.col("dies"),
+        baseline_dies=pl.col("baseline_dies"),
+    ).select(
         *_POLICY,
         "p_holm",
         "verdict",
@@ -170,7 +184,12 @@ def summarize_priced(
     )
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
-    joined = means.join(differences, on=_POLICY, how="left").sort(*GROUP, order)
+    numbers = [name for name in ("elapsed_s", "lock_wait_s", *COUNTS) if name != "fatal"]
+    joined = (
+        means.join(differences, on=_POLICY, how="left")
+        .with_columns(pl.when(pl.col("verdict").ne_missing(Verdict.DIES)).then(pl.col(numbers)))
+        .sort(*GROUP, order)
+    )
     differences_there = ("difference_percent", "difference_low", "difference_high", "p_holm", "verdict")
     front = [*_POLICY, "replicates", "native_s", "elapsed_s", *differences_there]
     return joined.select(*front, *COUNTS, "lock_wait_s")
@@ -179,8 +198,12 @@ def summarize_priced(
 def published_comparison(
     cells: PricedCells, kernbench: Sequence[str], *, rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame | None:
-    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none."""
-    rows = cells.times.only(kernbench, PUBLISHED_POLICIES)
+    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none.
+
+    Policies under which the host dies on a guest predict nothing for it.
+    """
+    dying = cells.sums.filter(pl.col("fatal") > 0).select(_POLICY)
+    rows = cells.times.only(kernbench, PUBLISHED_POLICIES).join(dying, on=_POLICY, how="anti", maintain_order="left")
     comparison = None if rows.is_empty() else seed_comparison(rows, rule=rule)
     return None if comparison is None or comparison.is_empty() else comparison
 

@@ -17,7 +17,7 @@ from results.pairing import check_baseline, pair_with
 from results.repricing import Repricer
 from results.sampling import Parameter, draw, one_at_a_time, point
 from results.summary import GROUP
-from results.verdicts import EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
+from results.verdicts import DEAD, EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
@@ -43,6 +43,10 @@ class PairRows:
     """Which cells are compared: rows of the repriced cells, sorted by comparison, and where each comparison starts."""
 
     comparisons: pl.DataFrame
+    dead: pl.DataFrame
+    """Those without a number, each with its verdict: the host dies in one of their cells."""
+    order: pl.DataFrame
+    """Workload, guest and policy of all, in the order in which they are shown."""
     ours: npt.NDArray[np.int64]
     theirs: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -51,7 +55,10 @@ class PairRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """The two tables of `sweep price`: one row per comparison, and one per comparison and uncertain number."""
+    """The two tables of `sweep price`: one row per comparison, and one per comparison and uncertain number.
+
+    Where the host dies a comparison has a verdict and no number, and no row in the second table.
+    """
 
     conclusions: pl.DataFrame
     tornado: pl.DataFrame
@@ -67,17 +74,29 @@ def pair_rows(cells: pl.DataFrame, baseline: str, policies: Sequence[str] = ()) 
     check_baseline(baseline, found)
     known = [*policies, *(policy for policy in found if policy not in policies)]
     rank = {policy: place for place, policy in enumerate(known)}
-    rows = pair_with(cells.with_row_index("row"), baseline, ("row",)).filter(pl.col("policy") != baseline)
+    rows = pair_with(cells.with_row_index("row"), baseline, ("row", "dies")).filter(pl.col("policy") != baseline)
     rows = rows.sort("workload", "vcpus", "memory_mib", "guest", pl.col("policy").replace_strict(rank), "replicate")
-    sizes = rows.group_by(*GROUP, "policy", maintain_order=True).agg(replicates=pl.len().cast(pl.Int64))
-    counts = sizes["replicates"].to_numpy()
+    groups = rows.group_by(*GROUP, "policy", maintain_order=True).agg(
+        replicates=pl.len().cast(pl.Int64), verdict=_death_verdict()
+    )
+    living = groups.filter(pl.col("verdict").is_null()).drop("verdict")
+    rows = rows.join(living, on=_COMPARISON, how="semi", maintain_order="left")
+    counts = living["replicates"].to_numpy()
     return PairRows(
-        comparisons=sizes,
+        comparisons=living,
+        dead=groups.filter(pl.col("verdict").is_not_null()),
+        order=groups.select(_COMPARISON),
         ours=rows["row"].to_numpy().astype(np.int64),
         theirs=rows["row_baseline"].to_numpy().astype(np.int64),
         first=np.cumsum(counts) - counts,
         counts=counts,
     )
+
+
+def _death_verdict() -> pl.Expr:
+    """Return the verdict of a comparison in which the host dies; null for others."""
+    words = [(name, pl.lit(str(verdict))) for name, verdict in zip(("dies", "dies_baseline"), DEAD, strict=True)]
+    return pl.coalesce(pl.when(pl.col(name).any()).then(word) for name, word in words)
 
 
 def doubt(
@@ -107,7 +126,11 @@ def doubt(
     if samples:
         drawn = draw(numbers, count=samples, seed=seed)
         conclusions = _with_samples(conclusions, *_outcomes(repricer, pairs, drawn, rule), verdict=judged.code[0])
-    return Doubt(conclusions=conclusions, tornado=tornado)
+    every = pl.concat([conclusions, pairs.dead], how="diagonal")
+    return Doubt(
+        conclusions=pairs.order.join(every, on=_COMPARISON, maintain_order="left").select(every.columns),
+        tornado=tornado,
+    )
 
 
 def _judged(repricer: Repricer, pairs: PairRows, samples: Floats, rule: Rule) -> tuple[Floats, Judgement]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.render import Sheet, interval, shortened, signed
+from results.verdicts import DEAD
 
 _NAME_WIDTH: Final = 18
 _BAR_WIDTH: Final = 12
@@ -30,6 +31,8 @@ def conclusion_sheets(conclusions: pl.DataFrame, baseline: str) -> Iterator[Shee
 
 
 def _conclusion_row(row: dict[str, Any], *, sampled: bool) -> tuple[str, ...]:
+    if row["verdict"] in DEAD:
+        return (shortened(row["policy"], _NAME_WIDTH), *["-"] * (4 if sampled else 2), row["verdict"], "-")
     costs = (interval(row["cost_low"], row["cost_high"]), _share(row["verdict_stays"])) if sampled else ()
     moves = row["moved_most_by"] is not None and row["moved_percent"] >= _SHOWN_PERCENT
     moved = f"{_short(row['moved_most_by'])} {row['moved_percent']:.2f}" if moves else "-"
@@ -65,7 +68,7 @@ def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
     shown = ranked.filter((pl.col("change") >= _SHOWN_PERCENT) | (pl.col("decided").list.len() > 0))
     rows = tuple(_tornado_row(row, longest=longest) for row in shown.iter_rows(named=True))
     title = (
-        "no cost of this model has a range: there is nothing to vary"
+        "no cost of this model has a range, or no policy a time: there is nothing to vary"
         if tornado.is_empty()
         else (
             f"each cost alone from low to high: by how much it moves the difference that it moves most, and which of "

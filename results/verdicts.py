@@ -2,6 +2,8 @@
 
 The scale of differences is cut into three at plus and minus the minimum effect. A verdict says in which part the true
 difference lies; it is given where an interval, widened for the number of comparisons and of looks, lies in one part.
+
+A policy under which the host dies has no time, and so no difference: it gets a verdict of its own and no number.
 """
 
 from dataclasses import dataclass
@@ -30,9 +32,15 @@ class Verdict(StrEnum):
     SAME = "no difference"
     OPEN = "not enough replicates"
     BASELINE = "baseline"
+    DIES = "dies"
+    """The host dies under the policy in one replicate or more: what was counted after that never happened."""
+    BASELINE_DIES = "baseline dies"
+    """There is nothing to compare with."""
 
 
 VERDICTS: Final = tuple(Verdict)
+DEAD: Final = (Verdict.DIES, Verdict.BASELINE_DIES)
+"""Verdicts that come without a difference."""
 _CODE: Final = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
@@ -109,16 +117,29 @@ def holm(p_values: Floats, members: npt.NDArray[np.bool_] | None = None) -> Floa
     return corrected
 
 
-def verdict_columns(groups: pl.DataFrame, rule: Rule, *, baseline: pl.Expr | None = None) -> pl.DataFrame:
+def verdict_columns(
+    groups: pl.DataFrame,
+    rule: Rule,
+    *,
+    baseline: pl.Expr | None = None,
+    dies: pl.Expr | None = None,
+    baseline_dies: pl.Expr | None = None,
+) -> pl.DataFrame:
     """Return `groups`, one comparison per row, with low, high, p_value, p_holm and verdict.
+
+    Where somebody dies, the mean and the deviation become null as well.
 
     Args:
         groups: has the columns `mean` and `deviation` of the differences in %, and `count` of replicates; all rows
             together are the family over which Holm corrects.
         rule: what counts as a difference.
         baseline: which rows are the baseline itself, and so no comparison.
+        dies: in which rows the host dies under the policy; those are no comparisons either.
+        baseline_dies: in which rows it dies under what the policy is compared with.
     """
-    is_baseline = groups.select((pl.lit(False) if baseline is None else baseline).alias("b"))["b"].to_numpy()
+    is_baseline, is_dead, is_alone = (_flags(groups, which) for which in (baseline, dies, baseline_dies))
+    nothing = pl.Series(is_dead | is_alone)
+    groups = groups.with_columns(pl.when(~nothing).then(pl.col("mean", "deviation")))
     mean = groups["mean"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     found = judge(
         np.where(is_baseline, np.nan, mean),
@@ -128,6 +149,8 @@ def verdict_columns(groups: pl.DataFrame, rule: Rule, *, baseline: pl.Expr | Non
     )
     half = np.where(is_baseline, 0.0, found.half_width)
     code = np.where(is_baseline, _CODE[Verdict.BASELINE], found.code)
+    code = np.where(is_alone, _CODE[Verdict.BASELINE_DIES], code)
+    code = np.where(is_dead, _CODE[Verdict.DIES], code)
     known = np.isfinite(half) & np.isfinite(mean)
     return groups.with_columns(
         _known(mean - half, known, "low"),
@@ -136,6 +159,11 @@ def verdict_columns(groups: pl.DataFrame, rule: Rule, *, baseline: pl.Expr | Non
         _known(found.p_holm, known & ~is_baseline, "p_holm"),
         verdict_words(code).alias("verdict"),
     )
+
+
+def _flags(groups: pl.DataFrame, which: pl.Expr | None) -> npt.NDArray[np.bool_]:
+    flags = pl.lit(False) if which is None else which.fill_null(value=False)
+    return groups.select(pl.repeat(True, pl.len()) & flags).to_series().to_numpy()
 
 
 def relative_difference(value: str, baseline: str) -> pl.Expr:

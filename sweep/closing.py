@@ -1,6 +1,7 @@
 """What a run says at its end: the summary, where the tables are and how to read them, and where the time went."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sweep.costs import cost_model_of
@@ -13,12 +14,17 @@ if TYPE_CHECKING:
 
 
 def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
-    """Yield the summary of a run and the lines that read its tables."""
+    """Yield the summary of a run, which this process holds, and the lines that read its tables."""
+    from results.notices import notices_of
+
+    notices = notices_of([store], own=True)
+    yield from notices.first
     text = render_summary(store, form="text")
     if text is None:
         yield "no cell is finished: there is nothing to summarize"
         return
     yield text
+    yield from (f"note: {note}" for note in notices.notes)
     cells = store.storage.locate("cells/*.parquet")
     parts = [part for table in ("cells", "windows") for part in store.manifest.parts(table)]
     size = format_bytes(sum(part.bytes for part in parts))
@@ -28,30 +34,42 @@ def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
     yield f"more: sweep summarize {store.name} --json   (spec: {spec.name}, costs: {spec.costs})"
 
 
+def interrupted_lines(store: "RunStore") -> Iterator[str]:
+    """Yield how much of a run that was interrupted is there; nothing if its files are out of reach by now."""
+    from results.notices import notices_of
+    from results.storage import StoreError
+
+    with suppress(OSError, StoreError):
+        yield from notices_of([store], own=True).first
+
+
 def render_summary(
     store: "RunStore",
     *,
     form: str,
     costs: str | None = None,
     baseline: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> str | None:
-    """Return the summary of a run as `form`, or None if no cell is finished."""
+    """Return the summary of a run as `form`, or None if no cell is finished; `more` are further fields of JSON."""
     from results.idle import idle_notes
+    from results.idle_vcpus import idle_vcpu_notes
     from results.labels import LabelledRun
     from results.render import render
     from results.sequential import rule_of
     from results.summary import priced_cells, published_comparison, summarize_priced
 
     resolved = store.spec()
-    cells = priced_cells(LabelledRun(store), cost_model_of(store, costs))
+    tables, model = LabelledRun(store), cost_model_of(store, costs)
+    cells = priced_cells(tables, model)
     if cells is None:
         return None
     order = [policy["name"] for policy in resolved["policies"]]
     rule = rule_of(resolved)
     summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
-    notes = idle_notes(LabelledRun(store), resolved)
+    notes = [*idle_notes(tables, resolved), *idle_vcpu_notes(tables, model, summary)]
     comparison = published_comparison(cells, _kernbench_labels(resolved), rule=rule)
-    return render(summary, form, comparison, notes, confidence=rule.confidence)
+    return render(summary, form, comparison, notes, confidence=rule.confidence, more=more)
 
 
 def _kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:

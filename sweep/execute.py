@@ -12,7 +12,7 @@ from sweep.adaptive import round_lines, wanted_plan
 from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend
 from sweep.batch_memory import batch_bytes
-from sweep.closing import closing_lines, failure_lines, timing_lines
+from sweep.closing import closing_lines, failure_lines, interrupted_lines, timing_lines
 from sweep.costs import load_cost_model
 from sweep.driver import Driver
 from sweep.driver_rules import Rules
@@ -100,6 +100,8 @@ def _execute(execution: Execution, store: Any) -> ExitCode:
     if tally.interrupted:
         kept = counted(tally.cells_done, "new cell", "new cells")
         undone = counted(tally.batches_left, "batch", "batches")
+        for line in interrupted_lines(store):
+            say(line)
         say(f"interrupted: {kept} kept, {undone} not done. To go on: {execution.command}")
         return ExitCode.INTERRUPTED
     _say_rounds(execution.spec, plan, store)

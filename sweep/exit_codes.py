@@ -23,7 +23,8 @@ class ExitCode(IntEnum):
         """One line for the reference."""
         return {
             ExitCode.OK: "everything that was asked for is there",
-            ExitCode.CELLS_FAILED: "the sweep ended, but some cells failed or a file can't be used",
+            ExitCode.CELLS_FAILED: "the sweep ended, but some cells failed or a file can't be used; "
+            "or an answer stands on a part of the planned cells and `--allow-partial` was not given",
             ExitCode.USAGE: "the command line or a configuration is wrong; nothing was started",
             ExitCode.DIFFERS: "`sweep diff` found a difference",
             ExitCode.DAMAGED: "a file of a run is missing or not what the manifest says; `sweep fsck` lists all",

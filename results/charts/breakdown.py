@@ -5,7 +5,7 @@ from typing import Final
 import altair as alt
 import polars as pl
 
-from results.charts.frames import RunFrames, in_order, labels_of, rounded
+from results.charts.frames import RunFrames, in_order, labels_of, rounded, without_the_dying
 from results.charts.theme import Layout
 from results.cost_model import CostModel
 from results.pricing import concurrency, cycles_expression, price_windows
@@ -15,7 +15,10 @@ _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
 
 
 def breakdown(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per workload, guest, policy and part of the time, in s: means over replicates."""
+    """Return one row per workload, guest, policy and part of the time, in s: means over replicates.
+
+    Where the host dies there is no number, and `word` says so.
+    """
     model = frames.model
     windows = frames.windows_of(groups)
     priced = price_windows(windows, model).select("cell_id", "window", "native_ns", "busy_ns", "lock_wait_ns")
@@ -35,11 +38,12 @@ def breakdown(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
     places = frames.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size", "elapsed_s")
     stacked = {part: index for index, part in enumerate(seconds)}
     joined = long.join(places, on=["workload", "guest", "policy"], how="inner")
-    return (
+    stacks = (
         joined.with_columns(stack=pl.col("part").replace_strict(stacked, return_dtype=pl.Int64))
         .with_columns(over_native=100.0 * pl.col("seconds") / _native().over("workload", "guest", "policy"))
         .sort("workload", "vcpus", "guest", "rank", "stack")
     )
+    return without_the_dying(stacks, frames.summary, "seconds", "over_native")
 
 
 def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.FacetChart:
@@ -48,7 +52,7 @@ def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.Fac
     parts = in_order(rows.sort("stack", maintain_order=True), "part")
     places = in_order(rows, "place")
     drawn = rows.filter(pl.col("part") != NATIVE) if zoomed else rows
-    shown = rounded(drawn, "label", "policy", "place", "part", "stack", "seconds", "over_native")
+    shown = rounded(drawn, "label", "policy", "place", "part", "stack", "seconds", "over_native", "word")
     columns = layout.columns(min(2, len(places)))
     label = layout.text_px(24)
     width = (layout.width - label - 24 * columns) // columns
@@ -68,11 +72,13 @@ def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.Fac
             values=parts[1:] if zoomed else parts,
         ),
     )
+    y = alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label))
     bars = (
         alt.Chart(shown)
+        .transform_filter("!isValid(datum.word)")
         .mark_bar(style="edge", height={"band": 0.78})
         .encode(
-            y=alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label)),
+            y=y,
             x=alt.X(f"sum({value}):Q", title=title, axis=alt.Axis(labelOverlap="greedy", labelFlush=False)),
             color=color,
             order="stack:Q",
@@ -83,10 +89,14 @@ def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.Fac
                 alt.Tooltip("over_native:Q", title="% of native", format=".1f"),
             ],
         )
-        .properties(width=width, height={"step": round(layout.font_px * 1.75)})
     )
+    word = alt.Chart(shown).mark_text(style="ink", align="left", dx=4).encode(y=y, x=alt.datum(0.0), text="word:N")
+    lowest = min(drawn["stack"].to_list(), default=0)
+    first = f"isValid(datum.word) && datum.stack === {lowest}"
+    words = [word.transform_filter(first)] if drawn["word"].is_not_null().any() else []
+    panel = alt.layer(bars, *words).properties(width=width, height={"step": round(layout.font_px * 1.75)})
     facet = alt.Facet("place:N", title=None, sort=places)
-    chart = bars.facet(facet=facet, columns=columns).resolve_scale(x="shared" if zoomed else "independent")
+    chart = panel.facet(facet=facet, columns=columns).resolve_scale(x="shared" if zoomed else "independent")
     # Panels below each other have an axis each, or one would have to scroll for the numbers.
     return chart.resolve_axis(x="independent") if layout.narrow else chart
 

@@ -22,6 +22,8 @@ DEEP: Final = 0.66
 LABEL_CHARACTERS: Final = 24
 SURE: Final = f"(datum.verdict === '{Verdict.BETTER}' || datum.verdict === '{Verdict.WORSE}')"
 """Vega's word for a difference that surely counts."""
+DYING: Final = f"datum.verdict === '{Verdict.DIES}'"
+"""Vega's word for that there is no number, because the host dies."""
 SIGNED: Final = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
 """Vega's word for the number at a tick."""
 TOOLTIP: Final = (
@@ -112,8 +114,16 @@ def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetCh
         stroke=alt.Stroke("size:N", **key),
     )
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(x=alt.datum(0.0))
-    panel = alt.layer(zero, bars, dots).properties(width=width, height=height)
+    words = dying_words(rows, base.encode(x=alt.datum(0.0), y=y, yOffset=shift))
+    panel = alt.layer(zero, bars, dots, *words).properties(width=width, height=height)
     return panel.facet(facet=alt.Facet("panel:N", title=None, sort=panels), columns=columns)
+
+
+def dying_words(rows: pl.DataFrame, base: alt.Chart) -> list[alt.Chart]:
+    """Return the layer that says where the host dies, in the places of `base`; none if it does nowhere."""
+    if not (rows["verdict"] == Verdict.DIES).any():
+        return []
+    return [base.mark_text(style="ink", baseline="middle").encode(text="verdict:N").transform_filter(DYING)]
 
 
 def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetChart:
@@ -149,14 +159,14 @@ def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetC
     )
     shown = rounded(rows, "label", "panel", "size", "shade", "text", *TOOLTIP_COLUMNS)
     base = alt.Chart(shown).encode(x=x, y=y, tooltip=list(TOOLTIP))
-    cells = base.mark_rect(style="seam").encode(color=color)
-    layers: list[alt.Chart] = [cells]
+    cells = base.mark_rect(style="seam").encode(color=color).transform_filter("isValid(datum.shade)")
+    layers: list[alt.Chart] = [cells, *dying_words(rows, base)]
     if cell >= CELL_TEXT_EM * layout.font_px * 0.56 * 2:
         deep = f"abs(datum.shade) > {DEEP}"
         for style, test in (("number", f"!({deep})"), ("strong", deep)):
             for weight, sure in (("bold", SURE), ("normal", f"!{SURE}")):
                 words = base.mark_text(style=style, fontWeight=weight).encode(text="text:N")
-                layers.append(words.transform_filter(f"{test} && {sure}"))
+                layers.append(words.transform_filter(f"{test} && {sure} && !({DYING})"))
     panel = alt.layer(*layers).properties(width=cell * len(sizes), height=row * rows["label"].n_unique())
     facet = alt.Facet("panel:N", title=None, sort=panels)
     return panel.facet(facet=facet, columns=columns, spacing=14)

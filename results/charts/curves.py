@@ -8,7 +8,15 @@ from typing import Any, Final, Literal
 import altair as alt
 import polars as pl
 
-from results.charts.change import SIGNED, TOOLTIP, TOOLTIP_COLUMNS, change_axis, series_legend, symlog_scale
+from results.charts.change import (
+    SIGNED,
+    TOOLTIP,
+    TOOLTIP_COLUMNS,
+    change_axis,
+    dying_words,
+    series_legend,
+    symlog_scale,
+)
 from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, rounded
 from results.charts.theme import Layout
 from results.verdicts import Verdict
@@ -194,6 +202,7 @@ def _panels(
     )
     # One replicate has no interval, and Vega complains about a scale without an extent.
     layers = [zero, lines, dots] if rows["difference_low"].is_null().all() else [zero, bars, lines, dots]
+    layers += dying_words(rows, place.encode(y=alt.datum(0.0)))
     chart = alt.layer(*layers).properties(width=room.width, height=room.height)
     header = alt.Header(labelLimit=room.title, labelFontSize=layout.font_px * 0.85)
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)

@@ -12,7 +12,7 @@ from results.geomean import geometric_change
 from results.pareto import yardsticks_of
 from results.sequential import rule_of
 from results.summary import GROUP, PricedCells, Tables, priced_or_error, published_comparison, summarize_priced
-from results.verdicts import MINIMUM_EFFECT, Rule
+from results.verdicts import MINIMUM_EFFECT, Rule, Verdict
 
 BASELINE: Final = "baseline"
 YARDSTICK: Final = "yardstick"
@@ -69,8 +69,9 @@ class RunFrames:
 
     def decorated(self, summary: pl.DataFrame) -> pl.DataFrame:
         """Return a summary with columns `panel`, `size`, `label`, `role` and `rank`, best policies first."""
-        ranks = self.ranking(summary)
-        found = ranks["policy"].to_list()
+        ranked = self.ranking(summary)["policy"].to_list()
+        # Policies without a number everywhere come last.
+        found = list(dict.fromkeys([*ranked, *summary["policy"].unique(maintain_order=True)]))
         roles = {policy: self.role(policy) for policy in found}
         labels = {p: p if role == POLICY else f"{p} ({role})" for p, role in roles.items()}
         return (
@@ -85,9 +86,12 @@ class RunFrames:
         )
 
     def ranking(self, summary: pl.DataFrame) -> pl.DataFrame:
-        """Return each policy's mean change, geometric over workloads and guests, in %, best first."""
+        """Return each policy's mean change, geometric over workloads and guests, in %, best first.
+
+        One under which the host dies somewhere has none: its mean would be that of other guests.
+        """
         return (
-            summary.filter(pl.col("difference_percent").is_not_null())
+            summary.filter(~is_dying().any().over("policy"), pl.col("difference_percent").is_not_null())
             .group_by("policy", maintain_order=True)
             .agg(
                 mean=geometric_change("difference_percent"),
@@ -106,6 +110,19 @@ class RunFrames:
         """Return predictions beside what was published about kernbench, if the run has what they are about."""
         labels = [case["label"] for case in self.spec["workloads"] if case["name"] == "kernbench"]
         return published_comparison(self._priced, labels, rule=self.rule)
+
+
+def is_dying() -> pl.Expr:
+    """Return in which rows of a summary the host dies, so that a chart draws no number but the word."""
+    return pl.col("verdict") == Verdict.DIES
+
+
+def without_the_dying(rows: pl.DataFrame, summary: pl.DataFrame, *values: str) -> pl.DataFrame:
+    """Return rows of a chart with a column `word`: where the host dies it says so, and all `values` are null."""
+    place = ["workload", "guest", "policy"]
+    dying = summary.filter(is_dying()).select(*place, word=pl.col("verdict"))
+    marked = rows.join(dying, on=place, how="left", maintain_order="left")
+    return marked.with_columns(pl.when(pl.col("word").is_null()).then(pl.col(values)))
 
 
 def only(rows: pl.LazyFrame, groups: pl.DataFrame) -> pl.LazyFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
-from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, show_guests
+from results.charts.frames import BASELINE, RunFrames, in_order, is_dying, labels_of, names, show_guests
 from results.time_parts import NATIVE
 
 LABEL_ROOM: Final = 30
@@ -18,6 +18,7 @@ LABEL_ROOM: Final = 30
 TICK_ROOM: Final = 7
 """Columns that a tick with its distance to the next takes."""
 _MANY: Final = "+"
+_GUESTS_NAMED: Final = 4
 NO_BREAK: Final = "\u00a0"
 _SIGNS: Final = "█▓▒░#*=-:."
 """Signs of the parts of a bar, so that parts can be told apart without colours."""
@@ -43,7 +44,7 @@ def changes_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str
     ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
     figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
     figure.title(f"change of elapsed time against {frames.baseline}, %: a digit is the vCPUs of a guest")
-    return _text(figure)
+    return "\n".join([_text(figure), *_dying_lines(summary, width)])
 
 
 def _ends(rows: pl.DataFrame) -> list[float]:
@@ -88,7 +89,15 @@ def _stacked(frames: RunFrames, summary: pl.DataFrame, width: int, *, native: bo
     what = "elapsed time, s" if native else "time on top of native, % of native"
     figure.title(f"{what}, on {guest['guest'][0]}")
     key = wrap("   ".join(f"{sign} {part}".replace(" ", NO_BREAK) for part, sign in signs.items()), width)
-    return "\n".join([_text(figure), *(line.replace(NO_BREAK, " ") for line in key)])
+    dying = _dying_lines(summary.join(guest, on=["workload", "guest"], how="semi"), width)
+    return "\n".join([_text(figure), *(line.replace(NO_BREAK, " ") for line in key), *dying])
+
+
+def _dying_lines(summary: pl.DataFrame, width: int) -> list[str]:
+    """Return a line per policy under which the host dies: in the picture it has nothing there."""
+    dying = summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("guest")
+    lines = [f"{policy} dies (host BUG) on {names(guests, most=_GUESTS_NAMED)}" for policy, guests in dying.iter_rows()]
+    return [part for line in lines for part in wrap(line, width, subsequent_indent="  ")]
 
 
 def round_ticks(high: float, most: int) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Final
 import altair as alt
 import polars as pl
 
-from results.charts.frames import RunFrames, labels_of, rounded
+from results.charts.frames import RunFrames, labels_of, rounded, without_the_dying
 from results.charts.theme import Layout
 from results.pricing import price_windows
 from results.verdicts import relative_difference
@@ -45,7 +45,8 @@ def timeline(frames: RunFrames, groups: pl.DataFrame) -> pl.DataFrame:
     )
     places = frames.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size")
     joined = binned.join(places, on=["workload", "guest", "policy"], how="inner")
-    return joined.drop("_seconds").sort("workload", "vcpus", "guest", "rank", "bin")
+    rows = joined.drop("_seconds").sort("workload", "vcpus", "guest", "rank", "bin")
+    return without_the_dying(rows, frames.summary, "elapsed_s", "over_native")
 
 
 def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
@@ -55,7 +56,7 @@ def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:
     height = round(layout.font_px * 2.4)
     ends = rows.group_by("label", maintain_order=True).last().with_columns(start_s=pl.col("end_s"))
     # A step ends where the next begins, so the last one needs an end of its own.
-    shown = rounded(pl.concat([rows, ends.select(rows.columns)]), "label", "policy", "start_s", "over_native")
+    shown = rounded(pl.concat([rows, ends.select(rows.columns)]), "label", "policy", "start_s", "over_native", "word")
     usual = shown.group_by("label").agg(pl.col("over_native").quantile(1.0 - CLIPPED_SHARE))["over_native"].max()
     top = max(float(usual) if isinstance(usual, int | float) else 0.0, 1.0) * 1.15
     times = alt.Axis(grid=False, tickCount=5 if layout.narrow else 10, labelFlush=False)
@@ -104,9 +105,10 @@ def _with_peaks(shown: pl.DataFrame, top: float) -> pl.DataFrame:
     text = pl.format("↑ {} %", value.max().over("label").round(0).cast(pl.Int64))
     is_place = pl.col("start_s") == pl.coalesce(free, peak_s)
     return shown.with_columns(
-        peak=pl.when(
-            (value.max().over("label") > top) & is_place & pl.col("start_s").is_first_distinct().over("label")
-        ).then(text)
+        peak=pl.when((value.max().over("label") > top) & is_place & pl.col("start_s").is_first_distinct().over("label"))
+        .then(text)
+        .when(pl.col("label").is_first_distinct())
+        .then("word")
     )
 
 

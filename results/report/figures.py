@@ -76,7 +76,8 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             caption=(
                 f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
                 f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %; plain: "
-                "surely by less; ~: not enough replicates to say. Yardstick: nobody can install it."
+                "surely by less; ~: not enough replicates to say. Yardstick: nobody can install it. Dies: the host "
+                "does (BUG), so there is no number."
             ),
             words=(
                 f"Heat map of {rows['policy'].n_unique()} policies by {rows['guest'].n_unique()} guests. Least: "
@@ -213,13 +214,16 @@ def trade_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield time against exits and memory, per workload."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
         points = _only_shown(trade_off(frames, show_guests(rows)), rows)
+        if points.is_empty():
+            continue
         yield Figure(
             name=f"trade-{index}",
             kind="trade-off",
             title=_named("Elapsed time against exits", workload, summary),
             caption=(
                 "Left and low is better; the size of a point is the memory that its shadow pages take at most. "
-                "Policies whose points meet share a label. Yardsticks are left out."
+                "Policies whose points meet share a label. Yardsticks are left out, and policies under which the host "
+                "dies."
             ),
             words="Scatter of elapsed time over exits, one panel per guest.",
             draw=partial(trade_off_chart, points),

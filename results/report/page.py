@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +14,7 @@ from results.charts.export import vega_lite
 from results.charts.frames import RunFrames
 from results.charts.grid import shown_grid
 from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
+from results.notices import Notices
 from results.report.figures import FIGURES, Figure
 from results.report.html import details, json_block, phrase, script, source_hash, table, text
 from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes
@@ -47,6 +48,8 @@ class ReportSource:
     provenance: Sequence[Mapping[str, Any]]
     command: str
     """The command that makes this report again."""
+    notices: Notices = field(default_factory=Notices)
+    """What has to be said first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +92,9 @@ def report_html(source: ReportSource) -> str:
         json_block(name, content) for name, content in (("tables", tables), ("charts", charts), ("configs", configs))
     ]
     return _page(
-        title=str(frames.spec["name"]),
+        title=", ".join([str(frames.spec["name"]), *(one.extent for one in source.notices.incomplete.values())]),
         lead=" · ".join(sizes(frames)),
-        verdict_html=_verdict(answer(frames, comparison)),
+        verdict_html=_verdict(answer(frames, comparison), source.notices),
         sections=sections,
         blocks=blocks,
     )
@@ -184,12 +187,14 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def _verdict(found: Answer) -> str:
+def _verdict(found: Answer, notices: Notices) -> str:
+    first = "".join(f'<p class="headline" role="alert">{phrase(line)}</p>' for line in notices.first)
     others = details("The other policies", _points(found.others)) if found.others else ""
-    meaning = f"<p class=note>{phrase(found.meaning)}</p>" if found.meaning else ""
+    notes = "".join(f"<p class=note>{phrase(note)}</p>" for note in notices.notes)
+    notes += f"<p class=note>{phrase(found.meaning)}</p>" if found.meaning else ""
     return (
         '<section class="verdict" aria-labelledby="verdict"><h2 id="verdict">Verdict</h2>'
-        f'<p class="headline">{phrase(found.headline)}</p>{_points(found.points)}{others}{meaning}</section>'
+        f'{first}<p class="headline">{phrase(found.headline)}</p>{_points(found.points)}{others}{notes}</section>'
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from results.charts.frames import BASELINE, POLICY, RunFrames, names
+from results.charts.frames import BASELINE, POLICY, RunFrames, is_dying, names
 from results.report.phrases import joined, listed, signed
 from results.verdicts import Verdict
 
@@ -24,8 +24,10 @@ class Rivals:
 
     @classmethod
     def of(cls, frames: RunFrames, best: str) -> "Rivals":
-        """Return the rivals of `best` in a run."""
-        rows = frames.decorated(frames.against(best)).filter(pl.col("role").is_in([POLICY, BASELINE]))
+        """Return the rivals of `best` in a run; one under which the host dies somewhere is none."""
+        rows = frames.decorated(frames.against(best)).filter(
+            pl.col("role").is_in([POLICY, BASELINE]), ~is_dying().any().over("policy")
+        )
         several = rows["workload"].n_unique() > 1
         place = pl.format("{} on {}", "workload", "guest") if several else pl.col("guest")
         rivals = rows.filter(pl.col("policy") != best).with_columns(place=place)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.charts.frames import YARDSTICK, RunFrames
-from results.report.phrases import joined, signed
+from results.charts.frames import YARDSTICK, RunFrames, is_dying
+from results.idle_vcpus import idle_vcpu_notes
+from results.report.phrases import joined, listed, signed
 from results.report.rivals import Rivals
-from results.verdicts import Verdict
+from results.verdicts import DEAD, Verdict
 
 _KINDS: Final = (
     "Faster everywhere",
@@ -48,7 +49,13 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
     ranked = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
     candidates = ranked.filter(pl.col("role") != YARDSTICK)
     if candidates.height < 2:
-        return Answer(headline="There is nothing to compare: one policy is finished.", points=())
+        dies = not frames.summary.filter(is_dying(), pl.col("policy") == frames.baseline).is_empty()
+        return Answer(
+            headline=f"Nothing can be compared: the host dies under the baseline `{frames.baseline}`."
+            if dies
+            else "There is nothing to compare: one policy is finished.",
+            points=tuple(_deaths(frames)),
+        )
     best = candidates.row(0, named=True)
     found = _verdicts(frames.summary)
     rivals = Rivals.of(frames, best["policy"])
@@ -56,7 +63,8 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
         *_certainty(frames, best, found),
         *rivals.points(),
         *_yardsticks(frames, ranked, best),
-        *_deaths(frames.summary),
+        *_deaths(frames),
+        *_idle_vcpus(frames),
         *_published(comparison),
         ("Prices", _prices(frames)),
     ]
@@ -70,7 +78,8 @@ def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
 
 def _verdicts(summary: pl.DataFrame) -> dict[str, set[str]]:
     """Return which verdicts each policy has on the guests."""
-    by_policy = summary.group_by("policy").agg(pl.col("verdict").drop_nulls().unique())
+    judged = summary.filter(~pl.col("verdict").is_in(DEAD))
+    by_policy = judged.group_by("policy").agg(pl.col("verdict").drop_nulls().unique())
     return {policy: set(verdicts) for policy, verdicts in by_policy.iter_rows()}
 
 
@@ -149,7 +158,7 @@ def _kind(verdicts: set[str]) -> str:
 def _meaning(frames: RunFrames) -> str:
     """Return what a verdict of this page claims, and with which error."""
     rule = frames.rule
-    count = frames.summary.filter(pl.col("verdict") != Verdict.BASELINE).height
+    count = frames.summary.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD])).height
     error = f"{100 * (1.0 - rule.confidence):.3g} %"
     looks = "" if rule.looks == 1 else f" and for {rule.looks} looks at a growing number of replicates"
     return (
@@ -176,13 +185,25 @@ def _yardsticks(frames: RunFrames, ranked: pl.DataFrame, best: dict[str, Any]) -
     yield "Yardsticks", text
 
 
-def _deaths(summary: pl.DataFrame) -> Iterator[tuple[str, str]]:
-    dead = summary.filter(pl.col("fatal") > 0)["policy"].unique(maintain_order=True).to_list()
-    if dead:
-        yield (
-            "Fatal",
-            f"The host dies (BUG) under {joined([f'`{policy}`' for policy in dead])}: times there mean nothing.",
-        )
+def _deaths(frames: RunFrames) -> Iterator[tuple[str, str]]:
+    dead = frames.summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("workload", "guest")
+    if dead.is_empty():
+        return
+    several = frames.summary["workload"].n_unique() > 1
+    who = [
+        f"`{policy}` on {listed([f'{w} on {g}' if several else g for w, g in zip(workloads, guests, strict=True)])}"
+        for policy, workloads, guests in dead.iter_rows()
+    ]
+    text = f"The host dies (BUG) under {joined(who)}: there are no times for them there, and no rank for them at all."
+    if frames.baseline in dead["policy"]:
+        text += f" Where it dies under the baseline `{frames.baseline}`, nothing can be compared."
+    yield "Fatal", text
+
+
+def _idle_vcpus(frames: RunFrames) -> Iterator[tuple[str, str]]:
+    notes = idle_vcpu_notes(frames.tables, frames.model, frames.summary)
+    if notes:
+        yield "Idle vCPUs", f"{joined(notes)}."
 
 
 def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
@@ -222,7 +243,7 @@ def _places(summary: pl.DataFrame, groups: int) -> str:
         first = summary.row(0, named=True)
         return f"{first['workload']} on {first['guest']}"
     if workloads == 1:
-        return f"{guests} guests"
+        return f"{groups} guests" if groups == guests else f"{groups} of {guests} guests"
     return f"{groups} pairs of workload and guest ({workloads} workloads, {guests} guests)"
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from sweep.costs import cost_model_of
-from sweep.exit_codes import SweepError
+from sweep.exit_codes import ExitCode, SweepError
 from sweep.runs import results_errors
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
     from results.charts.frames import RunFrames
+    from results.notices import Notices
     from results.store import RunStore
     from sweep.spec import SweepSpec
 
@@ -53,6 +54,37 @@ MinEffectOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with every digit.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, with every digit.")]
 MarkdownOption = Annotated[bool, typer.Option("--md", help="Print Markdown.")]
+AllowPartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Exit code 0 even if planned cells are missing; the answer says so.")
+]
+_FOR_PEOPLE: Final = ("text", "md")
+"""Forms of output that may begin and end with lines which are no part of the answer."""
+
+
+def say_first(notices: "Notices", form: str = "text") -> None:
+    """Print what comes before the answer: on stderr where the answer is for a program."""
+    for line in notices.first:
+        typer.echo(line, err=form not in _FOR_PEOPLE)
+    if notices.first and form == "md":
+        typer.echo()
+
+
+def say_last(notices: "Notices", form: str = "text", *, allow_partial: bool) -> None:
+    """Print what comes after the answer, and end with the exit code of a partial one unless that is allowed."""
+    from results.render import show_notes
+
+    if notices.notes:
+        typer.echo(show_notes(notices.notes, form), nl=False, err=form not in _FOR_PEOPLE)
+    if notices.is_partial and not allow_partial:
+        raise typer.Exit(ExitCode.CELLS_FAILED)
+
+
+def notices_about(*stores: "RunStore") -> "Notices":
+    """Return what has to be said with an answer about these runs."""
+    from results.notices import notices_of
+
+    with results_errors(*(store.name for store in stores)):
+        return notices_of(stores)
 
 
 def chosen_form(*, as_json: bool, as_csv: bool, as_md: bool) -> str:

@@ -2,12 +2,23 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from sweep.commands.common import CostsOption, CsvOption, JsonOption, MarkdownOption, MinEffectOption, chosen_form
+from sweep.commands.common import (
+    AllowPartialOption,
+    CostsOption,
+    CsvOption,
+    JsonOption,
+    MarkdownOption,
+    MinEffectOption,
+    chosen_form,
+    notices_about,
+    say_first,
+    say_last,
+)
 from sweep.costs import cost_model_of
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.runs import open_store, results_errors
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
     from results.compare import Comparison
     from results.compare_gate import Breach
     from results.cost_model import CostModel
+    from results.notices import Notices
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,7 +49,7 @@ FailOnOption = Annotated[
     typer.Option(
         "--fail-on",
         metavar="CONDITION",
-        help="As 'regress>2%': exit code 5 where a cell surely does, or is missing in RUN2.",
+        help="As 'regress>2%': exit code 5 where a cell surely does, is missing in RUN2, or dies.",
     ),
 ]
 
@@ -69,6 +81,7 @@ def compare(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     as_md: MarkdownOption = False,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Compare one metric over any dimensions, in a run or between two, with verdicts.
 
@@ -84,12 +97,13 @@ def compare(
 
     if pareto:
         given = {"two runs": len(runs) > 1, "--baseline": baseline, "--rows": rows, "--cols": cols, "--where": where}
-        _refuse_with_pareto([name for name, value in (given | {"--fail-on": fail_on}).items() if value])
-        _print_front(runs[0], metric, costs=costs, form=form)
+        _refuse_with_pareto(given | {"--fail-on": fail_on})
+        _print_front(runs[0], metric, costs=costs, form=form, allow_partial=allow_partial)
         return
+    stores = [open_store(run) for run in runs]
+    notices = notices_about(*stores)
     with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
-        taking_part = [Run(open_store(run)).compared() for run in runs]
         question = Question(
             metrics=tuple(metric or ("elapsed",)),
             rows=_names(rows),
@@ -98,9 +112,17 @@ def compare(
             where=tuple(where or ()),
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
-        tables = compare_runs(taking_part, question, _costs(runs[-1], costs))
+        tables = compare_runs([Run(store).compared() for store in stores], question, _costs(runs[-1], costs))
         found = breaches(tables, gates)
-    typer.echo(_render(tables, form, found, as_list=as_list), nl=False)
+    say_first(notices, form)
+    typer.echo(_render(tables, form, found, notices, as_list=as_list), nl=False)
+    # A condition that is met is met whatever is missing.
+    say_last(notices, form, allow_partial=allow_partial or bool(found))
+    _fail(found)
+
+
+def _fail(found: Sequence["Breach"]) -> None:
+    """End with the exit code of a condition that is met, if one is, and say where."""
     for breach in found:
         typer.echo(breach.text, err=True)
     if found:
@@ -116,42 +138,53 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def _refuse_with_pareto(given: list[str]) -> None:
-    if given:
-        raise SweepError(
-            f"--pareto shows one run, cell by cell, and takes no {given[0]}. Give only --metric and --costs"
-        )
+def _refuse_with_pareto(options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value:
+            raise SweepError(
+                f"--pareto shows one run, cell by cell, and takes no {name}. Give only --metric and --costs"
+            )
 
 
-def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str) -> None:
+def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str, allow_partial: bool) -> None:
     import json
 
+    from results.deaths import death_sentences
     from results.pareto import GOALS, trade_off_sheets
-    from results.render import show_sheets
+    from results.render import show_notes, show_sheets
     from results.run import Run
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
+    notices = notices_about(store)
     with results_errors(run):
         found = Run(store).pareto(metrics, cost_model_of(store, costs))
-    if found.is_empty():
+        deaths = Run(store).deaths()
+    if found.is_empty() and deaths.is_empty():
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
     if form == "csv":
         text = found.write_csv()
     elif form == "json":
-        text = json.dumps({"schema": "pareto/1", "cells": found.to_dicts()}, indent=1, ensure_ascii=False) + "\n"
+        content = {"schema": "pareto/1", "cells": found.to_dicts(), "deaths": deaths.to_dicts(), **notices.content()}
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     else:
-        text = show_sheets(trade_off_sheets(found, metrics), form)
+        text = show_sheets(trade_off_sheets(found, metrics), form) + show_notes(death_sentences(deaths), form)
+    say_first(notices, form)
     typer.echo(text, nl=False)
+    if form == "csv":
+        typer.echo(show_notes(death_sentences(deaths), "text"), nl=False, err=True)
+    say_last(notices, form, allow_partial=allow_partial)
 
 
-def _render(tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], *, as_list: bool) -> str:
+def _render(
+    tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], notices: "Notices", *, as_list: bool
+) -> str:
     from results.compare_long import comparison_list
     from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
     from results.render import show_sheets
 
     if form == "json":
-        return comparisons_json(tables, failed=[breach.content() for breach in found])
+        return comparisons_json(tables, failed=[breach.content() for breach in found], **notices.content())
     if form == "csv":
         return comparisons_csv(tables)
     if as_list:

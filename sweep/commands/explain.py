@@ -5,14 +5,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweep.commands.common import CostsOption, CsvOption, JsonOption, MarkdownOption, RunArgument, chosen_form
+from sweep.commands.common import (
+    AllowPartialOption,
+    CostsOption,
+    CsvOption,
+    JsonOption,
+    MarkdownOption,
+    RunArgument,
+    chosen_form,
+    notices_about,
+    say_first,
+    say_last,
+)
 from sweep.costs import cost_model_of
 from sweep.runs import open_store, results_errors
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.explain import Explanation
+    from results.explain import Explanation, Pair
+    from results.notices import Notices
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -41,33 +53,53 @@ def explain(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     as_md: MarkdownOption = False,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Say where the difference between two policies comes from, to the cycle.
 
-    All replicates are added up, and no figure is rounded, so that every column adds up by hand.
+    All replicates are added up, and no figure is rounded, so that every column adds up by hand. Where the host dies
+    under one of the two policies there is no difference, and a sentence says so.
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     from results.run import Run
 
     store = open_store(run)
     model = cost_model_of(store, costs)
+    notices = notices_about(store)
     with results_errors(run):
         opened = Run(store)
-        found = opened.explain(policy, baseline, workload=workload, guest=guest, stretches=windows, costs=model)
+        pairs = opened.pairs(policy, baseline, workload=workload, guest=guest)
+        dying = [pair for pair in pairs if pair.deaths]
+        found = []
+        if len(dying) < len(pairs):
+            found = opened.explain(policy, baseline, workload=workload, guest=guest, stretches=windows, costs=model)
         by_activity = [opened.explain_activities(one, model) if activities else None for one in found]
-    typer.echo(_render(found, by_activity, form), nl=False)
+    say_first(notices, form)
+    for pair in dying:
+        typer.echo(pair.death + ("\n" if form == "md" else ""), err=form not in {"text", "md"})
+    typer.echo(_render(found, by_activity, dying, notices, form), nl=False)
+    say_last(notices, form, allow_partial=allow_partial)
 
 
-def _render(found: list["Explanation"], activities: list["pl.DataFrame | None"], form: str) -> str:
+def _render(
+    found: list["Explanation"],
+    activities: list["pl.DataFrame | None"],
+    dying: list["Pair"],
+    notices: "Notices",
+    form: str,
+) -> str:
     import polars as pl
 
-    from results.explain_table import explanation_content, explanation_sheets, lines_frame
+    from results.explain_table import death_content, explanation_content, explanation_sheets, lines_frame
     from results.render import show_sheets
 
     both = list(zip(found, activities, strict=True))
     if form == "json":
-        content = {"schema": "explain/1", "explanations": [explanation_content(one, acts) for one, acts in both]}
+        explanations = [explanation_content(one, acts) for one, acts in both]
+        explanations += [death_content(pair) for pair in dying]
+        content = {"schema": "explain/1", "explanations": explanations, **notices.content()}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if form == "csv":
-        return pl.concat([lines_frame(one) for one in found], how="vertical_relaxed").write_csv()
+        frames = [lines_frame(one) for one in found]
+        return pl.concat(frames, how="vertical_relaxed").write_csv() if frames else ""
     return show_sheets([sheet for one, acts in both for sheet in explanation_sheets(one, acts)], form)

@@ -24,14 +24,22 @@ def export(
     table: Annotated[str, typer.Option(metavar="NAME", help="Table to write: cells, windows, …")] = "cells",
     as_json: JsonOption = False,
 ) -> None:
-    """Write one table of a run, under the names of its sweep, to one Parquet, CSV or Arrow file."""
+    """Write one table of a run, under the names of its sweep, to one Parquet, CSV or Arrow file.
+
+    Rows of policies under which the host dies are among them: their column `fatal` is not 0, and a note names them.
+    """
+    from results.deaths import death_sentences, deaths_of
     from results.exporting import export as export_table
+    from results.labels import LabelledRun
 
     store = open_store(run)
     if not out.parent.is_dir():
         raise SweepError(f"-o {out}: there is no folder {out.parent}. Make it, or name another place")
     with results_errors(run):
         rows = export_table(store, out, table=table)
+        sentences = death_sentences(deaths_of(LabelledRun(store)))
+    for sentence in sentences:
+        typer.echo(f"note: {sentence}: rows with fatal > 0 are no measure of anything", err=True)
     size = out.stat().st_size
     if as_json:
         typer.echo(json.dumps({"file": str(out), "table": table, "rows": rows, "bytes": size}, indent=1))

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from sweep.commands.common import BaselineOption, CostsOption, RunArgument, open_frames, write_output
+from sweep.commands.common import (
+    AllowPartialOption,
+    BaselineOption,
+    CostsOption,
+    RunArgument,
+    notices_about,
+    open_frames,
+    say_first,
+    say_last,
+    write_output,
+)
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
 
@@ -61,6 +71,7 @@ def plot(
     ] = None,
     costs: CostsOption = None,
     baseline: BaselineOption = None,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Draw one chart of a run: a picture in the terminal, or a file for a paper."""
     _one_of("--chart", chart, CHARTS)
@@ -69,17 +80,24 @@ def plot(
         _form(out)
     if knob is not None and chart != "knobs":
         raise SweepError(f"--knob {knob} is for --chart knobs, not for --chart {chart}; leave it out")
-    frames = open_frames(open_store(run), costs=costs, baseline=baseline)
+    store = open_store(run)
+    notices = notices_about(store)
+    # A file is for a program: what is no part of it goes to stderr.
+    form = "text" if out is None else "file"
+    frames = open_frames(store, costs=costs, baseline=baseline)
     if knob is not None:
         _check_knob(frames, knob)
     with results_errors(run):
         summary = of_workload(frames.summary, frames.spec, workload)
         if out is None:
-            typer.echo(_picture(frames, summary, chart))
-            return
-        figure = _figure(frames, summary, chart, knob)
-    _save(figure, layout, out)
-    typer.echo(f"{out}: {figure.title}. {figure.caption}")
+            answer = _picture(frames, summary, chart)
+        else:
+            figure = _figure(frames, summary, chart, knob)
+            answer = f"{out}: {figure.title}. {figure.caption}"
+            _save(figure, layout, out)
+    say_first(notices, form)
+    typer.echo(answer)
+    say_last(notices, form, allow_partial=allow_partial)
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweep.commands.common import (
+    AllowPartialOption,
     BaselineOption,
     CostsOption,
     CsvOption,
@@ -14,6 +15,9 @@ from sweep.commands.common import (
     MinEffectOption,
     RunArgument,
     chosen_form,
+    notices_about,
+    say_first,
+    say_last,
 )
 from sweep.costs import cost_model_of, split_bound
 from sweep.exit_codes import SweepError
@@ -22,6 +26,7 @@ from sweep.runs import open_store, results_errors
 if TYPE_CHECKING:
     import polars as pl
 
+    from results.notices import Notices
     from results.uncertainty import Doubt
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -43,6 +48,7 @@ def price(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     as_md: MarkdownOption = False,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Price a run anew: which conclusions hold within the ranges of the costs, and which cost decides.
 
@@ -59,14 +65,17 @@ def price(
             f"--costs {costs} is one end of the ranges, --sample draws from all of them; give one of the two"
         )
     effect = MINIMUM_EFFECT if min_effect is None else min_effect
+    notices = notices_about(store)
     with results_errors(run):
         opened = Run(store)
         found = opened.price(model, baseline=baseline, samples=sample, seed=seed, minimum_effect=effect)
-    text = _render(found, form, baseline=baseline or opened.baseline, only_tornado=tornado)
+    text = _render(found, form, notices, baseline=baseline or opened.baseline, only_tornado=tornado)
+    say_first(notices, form)
     typer.echo(text, nl=not text.endswith("\n"))
+    say_last(notices, form, allow_partial=allow_partial)
 
 
-def _render(found: "Doubt", form: str, *, baseline: str, only_tornado: bool) -> str:
+def _render(found: "Doubt", form: str, notices: "Notices", *, baseline: str, only_tornado: bool) -> str:
     from results.render import show_sheets
     from results.uncertainty_table import conclusion_sheets, tornado_sheet
 
@@ -74,7 +83,8 @@ def _render(found: "Doubt", form: str, *, baseline: str, only_tornado: bool) -> 
     if not only_tornado:
         tables = {"conclusions": found.conclusions, **tables}
     if form == "json":
-        return json.dumps({name: table.to_dicts() for name, table in tables.items()}, indent=1, ensure_ascii=False)
+        content = {name: table.to_dicts() for name, table in tables.items()} | notices.content()
+        return json.dumps(content, indent=1, ensure_ascii=False)
     if form == "csv":
         return next(iter(tables.values())).write_csv()
     sheets = [] if only_tornado else list(conclusion_sheets(found.conclusions, baseline))

@@ -7,11 +7,15 @@ from typing import Annotated
 import typer
 
 from sweep.commands.common import (
+    AllowPartialOption,
     BaselineOption,
     CostsOption,
     MinEffectOption,
     RunArgument,
+    notices_about,
     open_frames,
+    say_first,
+    say_last,
     write_output,
 )
 from sweep.commands.options import command_line
@@ -29,22 +33,33 @@ def report(
     costs: CostsOption = None,
     baseline: BaselineOption = None,
     min_effect: MinEffectOption = None,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Write a page with the verdict in words, charts, tables and the data; it works offline and prints well."""
     from results.report.page import ReportSource, report_html
     from sweep.progress import format_bytes
 
     store = open_store(run)
+    notices = notices_about(store)
     frames = open_frames(store, costs=costs, baseline=baseline)
     if min_effect is not None:
         frames = replace(frames, minimum_effect=min_effect)
     options = {"--costs": costs, "--baseline": baseline, "--min-effect": min_effect}
     words = ["sweep", "report", run, "-o", str(out)]
     words += [word for option, value in options.items() if value is not None for word in (option, f"{value}")]
+    words += ["--allow-partial"] if allow_partial else []
     command = command_line(*words)
     with results_errors(run):
         page = report_html(
-            ReportSource(frames=frames, failures=store.failures(), provenance=store.provenance(), command=command)
+            ReportSource(
+                frames=frames,
+                failures=store.failures(),
+                provenance=store.provenance(),
+                command=command,
+                notices=notices,
+            )
         )
     write_output(out, page.encode())
+    say_first(notices)
     typer.echo(f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network")
+    say_last(notices, allow_partial=allow_partial)

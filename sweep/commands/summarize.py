@@ -6,6 +6,7 @@ from typing import Final
 import typer
 
 from sweep.commands.common import (
+    AllowPartialOption,
     BaselineOption,
     CostsOption,
     CsvOption,
@@ -13,6 +14,9 @@ from sweep.commands.common import (
     MarkdownOption,
     RunArgument,
     chosen_form,
+    notices_about,
+    say_first,
+    say_last,
 )
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
@@ -32,6 +36,7 @@ def summarize(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     as_md: MarkdownOption = False,
+    allow_partial: AllowPartialOption = False,
 ) -> None:
     """Print per guest and workload how the policies compare."""
     for variable, value in _KEEP_FREED.items():  # They are read when the libraries are loaded, below.
@@ -40,8 +45,11 @@ def summarize(
 
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     store = open_store(run)
+    notices = notices_about(store)
     with results_errors(run):
-        text = render_summary(store, form=form, costs=costs, baseline=baseline)
+        text = render_summary(store, form=form, costs=costs, baseline=baseline, more=notices.content())
     if text is None:
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
+    say_first(notices, form)
     typer.echo(text, nl=not text.endswith("\n"))
+    say_last(notices, form, allow_partial=allow_partial)

@@ -9,11 +9,12 @@ import pytest
 
 from engine.vocabulary import COUNTER_NAMES
 from results.charts.change import heat_map
-from results.charts.export import vega_lite
+from results.charts.export import chart_bytes, paper_spec, vega_lite
 from results.charts.frames import RunFrames
 from results.charts.pareto import BEATEN, FRONT, trade_off_chart
 from results.charts.theme import LAYOUTS
 from results.compare_runs import Compared, Question, compare_runs
+from results.report.figures import size_figures
 from results.report.words import Answer, answer
 from tests.report.test_page import Made
 from tests.results.synthetic import small_model
@@ -220,3 +221,42 @@ def test_a_cluster_names_the_front_first() -> None:
 
     (values,) = drawn["datasets"].values()
     assert [row["names"] for row in values if row["names"]] == ["best, beaten and also", "far"]
+
+
+def dying(frames: RunFrames, policy: str, guest: str) -> RunFrames:
+    """Return a run in whose second replicate the host dies under a policy on a guest."""
+    tables = frames.tables
+    assert isinstance(tables, Made)
+    dies = (pl.col("policy") == policy) & (pl.col("guest") == guest) & (pl.col("replicate") == 1)
+    tables.rows = tables.rows.with_columns(fatal=dies.cast(pl.Int64))
+    return RunFrames(tables=tables, spec=frames.spec, model=frames.model, baseline=frames.baseline)
+
+
+def test_a_policy_that_kills_the_host_has_no_rank() -> None:
+    """Where the host dies on one guest, the policy is named with it and comes nowhere, however fast it is elsewhere."""
+    fast = {"new": [-20.0, -20.1, -19.9], "safe": [-2.0, -2.1, -1.9]}
+    found = answer(dying(grid(fast, guests=4), "new", "guest 1"), None)
+
+    assert found.headline.startswith("`safe` is the best of 2 policies: −2.0")
+    assert "Fatal: The host dies (BUG) under `new` on guest 1: there are no times for them there" in words(found)
+    assert "20.0" not in words(found)
+
+
+def test_of_a_baseline_that_dies_everywhere_nothing_is_said_but_that() -> None:
+    """Where the host dies under the baseline on the only guest, the page compares nothing and says why."""
+    found = answer(dying(grid({"new": DIFFERENCES}, guests=1), "base", "guest 0"), None)
+
+    assert found.headline == "Nothing can be compared: the host dies under the baseline `base`."
+    assert "nothing can be compared" in words(found)
+    assert "%" not in words(found)
+
+
+def test_curves_say_where_the_host_dies() -> None:
+    """In the panel of a policy the word stands at the guest on which it kills the host; elsewhere its points are."""
+    frames = dying(grid({"new": [-20.0, -20.1, -19.9]}, guests=4), "new", "guest 1")
+
+    (figure, *_) = size_figures(frames, frames.summary)
+    drawing = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
+
+    assert drawing.count(">dies</text>") == 1
+    assert drawing.count('aria-roledescription="point"') == 3

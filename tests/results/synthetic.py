@@ -1,7 +1,7 @@
 """Counters made up from a seed, in the shape that the engine yields, for the tests of results/."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,13 +70,18 @@ def trace(windows: int = 3, replicate: int = 0) -> Trace:
     )
 
 
-def windows_of(cells: Sequence[Cell], windows: int = 3) -> Counts:
-    """Return counters drawn from the cells' own seeds and names: `windows[window, lane, counter]`."""
+def windows_of(cells: Sequence[Cell], windows: int = 3, *, dying: Collection[str] = ()) -> Counts:
+    """Return counters drawn from the cells' own seeds and names: `windows[window, lane, counter]`.
+
+    Under the policies `dying` the host dies, but for the first replicate.
+    """
     counts = np.empty((windows, len(cells), len(COUNTER_NAMES)), dtype=np.int64)
     for lane, one in enumerate(cells):
         generator = np.random.default_rng([int(one.cell_id, 16), one.replicate])
         counts[:, lane] = generator.integers(0, 1000, (windows, len(COUNTER_NAMES)))
+    dies = [one.policy in dying and one.replicate > 0 for one in cells]
     counts[:, :, COUNTER_INDEX["fatal"]] = 0
+    counts[-1, :, COUNTER_INDEX["fatal"]] = dies
     counts[:, :, COUNTER_INDEX["guest_run_ns"]] = 15_000_000
     return counts
 
@@ -90,11 +95,17 @@ def totals_of(windows: Counts) -> Counts:
 
 
 def write_batch(
-    store: RunStore, batch_id: str, cells: Sequence[Cell], windows: int = 3, *, activities: bool = False
+    store: RunStore,
+    batch_id: str,
+    cells: Sequence[Cell],
+    windows: int = 3,
+    *,
+    activities: bool = False,
+    dying: Collection[str] = (),
 ) -> Any:
     """Stage one batch and return its manifest entry."""
     facts = trace(windows, cells[0].replicate)
-    counts = windows_of(cells, windows)
+    counts = windows_of(cells, windows, dying=dying)
     totals = totals_of(counts)
     tables = {"cells": cells_table(cells, totals, facts), "windows": windows_table(cells, counts, facts)}
     if activities:
@@ -110,12 +121,14 @@ def replicate_batches(count: int, policies: Sequence[str] = POLICIES) -> list[tu
     return [(f"batch-{r}", [cell(policy, r) for policy in policies]) for r in range(count)]
 
 
-def make_run(path: Path, batches: Sequence[tuple[str, Sequence[Cell]]], windows: int = 3) -> RunStore:
+def make_run(
+    path: Path, batches: Sequence[tuple[str, Sequence[Cell]]], windows: int = 3, *, dying: Collection[str] = ()
+) -> RunStore:
     """Write and commit batches in the given order."""
     store = RunStore(path)
     store.create(SPEC, PROVENANCE)
     for batch_id, cells in batches:
-        store.commit(write_batch(store, batch_id, cells, windows))
+        store.commit(write_batch(store, batch_id, cells, windows, dying=dying))
     return store
 
 

@@ -44,6 +44,7 @@ class Made:
             # What vCPUs run natively belongs to the trace, so both policies have it.
             busy = rng.integers(0, vcpus * facts.window_ns + 1, windows + replicate)
             counts[:, :, COUNTER_INDEX["guest_run_ns"]] = busy[:, None]
+            counts[:, :, COUNTER_INDEX["fatal"]] = 0
             cells.append(pl.from_arrow(cells_table(pair, totals_of(counts), facts)))
             rows.append(pl.from_arrow(windows_table(pair, counts, facts)))
         self.cells, self.windows = pl.concat(cells), pl.concat(rows)  # type: ignore[type-var]

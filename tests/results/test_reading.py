@@ -25,6 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 PUBLIC: Final = [
     "Comparison",
     "ComparisonError",
+    "Completeness",
     "CostModel",
     "Doubt",
     "Explanation",

@@ -49,7 +49,7 @@ def times(policy: str, seconds: list[float], **changes: Any) -> list[dict[str, A
 def example() -> pl.DataFrame:
     """Return three replicates of four policies, the baseline's times far apart."""
     return pl.DataFrame(
-        times("kvm-3.0", [180.0, 200.0, 160.0], fatal=3)
+        times("kvm-3.0", [180.0, 200.0, 160.0])
         + times("xiao-v1", [171.0, 188.0, 153.6])
         + times("kvm-3.3", [169.2, 190.0, 150.4])
         + times("tdp", [100.0, 110.0, 90.0]),
@@ -204,19 +204,46 @@ def test_text_fits_the_page() -> None:
 
 EXPECTED = """\
 kernbench on small (2 vCPU, 512 MiB): native 90 s, 3 replicates
-! host BUG, the machine dies: kvm-3.0
-policy     elapsed s  diff %   95 % interval  exits  emulations  floods  zaps  lock s
--------------------------------------------------------------------------------------
-kvm-3.0 !     180.00   +0.00  [+0.00, +0.00]  12.3M       4.57k      12  100k    1.50
-xiao-v1       170.87   -5.00  [-7.48, -2.52]  12.3M       4.57k      12  100k    1.50
+! host BUG, the machine dies, so there are no numbers: eager
+policy   elapsed s  diff %   95 % interval  exits  emulations  floods  zaps  lock s
+-----------------------------------------------------------------------------------
+eager !       dies       -               -      -           -       -     -       -
+kvm-3.0     180.00   +0.00  [+0.00, +0.00]  12.3M       4.57k      12  100k    1.50
+xiao-v1     170.87   -5.00  [-7.48, -2.52]  12.3M       4.57k      12  100k    1.50
 """
 
 
 def test_text_is_what_an_engineer_reads() -> None:
-    """A sheet has title, warning, header and a row per policy."""
+    """A sheet has title, warning, header and a row per policy: one under which the host dies has no number in it."""
     cells = example().filter(pl.col("policy").is_in(["kvm-3.0", "xiao-v1"]))
+    dying = pl.DataFrame(times("eager", [1.0, 2.0]) + times("eager", [3.0], fatal=7, replicate=2, trace_digest="t2"))
 
-    assert render(summarize_cells(cells, "kvm-3.0"), "text") == EXPECTED
+    assert render(summarize_cells(pl.concat([cells, dying]), "kvm-3.0"), "text") == EXPECTED
+
+
+def test_a_death_leaves_the_others_as_they_are() -> None:
+    """A policy under which the host dies has nulls, the verdict `dies` and no place in the family of its rivals."""
+    dying = pl.DataFrame(times("eager", [1.0, 2.0, 3.0], fatal=1))
+    alone, beside = (summarize_cells(cells, "kvm-3.0") for cells in (example(), pl.concat([example(), dying])))
+
+    (dead,) = beside.filter(pl.col("policy") == "eager").to_dicts()
+    assert {name for name, value in dead.items() if value is not None} == {
+        *("workload", "guest", "vcpus", "memory_mib", "policy", "replicates", "native_s", "verdict", "fatal")
+    }
+    assert (dead["verdict"], dead["fatal"]) == ("dies", 1.0)
+    assert beside.filter(pl.col("policy") != "eager").equals(alone)
+
+
+def test_nothing_is_compared_with_a_baseline_that_dies() -> None:
+    """Where the host dies under the baseline, others keep their times and have no difference; the sheet says why."""
+    cells = pl.concat([example(), pl.DataFrame(times("eager", [1.0, 2.0, 3.0], fatal=1))])
+    summary = summarize_cells(cells, "eager")
+
+    others = summary.filter(pl.col("policy") != "eager")
+    assert others["verdict"].unique().to_list() == ["baseline dies"]
+    assert others["difference_percent"].is_null().all()
+    assert others["elapsed_s"].is_not_null().all()
+    assert "the baseline is among them: nothing can be compared with it" in render(summary, "text")
 
 
 def test_other_forms_hold_the_same_rows() -> None:

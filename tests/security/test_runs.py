@@ -61,7 +61,7 @@ def take_it_up(run: Path) -> None:
 
 def test_the_whole_run_is_fine(run: Path) -> None:
     """The run that the other tests damage is one that verbs read."""
-    assert answer(summarize.app, str(run))[0] == ExitCode.OK
+    assert answer(summarize.app, str(run), "--allow-partial")[0] == ExitCode.OK
     assert answer(status.app, str(run))[0] == ExitCode.OK
 
 
