@@ -27,7 +27,7 @@ from tests.sweep import fakes
 from tests.sweep.starting import start as start_here
 from tests.sweep.test_cli import call
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 PROGRAM = "tests.cluster.program"
 CELLS = 16

@@ -21,6 +21,8 @@ from sweep.exit_codes import ExitCode
 from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
 
+pytestmark = pytest.mark.xdist_group("clusters")
+
 
 def tables(run: Path) -> dict[str, bytes]:
     """Return the tables of a run, byte by byte."""
