@@ -1,7 +1,5 @@
 """The command line. It knows the verbs and loads the module of the one that was asked for, so that help is quick."""
 
-import atexit
-import gc
 import importlib
 import os
 import sys
@@ -78,8 +76,6 @@ def sweep() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with an ExitCode; the console entry."""
-    # What is left then goes with the process; to search it for cycles takes 0.1 s where frames and charts were loaded.
-    atexit.register(gc.freeze)
     guard_output()
     out = sys.stdout
     code: int | str | None = ExitCode.OK

@@ -2,17 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from results.storage import NotStagedError
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.batch_memory import batch_bytes
-from sweep.driver_rules import Rules
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.grouping import Grouper
-from sweep.interrupts import StopRequest
+from sweep.interrupts import GRACE_SECONDS, StopRequest
 from sweep.keeping import Keeper, Tally
 from sweep.outcome import Failure, FailureKind, Job, Outcome, Report, Simulate, Task
 from sweep.progress import Progress, counted
@@ -22,6 +21,16 @@ ATTEMPTS_MAX: Final = MappingProxyType({FailureKind.DIED: 3, FailureKind.MEMORY:
 """How often a batch is tried. A process may die by somebody else's doing; a batch that raises would raise again."""
 MOVES_MAX: Final = 8
 """Machines that may go away under a batch before it is thought to be the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """When a start of a sweep ends before its end."""
+
+    fail_fast: int | None = None
+    """Failures of one cause after which nothing new is started."""
+    grace_seconds: float = GRACE_SECONDS
+    """How long SIGTERM lets running tasks go on."""
 
 
 class StorageError(SweepError):

@@ -14,14 +14,12 @@ from sweep.backends.contract import Backend
 from sweep.batch_memory import batch_bytes
 from sweep.closing import closing_lines, failure_lines, timing_lines
 from sweep.costs import load_cost_model
-from sweep.driver import Driver
-from sweep.driver_rules import Rules
+from sweep.driver import Driver, Rules
 from sweep.ending import leaving, noting_the_end, now, reaching, say, ways_on, with_end
 from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.interrupts import interruptible
 from sweep.keeping import Keeper, Tally
-from sweep.lean_arrow import leave_out_pandas
 from sweep.outcome import Job, Simulate
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
@@ -64,7 +62,6 @@ def execute(execution: Execution) -> ExitCode:
     from results.soundness import check_sound
     from results.store import RunStore
 
-    leave_out_pandas()
     spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(execution.run), ways_on(execution.run, execution.command):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from engine.simulate import Batch, BatchCounts
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
-from sweep.lean_arrow import leave_out_pandas
 from sweep.outcome import Failure, FailureKind, Outcome, Report, Task, batch_of
 from sweep.plan import PlannedBatch
 from sweep.rows import batch_name, batch_tables
@@ -48,7 +47,6 @@ def simulate_batch(batch: Batch) -> BatchCounts:
 
 def run_task(task: Task) -> Outcome:
     """Simulate the batches of `task` and stage their rows; whatever goes wrong comes back as a failure."""
-    leave_out_pandas()
     mark = StderrMark()
     try:
         # First: what this machine lacks is known before the work, not after it.

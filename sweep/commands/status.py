@@ -59,7 +59,7 @@ def _is_run(name: str) -> bool:
 
 
 def _show_run(reader: "RunReader", *, as_json: bool, every: float | None) -> None:
-    from sweep.status_lines import status_lines
+    from sweep.status import status_lines
 
     while True:
         found = reader.look()
@@ -72,8 +72,7 @@ def _show_run(reader: "RunReader", *, as_json: bool, every: float | None) -> Non
 
 
 def _show_all(address: str | None, *, as_json: bool) -> None:
-    from sweep.status import RunReader
-    from sweep.status_lines import status_row
+    from sweep.status import RunReader, status_row
 
     found, damaged = [], []
     for path in sorted(RUNS.glob("*/spec.json")):
