@@ -13,8 +13,8 @@ settings.load_profile("house")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, for `--dist loadgroup`: what is dear to make is made once.
 
-    Tests that start Ray clusters name the group "clusters" themselves: two that start at the same time on a small machine
-    may take longer than Ray waits for its own processes.
+    Tests that start Ray clusters name the group "clusters" themselves: two that start at the same time may, on a small
+    machine, take longer than Ray waits for its own processes.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:

@@ -27,7 +27,10 @@ def doctor(
     nodes: Annotated[int | None, typer.Option(min=1, help="Wait until the cluster has so many nodes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether this machine or a cluster is fit for a sweep, and what to do where it is not."""
+    """Say whether this machine or a cluster is fit for a sweep.
+
+    Where it is not, each finding says what to do.
+    """
     from sweep.cluster.checks import State
     from sweep.runs import results_errors
 

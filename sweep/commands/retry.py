@@ -42,7 +42,10 @@ def retry(
     only: OnlyOption = None,
     batch: BatchOption = None,
 ) -> None:
-    """Try failed cells of a run again, by the specification that the run keeps."""
+    """Try failed cells again, or one failed batch in this terminal.
+
+    The specification is the one that the run keeps.
+    """
     from sweep.cell import engine_fingerprint
     from sweep.execute import execute
     from sweep.retrying import retry_execution, simulate_here

@@ -28,7 +28,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look again until the run is complete.")] = False,
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 5.0,
 ) -> None:
-    """Say how far a run or a job is; with no name, all runs in ./runs and all jobs of the cluster, if one is given."""
+    """Say how far a run or a job is; with no name, all runs here.
+
+    Those are the runs in ./runs, and all jobs of the cluster if one is given.
+    """
     from sweep.status import RunReader
 
     if watch and (name is None or not _is_run(name)):

@@ -51,14 +51,15 @@ finally:
 
 
 def test_help_lists_each_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every verb is in the help with its sentence, and loads."""
+    """Every verb is in the help with the first line of its own help."""
     code = call(monkeypatch, "--help")
 
     out = " ".join(capsys.readouterr().out.split())
     assert code == ExitCode.OK
-    for name, text in cli.VERBS:
-        assert f"{name} {text}" in out
-        assert cli.load_verb(name).name == name
+    for name in cli.VERBS:
+        verb = cli.load_verb(name)
+        assert verb.name == name
+        assert f" {name} {verb.help.splitlines()[0]}" in out
 
 
 def test_an_unknown_verb_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
