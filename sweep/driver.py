@@ -180,8 +180,8 @@ class Driver:
         else:
             self._keeper.fail(job, failure)
             tally, limit = self._keeper.tally, self._rules.fail_fast
-            if limit is not None and tally.fingerprints[failure.fingerprint] >= limit:
-                tally.stopped = f"{limit} batches have failed with cause {failure.fingerprint}"
+            if limit is not None and tally.causes[failure.cause] >= limit:
+                tally.stopped = f"{limit} batches have failed with cause {failure.cause}"
 
     def _try_again(self, job: Job, failure: Failure) -> None:
         self._keeper.note(job, failure, f"tried again ({job.attempt + job.moves}. attempt)")

@@ -8,7 +8,7 @@ from typing import Final
 from results.manifest import ManifestEntry
 from results.rows import FailedBatch, failures_table
 from results.store import RunStore
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 from sweep.outcome import Failure, Job, Report
 from sweep.plan import PlannedBatch
 from sweep.progress import Progress
@@ -34,7 +34,7 @@ class Tally:
     generate_seconds: float = 0.0
     guest_seconds: float = 0.0
     engine_seconds: float = 0.0
-    fingerprints: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
     """Failed batches by cause."""
     interrupted: bool = False
     stop_asked: bool = False
@@ -89,7 +89,7 @@ class Keeper:
         name = batch_name(planned.cell_ids)
         failed = FailedBatch(
             attempt=job.attempt + job.moves,
-            fingerprint=failure.fingerprint,
+            fingerprint=failure.cause,
             error=failure.error,
             message=failure.message,
             traceback=failure.traceback,
@@ -99,10 +99,10 @@ class Keeper:
         )
         self._store.record_failures(name, failures_table(batch_cells(planned), failed))
         self.tally.cells_failed += len(planned.policies)
-        self.tally.fingerprints[failure.fingerprint] += 1
+        self.tally.causes[failure.cause] += 1
         self._progress.note(
             f"failed: {place(planned)}: {failure.error}: {failure.message}\n"
-            f"  cause {failure.fingerprint}; to see it here: {failed.command}"
+            f"  cause {failure.cause}; to see it here: {failed.command}"
         )
         self._progress.advance(len(planned.policies), job.share)
 

@@ -37,8 +37,8 @@ class Failure:
     kind: FailureKind
     error: str
     message: str
-    fingerprint: str
-    """Equal for failures of one cause: see sweep.fingerprint."""
+    cause: str
+    """Equal for failures of one cause: see `sweep.failures.cause_of`."""
     traceback: str = ""
     host: str = ""
     stderr: str = ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.simulate import Batch, BatchCounts
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
-from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
+from sweep.failures import StderrMark, cause_of, innermost_frames, without_secrets
 from sweep.outcome import Failure, FailureKind, Outcome, Report, Task, batch_of
 from sweep.plan import PlannedBatch
 from sweep.rows import batch_name, batch_tables
@@ -90,7 +90,7 @@ def as_failure(error: BaseException, *, kind: FailureKind | None = None, stderr:
         kind=kind,
         error=name,
         message=message[:_MESSAGE_CHARACTERS],
-        fingerprint=fingerprint(name, message, innermost_frames(error)),
+        cause=cause_of(name, message, innermost_frames(error)),
         traceback=trace[-_MESSAGE_CHARACTERS:],
         host=platform.node(),
         stderr=without_secrets(stderr),
@@ -104,7 +104,7 @@ def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str
         kind=kind,
         error=error,
         message=without_secrets(how),
-        fingerprint=fingerprint(error, how),
+        cause=cause_of(error, how),
         host=host or "unknown",
         stderr=without_secrets(stderr),
     )
@@ -114,7 +114,7 @@ def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str
 def unseen_rows(run: str) -> Failure:
     """Return the failure of a task whose rows were written where the driver does not look."""
     how = f"its rows are not in {run}: the same path is another folder there"
-    return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, fingerprint=fingerprint("NotShared", how))
+    return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, cause=cause_of("NotShared", how))
 
 
 def _not_done(task: Task, error: Exception, kind: FailureKind, mark: StderrMark) -> Outcome:

@@ -9,7 +9,7 @@ import typer
 
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.commands.common import all_overrides, read_sweep
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 from sweep.interrupts import GRACE_SECONDS
 from sweep.runs import run_location
 from sweep.spec import SweepSpec

@@ -22,7 +22,8 @@ from sweep.interrupts import GRACE_SECONDS
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 OnlyOption = Annotated[
-    str | None, typer.Option("--only", metavar="CAUSE", help="Only failures of this cause (its fingerprint).")
+    str | None,
+    typer.Option("--only", metavar="CAUSE", help="Only failures of this cause, or of those whose names begin so."),
 ]
 BatchOption = Annotated[
     str | None,

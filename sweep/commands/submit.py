@@ -16,7 +16,7 @@ from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.commands.options import command_line
 from sweep.commands.submit_files import cluster_size, rayjob, sbatch, write
 from sweep.exit_codes import SweepError
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 from sweep.runs import results_errors, run_location
 
 if TYPE_CHECKING:
