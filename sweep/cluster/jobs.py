@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -101,7 +102,7 @@ def plan_job(
     # starts the driver on the head.
     return JobPlan(
         submission_id=request.submission_id,
-        entrypoint=f"exec {request.command(request.spec_name)}",
+        entrypoint=f"exec {request.command(shlex.quote(request.spec_name))}",
         entrypoint_num_cpus=cpus,
         entrypoint_memory=memory_bytes,
         entrypoint_resources=dict(resources),
