@@ -18,7 +18,7 @@ import pytest
 
 from results.diff import diff_runs
 from results.store import RunStore
-from sweep.backends.ray_guard import members
+from sweep.backends.ray.guard import members
 from sweep.exit_codes import ExitCode
 from sweep.status import RunReader
 from tests.cluster.processes import PATIENCE_SECONDS, Bench, ended, open_cluster, wait_until
