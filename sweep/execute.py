@@ -20,7 +20,7 @@ from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.interrupts import interruptible
 from sweep.keeping import Keeper, Tally
-from sweep.outcome import Job, Simulate
+from sweep.outcome import Simulate, WantedBatch
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import driver_facts, neighbours, results_errors
@@ -195,7 +195,7 @@ def _drive(
     with show_progress(cells) as progress:
         keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
         driver = Driver(
-            _jobs(left, cost),
+            _wanted(left, cost),
             count=len(left),
             keeper=keeper,
             backend=backend,
@@ -225,12 +225,12 @@ def _say_rounds(spec: SweepSpec, plan: Plan, store: Any) -> None:
             say(line)
 
 
-def _jobs(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[Job, float | None]]:
+def _wanted(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[WantedBatch, float | None]]:
     """Yield what is to do, the longest first, so that no worker is alone with one at the end."""
     weights = cost.core_seconds if cost else [float(batch.coordinate.guest.vcpus) for batch in left]
     total = sum(weights) or 1.0
     for index in sorted(range(len(left)), key=lambda index: -weights[index]):
-        yield Job(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
+        yield WantedBatch(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
 
 
 def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:

@@ -57,16 +57,16 @@ def run_task(task: Task) -> Outcome:
     answers: list[Report | Failure] = []
     rows: list[dict[str, pa.Table]] = []
     cells: list[str] = []
-    for job in task.jobs:
+    for batch in task.batches:
         mark = StderrMark()
         started = time.perf_counter()
         try:
-            counts = task.simulate(batch_of(job.planned))
-            rows.append(batch_tables(job.planned, counts))
+            counts = task.simulate(batch_of(batch.planned))
+            rows.append(batch_tables(batch.planned, counts))
         except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
             answers.append(as_failure(error, stderr=mark.tail()))
             continue
-        cells += job.planned.cell_ids
+        cells += batch.planned.cell_ids
         answers.append(_report(counts, time.perf_counter() - started))
     if not rows:
         return Outcome(number=task.number, answers=tuple(answers))
@@ -174,7 +174,7 @@ def _check_same(task: Task) -> None:
             "Install the same sources on every node, or start again if they were edited meanwhile"
         )
     # A recording is hashed once, however many batches of the task play it.
-    recordings = {job.planned.coordinate.workload.parameters.get("path"): job.planned for job in task.jobs}
+    recordings = {batch.planned.coordinate.workload.parameters.get("path"): batch.planned for batch in task.batches}
     for path, planned in recordings.items():
         if isinstance(path, str) and path and _first_id(planned, task.fingerprint) != planned.cell_ids[0]:
             raise MismatchError(

@@ -13,7 +13,7 @@ from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Failure, FailureKind, Job, Task
+from sweep.outcome import Failure, FailureKind, Task, WantedBatch
 from sweep.plan import plan_sweep
 from sweep.timings import read_timings
 from sweep.worker import run_task, simulate_batch
@@ -264,7 +264,7 @@ def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
     plan = plan_sweep(read(spec), "another engine")
     task = Task(
         number=1,
-        jobs=(Job(planned=plan.batches[0], share=1.0),),
+        batches=(WantedBatch(planned=plan.batches[0], share=1.0),),
         run=str(spec.parent / "run"),
         simulate=simulate_batch,
         fingerprint="another engine",
