@@ -25,9 +25,8 @@ def connect(ray: Any, address: str) -> None:
 
 def head_answers(address: str) -> bool:
     """Say whether somebody listens at `host:port`."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        _knock(address)
     except OSError:
         return False
     return True
@@ -45,7 +44,12 @@ def check_address(address: str, asker: str = "backend ray:") -> None:
     if not host or not port.isdecimal():
         raise BackendError(f"{asker} {address}: no HOST:PORT\n  {hint}")
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        _knock(address)
     except OSError as error:
         text = f"{asker} nobody answers at {address} ({error.strerror or error})"
         raise BackendError(f"{text}\n  start the cluster, unset RAY_ADDRESS, or run with --backend local") from error
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
