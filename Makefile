@@ -4,16 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-# For two cores: one worker's clusters wait most of the time (tests/conftest.py). On more cores: `make test WORKERS=8`.
+# For two cores: one worker waits for clusters most of the time. On more cores: `make test WORKERS=8`.
 WORKERS ?= 3
 UV ?= uv
 SPARK := .venv-spark
-
-# pip compiles modules on one core, one after the other, with tests and parts of libraries that hardly anything here
-# imports: more than half of its time. Left to their first use they would be compiled at each start where
-# PYTHONDONTWRITEBYTECODE is set, as in many containers.
-PIP_INSTALL := -m pip install --quiet --no-deps --no-compile
-COMPILE := -m compileall -qq -j 0 -x '/(tests|mypyc?|moto|pygments/lexers|ray/(data|llm|rllib|serve|train|tune))/'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,10 +22,9 @@ setup: $(STAMP) ## Create .venv from requirements.lock (every other target does 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
-# tests/conftest.py says which tests stay with one worker, and puts long ones first. Modules that one worker has compiled
-# are kept for the others.
+# tests/conftest.py says which tests stay with one worker.
 test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n $(WORKERS) --no-loadscope-reorder --durations=25 --durations-min=5
+	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --durations=25 --durations-min=5
 
 kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
 	$(BIN)/python -c "from sweep.warm import ensure_compiled; ensure_compiled(print)"
@@ -69,33 +62,15 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' || { \
 	  echo "$(PYTHON) has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	sed -n '/^pip==/,/# via/p' requirements.lock >$(VENV)/pip.lock
-	$(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/pip.lock
-	@# pip takes one core: so there are two of them, each with every other package.
-	awk '/^[a-z0-9]/ { half = 1 - half } { print >("$(VENV)/half" half + 0 ".lock") }' requirements.lock
-	$(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/half0.lock & first=$$!; \
-	  $(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/half1.lock; second=$$?; \
-	  wait $$first && exit $$second
-	@# What does not compile is not for this Python; pip ignores it as well.
-	$(BIN)/python $(COMPILE) $(VENV)/lib engine results sweep || true
-	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 # A second environment, where there is Java: that Spark reads a run is worth a test, but not 370 MB in everybody's .venv.
-# The sources of pyspark become a wheel by the setuptools of .venv, which the lock has pinned; it is unpacked at
-# once: packing 320 MB would be lost time.
-.PHONY: $(SPARK)
-$(SPARK): $(SPARK)/.installed
-
 $(SPARK)/.installed: requirements-spark.lock | $(STAMP)
 	@mkdir -p $(SPARK)
-	@if command -v java >/dev/null; then set -e; \
-	  test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK); \
-	  printf '[bdist_wheel]\ncompression = stored\n' >$(SPARK)/wheel.cfg; \
-	  DIST_EXTRA_CONFIG='$(CURDIR)/$(SPARK)/wheel.cfg' \
-	    $(BIN)/python -m pip wheel --quiet --require-hashes --no-deps --no-build-isolation \
-	    -r requirements-spark.lock -w $(SPARK)/wheels; \
-	  $(SPARK)/bin/python $(PIP_INSTALL) --no-index $(SPARK)/wheels/*.whl; \
-	  rm -r $(SPARK)/wheels $(SPARK)/wheel.cfg; \
+	@if command -v java >/dev/null; then \
+	  $(PYTHON) -m venv $(SPARK) && \
+	  $(SPARK)/bin/python -m pip install --quiet --require-hashes -r requirements-spark.lock; \
 	else echo "no java here: the test that Spark reads a run is skipped"; fi
 	@touch $@

@@ -17,7 +17,7 @@ from engine.policies.contract import KNOBS, Policy
 from engine.vocabulary import COUNTERS, Access, Activity, Event, Instruction, Operation
 from engine.workloads import WORKLOADS
 from results.columns import columns_markdown
-from sweep.cli import VERBS, load_verb
+from sweep.cli import VERBS, load_verb, verb_summary
 from sweep.exit_codes import ExitCode
 from sweep.spec_costs import read_costs
 
@@ -217,12 +217,12 @@ def command_line() -> str:
         "",
         GENERATED.format(source="`sweep/commands/`"),
         "",
-        *table(["verb", "what it does"], ((f"[`sweep {name}`](#sweep-{name})", text) for name, text in VERBS)),
+        *table(["verb", "what it does"], ((f"[`sweep {name}`](#sweep-{name})", verb_summary(name)) for name in VERBS)),
         "## Exit codes",
         "",
         *table(["code", "meaning"], ((int(code), code.meaning) for code in ExitCode)),
     ]
-    for name, _ in VERBS:
+    for name in VERBS:
         lines += [f"## sweep {name}", ""]
         for words, command in verb_and_children(f"sweep {name}", load_verb(name)):
             context = typer.Context(command, info_name=words, terminal_width=HELP_COLUMNS)

@@ -1,10 +1,10 @@
 """The command line. It knows the verbs and loads the module of the one that was asked for, so that help is quick."""
 
-import atexit
-import gc
+import ast
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import typer
@@ -14,32 +14,40 @@ from sweep.exit_codes import ExitCode, SweepError
 from sweep.interrupts import interruptible
 from sweep.terminal import guard_output
 
-VERBS: Final[tuple[tuple[str, str], ...]] = (
-    ("run", "Run a sweep, or go on with one that was stopped."),
-    ("retry", "Try failed cells again, or one failed batch in this terminal."),
-    ("plan", "Show cells, batches and cost of a sweep; start nothing."),
-    ("summarize", "Print per guest and workload how the policies compare."),
-    ("report", "Write one page with verdict, charts, tables and data that works offline."),
-    ("plot", "Draw one chart of a run: in the terminal, or as SVG, PNG or PDF for a paper."),
-    ("compare", "Compare a metric, in a run or between two, with verdicts."),
-    ("explain", "Say where a difference comes from, to the cycle."),
-    ("price", "Say what holds under uncertain prices, and which decides."),
-    ("diff", "Say whether two runs have the same results."),
-    ("fsck", "Check every file of a run against its manifest; change nothing."),
-    ("gc", "Remove what a crash has left in a run."),
-    ("compact", "Make a few sorted files of a run's many."),
-    ("merge", "Make one run of two: the union of their cells."),
-    ("export", "Write one table of a run to one Parquet, CSV or Arrow file."),
-    ("submit", "Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."),
-    ("status", "Say how far a run or a job is; with no name, all runs here."),
-    ("logs", "Print what a job has printed; --follow until it ends."),
-    ("cancel", "Ask a job to stop; what is finished is kept."),
-    ("doctor", "Say whether this machine or a cluster is fit for a sweep."),
-    ("catalog", "List everything that a sweep can name."),
-    ("validate", "Compare the engine with recordings of a real KVM."),
-    ("trace", "Record, import and inspect traces of processes."),
+VERBS: Final = (
+    "run",
+    "retry",
+    "plan",
+    "summarize",
+    "report",
+    "plot",
+    "compare",
+    "explain",
+    "price",
+    "diff",
+    "fsck",
+    "gc",
+    "compact",
+    "merge",
+    "export",
+    "submit",
+    "status",
+    "logs",
+    "cancel",
+    "doctor",
+    "catalog",
+    "validate",
+    "trace",
 )
-"""Name and help of each verb; the module is sweep.commands.<name>, its typer application `app`."""
+"""The verbs as help lists them; the module of each is sweep.commands.<name>, its typer application `app`."""
+
+
+def verb_summary(name: str) -> str:
+    """Return the first line of what a verb's function says of itself; the module is read, for importing takes long."""
+    module = Path(__file__).with_name("commands") / f"{name}.py"
+    functions = ast.parse(module.read_text(encoding="utf-8")).body
+    verb = next(node for node in functions if isinstance(node, ast.FunctionDef) and node.name == name)
+    return (ast.get_docstring(verb) or "").partition("\n")[0]
 
 
 def load_verb(name: str) -> Any:
@@ -55,8 +63,10 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        summaries = {name: verb_summary(name) for name in VERBS}
         self.commands = {
-            name: TyperCommand(name, help=text, short_help=text, rich_markup_mode=None) for name, text in VERBS
+            name: TyperCommand(name, help=text, short_help=text, rich_markup_mode=None)
+            for name, text in summaries.items()
         }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -78,8 +88,6 @@ def sweep() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with an ExitCode; the console entry."""
-    # What is left then goes with the process; to search it for cycles takes 0.1 s where frames and charts were loaded.
-    atexit.register(gc.freeze)
     guard_output()
     out = sys.stdout
     code: int | str | None = ExitCode.OK

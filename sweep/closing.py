@@ -102,7 +102,7 @@ def failure_lines(tally: "Tally", run: str) -> Iterator[str]:
         return
     if tally.stopped:
         yield f"stopped: {tally.stopped}"
-    for cause, batches in tally.fingerprints.most_common():
+    for cause, batches in tally.causes.most_common():
         failed = counted(batches, "batch", "batches")
         yield f"  cause {cause}: {failed}; to try these again: sweep retry {run} --only {cause}"
     failed = counted(tally.cells_failed, "cell", "cells")

@@ -82,7 +82,7 @@ def noting_the_end(store: "RunStore", tally: Tally) -> Iterator[None]:
 
 def with_end(records: list[dict[str, Any]], tally: Tally, **facts: Any) -> list[dict[str, Any]]:
     """Return a run's records with the end of the last start."""
-    totals = {key: value for key, value in asdict(tally).items() if key != "fingerprints"}
+    totals = {key: value for key, value in asdict(tally).items() if key != "causes"}
     return [*records[:-1], {**records[-1], "ended": now(), "tally": totals, **facts}]
 
 

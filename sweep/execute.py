@@ -14,15 +14,13 @@ from sweep.backends.contract import Backend
 from sweep.batch_memory import batch_bytes
 from sweep.closing import closing_lines, failure_lines, interrupted_lines, timing_lines
 from sweep.costs import load_cost_model
-from sweep.driver import Driver
-from sweep.driver_rules import Rules
+from sweep.driver import Driver, Rules
 from sweep.ending import leaving, noting_the_end, now, reaching, say, ways_on, with_end
 from sweep.estimate import Estimate, estimate_cost
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.interrupts import interruptible
 from sweep.keeping import Keeper, Tally
-from sweep.lean_arrow import leave_out_pandas
-from sweep.outcome import Job, Simulate
+from sweep.outcome import Simulate, WantedBatch
 from sweep.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import check_engine, driver_facts, neighbours, results_errors
@@ -64,7 +62,6 @@ def execute(execution: Execution) -> ExitCode:
     from results.soundness import check_sound
     from results.store import RunStore
 
-    leave_out_pandas()
     spec = execution.spec
     load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(execution.run), ways_on(execution.run, execution.command):
@@ -200,7 +197,7 @@ def _drive(
     with show_progress(cells) as progress:
         keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
         driver = Driver(
-            _jobs(left, cost),
+            _wanted(left, cost),
             count=len(left),
             keeper=keeper,
             backend=backend,
@@ -230,12 +227,12 @@ def _say_rounds(spec: SweepSpec, plan: Plan, store: Any) -> None:
             say(line)
 
 
-def _jobs(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[Job, float | None]]:
+def _wanted(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[WantedBatch, float | None]]:
     """Yield what is to do, the longest first, so that no worker is alone with one at the end."""
     weights = cost.core_seconds if cost else [float(batch.coordinate.guest.vcpus) for batch in left]
     total = sum(weights) or 1.0
     for index in sorted(range(len(left)), key=lambda index: -weights[index]):
-        yield Job(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
+        yield WantedBatch(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
 
 
 def _finish(store: Any, tally: Tally, *, workers: int, started: float) -> None:

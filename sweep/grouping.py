@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sweep.outcome import Job
+from sweep.outcome import WantedBatch
 from sweep.plan import PlannedBatch
 
 TASK_SECONDS: Final = 5.0
@@ -24,23 +24,23 @@ Kind = tuple[str, str]
 
 
 class Grouper:
-    """Cuts a stream of jobs into tasks of about `TASK_SECONDS`, by estimate at first, then by what was measured."""
+    """Cuts a stream of batches into tasks of about `TASK_SECONDS`, by estimate at first, then by what was measured."""
 
-    def __init__(self, jobs: Iterable[tuple[Job, float | None]], *, workers: int) -> None:
-        """`jobs` gives each job with the seconds that it is thought to take, or None where nothing is known."""
-        self._jobs = iter(jobs)
+    def __init__(self, batches: Iterable[tuple[WantedBatch, float | None]], *, workers: int) -> None:
+        """`batches` gives each batch with the seconds that it is thought to take, or None where nothing is known."""
+        self._batches = iter(batches)
         self._workers = workers
-        self._ahead: deque[tuple[Job, float | None]] = deque()
+        self._ahead: deque[tuple[WantedBatch, float | None]] = deque()
         self._measured: dict[Kind, float] = {}
         self._largest: dict[Kind, int] = {}
 
-    def next(self, *, left: int) -> tuple[Job, ...]:
-        """Return the jobs of the next task, none if all are handed out; `left` batches are not handed out yet."""
-        group: list[Job] = []
+    def next(self, *, left: int) -> tuple[WantedBatch, ...]:
+        """Return the batches of the next task, none if all are handed out; `left` batches are not handed out yet."""
+        group: list[WantedBatch] = []
         seconds, cells, counts = 0.0, 0, dict[Kind, int]()
         while head := self._head():
-            job, _ = head
-            kind, lanes = kind_of(job.planned), len(job.planned.policies)
+            batch, _ = head
+            kind, lanes = kind_of(batch.planned), len(batch.planned.policies)
             cost = self._cost(head)
             counts[kind] = counts.get(kind, 0) + 1
             limit = min(TASK_SECONDS, self._fair_share(cost, left - len(group)))
@@ -51,25 +51,25 @@ class Grouper:
             seconds, cells = seconds + cost, cells + lanes
         return tuple(group)
 
-    def learn(self, jobs: Sequence[Job], seconds: Sequence[float]) -> None:
+    def learn(self, batches: Sequence[WantedBatch], seconds: Sequence[float]) -> None:
         """Take over what the batches of one task took."""
         kinds: dict[Kind, list[float]] = {}
-        for job, taken in zip(jobs, seconds, strict=True):
-            kinds.setdefault(kind_of(job.planned), []).append(taken)
+        for batch, taken in zip(batches, seconds, strict=True):
+            kinds.setdefault(kind_of(batch.planned), []).append(taken)
         for kind, values in kinds.items():
             mean = sum(values) / len(values)
             # The newest counts half: the first batch of a worker loads the kernels.
             self._measured[kind] = (self._measured.get(kind, mean) + mean) / 2
             self._largest[kind] = max(self._largest.get(kind, 0), len(values))
 
-    def _head(self) -> tuple[Job, float | None] | None:
+    def _head(self) -> tuple[WantedBatch, float | None] | None:
         if not self._ahead:
-            self._ahead.extend(job for job in [next(self._jobs, None)] if job is not None)
+            self._ahead.extend(batch for batch in [next(self._batches, None)] if batch is not None)
         return self._ahead[0] if self._ahead else None
 
-    def _cost(self, head: tuple[Job, float | None]) -> float:
-        job, estimated = head
-        measured = self._measured.get(kind_of(job.planned))
+    def _cost(self, head: tuple[WantedBatch, float | None]) -> float:
+        batch, estimated = head
+        measured = self._measured.get(kind_of(batch.planned))
         # Nothing known: as if it filled a task of its own.
         return measured if measured is not None else estimated if estimated is not None else TASK_SECONDS
 

@@ -8,8 +8,8 @@ from typing import Final
 from results.manifest import ManifestEntry
 from results.rows import FailedBatch, failures_table
 from results.store import RunStore
-from sweep.fingerprint import without_secrets
-from sweep.outcome import Failure, Job, Report
+from sweep.failures import without_secrets
+from sweep.outcome import Failure, Report, WantedBatch
 from sweep.plan import PlannedBatch
 from sweep.progress import Progress
 from sweep.rows import batch_cells, batch_name, place
@@ -34,7 +34,7 @@ class Tally:
     generate_seconds: float = 0.0
     guest_seconds: float = 0.0
     engine_seconds: float = 0.0
-    fingerprints: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
     """Failed batches by cause."""
     interrupted: bool = False
     stop_asked: bool = False
@@ -56,23 +56,23 @@ class Keeper:
         self._reproduce = reproduce
         self._timings = ""
 
-    def keep(self, entry: ManifestEntry, done: Sequence[tuple[Job, Report]]) -> None:
+    def keep(self, entry: ManifestEntry, done: Sequence[tuple[WantedBatch, Report]]) -> None:
         """Commit the part of a task and count its batches."""
         self._store.commit(entry)
         self.tally.tasks_done += 1
         part_bytes = sum(part.bytes for part in entry.parts)
-        cells = sum(len(job.planned.policies) for job, _ in done)
+        cells = sum(len(batch.planned.policies) for batch, _ in done)
         timings = []
-        for job, report in done:
-            lanes = len(job.planned.policies)
+        for batch, report in done:
+            lanes = len(batch.planned.policies)
             self.tally.cells_done += lanes
             self.tally.batches_done += 1
             self.tally.batch_seconds += report.seconds
             self.tally.generate_seconds += report.generate_seconds
             self.tally.guest_seconds += report.guest_seconds
             self.tally.engine_seconds += report.engine_seconds
-            timings.append(_timing(job.planned, report, part_bytes * lanes // cells))
-            self._progress.advance(lanes, job.share)
+            timings.append(_timing(batch.planned, report, part_bytes * lanes // cells))
+            self._progress.advance(lanes, batch.share)
         self._timings += timing_text(timings)
         if self._store.storage.stages or len(self._timings) >= _TIMINGS_CHARACTERS:
             self.write_timings()
@@ -83,13 +83,13 @@ class Keeper:
             self._store.storage.append(TIMINGS_FILE, self._timings)
         self._timings = ""
 
-    def fail(self, job: Job, failure: Failure) -> None:
+    def fail(self, batch: WantedBatch, failure: Failure) -> None:
         """Write why a batch has no rows."""
-        planned = job.planned
+        planned = batch.planned
         name = batch_name(planned.cell_ids)
         failed = FailedBatch(
-            attempt=job.attempt + job.moves,
-            fingerprint=failure.fingerprint,
+            attempt=batch.attempt + batch.moves,
+            fingerprint=failure.cause,
             error=failure.error,
             message=failure.message,
             traceback=failure.traceback,
@@ -99,12 +99,12 @@ class Keeper:
         )
         self._store.record_failures(name, failures_table(batch_cells(planned), failed))
         self.tally.cells_failed += len(planned.policies)
-        self.tally.fingerprints[failure.fingerprint] += 1
+        self.tally.causes[failure.cause] += 1
         self._progress.note(
             f"failed: {place(planned)}: {failure.error}: {failure.message}\n"
-            f"  cause {failure.fingerprint}; to see it here: {failed.command}"
+            f"  cause {failure.cause}; to see it here: {failed.command}"
         )
-        self._progress.advance(len(planned.policies), job.share)
+        self._progress.advance(len(planned.policies), batch.share)
 
     def check_reach(self) -> None:
         """Look for the run.
@@ -114,9 +114,9 @@ class Keeper:
         """
         self._store.exists()
 
-    def note(self, job: Job, failure: Failure, then: str) -> None:
+    def note(self, batch: WantedBatch, failure: Failure, then: str) -> None:
         """Say that a batch went wrong and what happens now."""
-        self._progress.note(f"{place(job.planned)}: {failure.error}: {failure.message}; {then}")
+        self._progress.note(f"{place(batch.planned)}: {failure.error}: {failure.message}; {then}")
 
 
 def _timing(planned: PlannedBatch, report: Report, part_bytes: int) -> BatchTiming:

@@ -37,8 +37,8 @@ class Failure:
     kind: FailureKind
     error: str
     message: str
-    fingerprint: str
-    """Equal for failures of one cause: see sweep.fingerprint."""
+    cause: str
+    """Equal for failures of one cause: see `sweep.failures.cause_of`."""
     traceback: str = ""
     host: str = ""
     stderr: str = ""
@@ -59,7 +59,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class WantedBatch:
     """One batch that a worker is to simulate, and how often that went wrong before."""
 
     planned: PlannedBatch
@@ -70,15 +70,15 @@ class Job:
     """How often its machine went away, which is not the batch's doing."""
 
     def again(self) -> Self:
-        """Return the job for another attempt."""
+        """Return it for another attempt."""
         return replace(self, attempt=self.attempt + 1)
 
     def moved(self) -> Self:
-        """Return the job for another machine."""
+        """Return it for another machine."""
         return replace(self, moves=self.moves + 1)
 
     def halves(self) -> tuple[Self, Self]:
-        """Return two jobs with half of the policies each; lanes do not depend on each other, so answers stay."""
+        """Return two with half of the policies each; lanes do not depend on each other, so answers stay."""
         first, second = halves(self.planned)
         share, attempt = self.share / 2, self.attempt + 1
         return (
@@ -111,7 +111,7 @@ class Task:
 
     number: int
     """Tells the tasks of one start apart."""
-    jobs: tuple[Job, ...]
+    batches: tuple[WantedBatch, ...]
     run: str
     """Location of the run, the same for all nodes."""
     simulate: Simulate
@@ -122,12 +122,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came back for a task: a staged part and a report or a failure for each job, or one failure for all."""
+    """What came back for a task: a staged part and a report or a failure for each batch, or one failure for all."""
 
     number: int
     answers: tuple[Report | Failure, ...] = ()
     entry: ManifestEntry | None = None
-    """The part that holds the rows of all jobs with a report; None if there is none."""
+    """The part that holds the rows of all batches with a report; None if there is none."""
     failure: Failure | None = None
     node: str = ""
     """The machine, by the backend's name for it; empty where there is but one."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sweep.backends.choose import BackendChoice
-from sweep.driver_rules import Rules
+from sweep.driver import Rules
 from sweep.execute import Execution
 from sweep.exit_codes import SweepError
 from sweep.outcome import Simulate, batch_of, halves

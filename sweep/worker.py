@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.simulate import Batch, BatchCounts
 from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
-from sweep.fingerprint import StderrMark, fingerprint, innermost_frames, without_secrets
-from sweep.lean_arrow import leave_out_pandas
+from sweep.failures import StderrMark, cause_of, innermost_frames, without_secrets
 from sweep.outcome import Failure, FailureKind, Outcome, Report, Task, batch_of
 from sweep.plan import PlannedBatch
 from sweep.rows import batch_name, batch_tables
@@ -48,7 +47,6 @@ def simulate_batch(batch: Batch) -> BatchCounts:
 
 def run_task(task: Task) -> Outcome:
     """Simulate the batches of `task` and stage their rows; whatever goes wrong comes back as a failure."""
-    leave_out_pandas()
     mark = StderrMark()
     try:
         # First: what this machine lacks is known before the work, not after it.
@@ -59,16 +57,16 @@ def run_task(task: Task) -> Outcome:
     answers: list[Report | Failure] = []
     rows: list[dict[str, pa.Table]] = []
     cells: list[str] = []
-    for job in task.jobs:
+    for batch in task.batches:
         mark = StderrMark()
         started = time.perf_counter()
         try:
-            counts = task.simulate(batch_of(job.planned))
-            rows.append(batch_tables(job.planned, counts))
+            counts = task.simulate(batch_of(batch.planned))
+            rows.append(batch_tables(batch.planned, counts))
         except Exception as error:  # noqa: BLE001  A batch may fail in any way; the sweep goes on and reports it.
             answers.append(as_failure(error, stderr=mark.tail()))
             continue
-        cells += job.planned.cell_ids
+        cells += batch.planned.cell_ids
         answers.append(_report(counts, time.perf_counter() - started))
     if not rows:
         return Outcome(number=task.number, answers=tuple(answers))
@@ -92,7 +90,7 @@ def as_failure(error: BaseException, *, kind: FailureKind | None = None, stderr:
         kind=kind,
         error=name,
         message=message[:_MESSAGE_CHARACTERS],
-        fingerprint=fingerprint(name, message, innermost_frames(error)),
+        cause=cause_of(name, message, innermost_frames(error)),
         traceback=trace[-_MESSAGE_CHARACTERS:],
         host=platform.node(),
         stderr=without_secrets(stderr),
@@ -106,7 +104,7 @@ def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str
         kind=kind,
         error=error,
         message=without_secrets(how),
-        fingerprint=fingerprint(error, how),
+        cause=cause_of(error, how),
         host=host or "unknown",
         stderr=without_secrets(stderr),
     )
@@ -116,7 +114,7 @@ def lost(task: Task, how: str, *, kind: FailureKind, host: str = "", stderr: str
 def unseen_rows(run: str) -> Failure:
     """Return the failure of a task whose rows were written where the driver does not look."""
     how = f"its rows are not in {run}: the same path is another folder there"
-    return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, fingerprint=fingerprint("NotShared", how))
+    return Failure(kind=FailureKind.UNFIT, error="NotShared", message=how, cause=cause_of("NotShared", how))
 
 
 def _not_done(task: Task, error: Exception, kind: FailureKind, mark: StderrMark) -> Outcome:
@@ -176,7 +174,7 @@ def _check_same(task: Task) -> None:
             "Install the same sources on every node, or start again if they were edited meanwhile"
         )
     # A recording is hashed once, however many batches of the task play it.
-    recordings = {job.planned.coordinate.workload.parameters.get("path"): job.planned for job in task.jobs}
+    recordings = {batch.planned.coordinate.workload.parameters.get("path"): batch.planned for batch in task.batches}
     for path, planned in recordings.items():
         if isinstance(path, str) and path and _first_id(planned, task.fingerprint) != planned.cell_ids[0]:
             raise MismatchError(

@@ -54,7 +54,7 @@ def choose_backend(name: BackendName, *, address: str | None = None, workers: in
 def open_backend(choice: BackendChoice, work: "Work") -> Backend:
     """Start the backend; imports ray only if it is asked for."""
     if choice.name is BackendName.RAY:
-        from sweep.backends.ray import RayBackend
+        from sweep.backends.ray.backend import RayBackend
 
         return RayBackend(work, address=choice.address, workers=choice.workers)
     from sweep.backends.local import LocalBackend

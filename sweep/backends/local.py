@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from sweep.backends.contract import BackendError
 from sweep.backends.serving import serve
-from sweep.fingerprint import last_lines
+from sweep.failures import last_lines
 from sweep.outcome import FailureKind, Outcome, Task
 from sweep.progress import format_bytes
 from sweep.worker import lost

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sweep.cluster.facts import NodeFacts
+from sweep.backends.ray.facts import NodeFacts
 from sweep.progress import format_bytes
 
 _FILES_MIN: Final = 4096
@@ -20,7 +20,7 @@ _SKEW_SECONDS: Final = 2.0
 """Leases and 'last commit' are read in seconds; NTP keeps clocks within milliseconds."""
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -34,7 +34,7 @@ class Check:
 
     name: str
     where: str
-    state: State
+    state: CheckState
     found: str
     advice: str = ""
 
@@ -51,7 +51,7 @@ class Seen:
 
 def check_nodes(nodes: Sequence[Seen], here: NodeFacts) -> list[Check]:
     """Judge all nodes; versions are compared with those of this program, whose driver has to understand theirs."""
-    checks = [_versions(nodes, here), _fingerprint(nodes, here)]
+    checks = [_versions(nodes, here), _engine(nodes, here)]
     for seen in nodes:
         checks += [_files(seen), _processes(seen), _temp(seen), _shm(seen), _cache(seen), _clock(seen)]
     return checks
@@ -60,11 +60,11 @@ def check_nodes(nodes: Sequence[Seen], here: NodeFacts) -> list[Check]:
 def missing_nodes(found: int, expected: int, waited: float) -> Check:
     """Judge how many nodes there are."""
     if found >= expected:
-        return Check(name="nodes", where="cluster", state=State.OK, found=f"{found} of {expected}")
+        return Check(name="nodes", where="cluster", state=CheckState.OK, found=f"{found} of {expected}")
     return Check(
         name="nodes",
         where="cluster",
-        state=State.FAILED,
+        state=CheckState.FAILED,
         found=f"{found} of {expected} after {waited:.0f} s",
         advice="look into the logs of the nodes that did not come, or ask for fewer with --nodes",
     )
@@ -79,18 +79,18 @@ def _versions(nodes: Iterable[Seen], here: NodeFacts) -> Check:
     ]
     text = "; ".join(wrong) or ", ".join(f"{name} {found}" for name, found in here.versions.items())
     if not wrong:
-        return Check(name="versions", where="all nodes", state=State.OK, found=text)
+        return Check(name="versions", where="all nodes", state=CheckState.OK, found=text)
     advice = "install the same requirements.lock on every node: pip install --require-hashes -r requirements.lock"
-    return Check(name="versions", where="all nodes", state=State.FAILED, found=text, advice=advice)
+    return Check(name="versions", where="all nodes", state=CheckState.FAILED, found=text, advice=advice)
 
 
-def _fingerprint(nodes: Iterable[Seen], here: NodeFacts) -> Check:
-    wrong = [f"{seen.node}: {seen.facts.fingerprint}" for seen in nodes if seen.facts.fingerprint != here.fingerprint]
+def _engine(nodes: Iterable[Seen], here: NodeFacts) -> Check:
+    wrong = [f"{seen.node}: {seen.facts.engine}" for seen in nodes if seen.facts.engine != here.engine]
     if not wrong:
-        return Check(name="our code", where="all nodes", state=State.OK, found=here.fingerprint)
+        return Check(name="our code", where="all nodes", state=CheckState.OK, found=here.engine)
     advice = "install the same version of shadowsweep on every node, or submit with --upload-code"
-    found = f"{'; '.join(wrong)} (here {here.fingerprint})"
-    return Check(name="our code", where="all nodes", state=State.FAILED, found=found, advice=advice)
+    found = f"{'; '.join(wrong)} (here {here.engine})"
+    return Check(name="our code", where="all nodes", state=CheckState.FAILED, found=found, advice=advice)
 
 
 def _files(seen: Seen) -> Check:
@@ -137,8 +137,8 @@ def _clock(seen: Seen) -> Check:
 
 
 def _judged(name: str, seen: Seen, *, fits: bool, found: str, advice: str, soft: bool = False) -> Check:
-    bad = State.WARNING if soft else State.FAILED
-    return Check(name=name, where=seen.node, state=State.OK if fits else bad, found=found, advice=advice)
+    bad = CheckState.WARNING if soft else CheckState.FAILED
+    return Check(name=name, where=seen.node, state=CheckState.OK if fits else bad, found=found, advice=advice)
 
 
 def _count(limit: int) -> str:

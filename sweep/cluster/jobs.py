@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 
 _CODE: Final = ("configs", "engine", "results", "sweep")
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -101,7 +102,7 @@ def plan_job(
     # starts the driver on the head.
     return JobPlan(
         submission_id=request.submission_id,
-        entrypoint=f"exec {request.command(request.spec_name)}",
+        entrypoint=f"exec {request.command(shlex.quote(request.spec_name))}",
         entrypoint_num_cpus=cpus,
         entrypoint_memory=memory_bytes,
         entrypoint_resources=dict(resources),

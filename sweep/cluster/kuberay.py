@@ -1,12 +1,27 @@
 """A RayJob for KubeRay with all that it needs, as text that a person can read, change and keep."""
 
-import json
+import re
 import shlex
-from typing import Any, Final
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
 
-from sweep.cluster.kuberay_options import SHARED_MEMORY, SPEC_FOLDER, KubeRayOptions, check_rayjob, run_folder
+from sweep.cluster.options import ClusterSize
+from sweep.cluster.rendering import render
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
+from sweep.exit_codes import SweepError
 
+_SPEC_FOLDER: Final = "/etc/sweep"
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  The pods' own, and where Ray looks for it.
+_CODE_FOLDER: Final = "/opt/sweep"
+"""Where deploy/Containerfile puts the code."""
+_CONFIG_MAP_BYTES_MAX: Final = 1 << 20
+"""What Kubernetes stores in one ConfigMap."""
+_CONFIG_MAP_KEY: Final = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
+_COUNT_MAX: Final = (1 << 31) - 1
+"""Replicas and seconds are int32 in KubeRay's CRD."""
+_START_SECONDS: Final = 900
+"""What pulling images and starting pods may take beyond the time of the sweep (assumption)."""
 _HEAD_CPUS: Final = 2
 _HEAD_MEMORY: Final = "8Gi"
 """The head holds the cluster's tables and the driver; Ray's guide asks for 8 GiB on a production head."""
@@ -14,210 +29,114 @@ _USER: Final = 1000
 """The user of deploy/Containerfile; its kernel cache belongs to that user."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeRayOptions:
+    """What a RayJob needs to know beside the sweep."""
+
+    image: str
+    size: ClusterSize
+    ttl_seconds: int
+    ray_version: str
+    claim: str | None
+    """PersistentVolumeClaim that all pods mount at the folder of the run; None for object stores."""
+    secret: str | None
+    """Secret whose entries become environment variables: the credentials of an object store."""
+
+    @property
+    def deadline_seconds(self) -> int:
+        """After how long KubeRay ends the job, whatever it does."""
+        return self.size.seconds + _START_SECONDS
+
+
 def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) -> str:
     """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text; `file` is its name."""
-    check_rayjob(request, options)
-    return "\n".join(
-        [
-            *_header(request, options, file),
-            *_config_map(request),
-            "---",
-            *_job(request, options, file),
-            *_submitter(options),
-            "  rayClusterSpec:",
-            f"    rayVersion: {_text(options.ray_version)}",
-            "    # The operator makes a token and gives it to all pods: without it nobody talks to the cluster.",
-            "    authOptions: {mode: token}",
-            *_head(request, options),
-            *_workers(request, options),
-        ]
-    ) + "\n"  # fmt: skip
-
-
-def _header(request: JobRequest, options: KubeRayOptions, file: str) -> list[str]:
-    name = request.name
-    return [
-        f"# {request.spec.name} on KubeRay. Written by `sweep submit --kuberay`; change it as you like.",
-        "# Needs the KubeRay operator 1.5.1 or later.",
-        "#",
-        f"# Start:              kubectl apply -f {file}",
-        f"# Watch:              kubectl get rayjob {name} -w",
-        f"#                     sweep status {request.run}",
-        f"# Go on, once ended:  kubectl replace --force -f {file}   (finished cells are not repeated)",
-        f"# Stop:               kubectl delete -f {file}            (what is finished stays)",
-        "#",
-        f"# {DRAIN_SECONDS} s before the end of its {options.size.seconds} s the driver is asked to stop and commits.",
-        "# If the head is lost, the job ends and the same command goes on: the run is the state, not the cluster.",
-        "# To outlive the head instead, give Ray a Redis (gcsFaultToleranceOptions, KubeRay 1.3); a sweep needs none.",
-    ]  # fmt: skip
-
-
-def _config_map(request: JobRequest) -> list[str]:
-    return [
-        "apiVersion: v1",
-        "kind: ConfigMap",
-        "metadata:",
-        f"  name: {request.name}-spec",
-        "data:",
-        # The number: a first line that begins with a blank would else set the indentation of all.
-        f"  {_text(request.spec_name)}: |2",
-        *(f"    {line}".rstrip() for line in request.spec_text.rstrip("\n").split("\n")),
-    ]
-
-
-def _job(request: JobRequest, options: KubeRayOptions, file: str) -> list[str]:
+    _check_rayjob(request, options)
     stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
-    command = request.command(f"{SPEC_FOLDER}/{request.spec_name}")
-    return [
-        "apiVersion: ray.io/v1",
-        "kind: RayJob",
-        "metadata:",
-        f"  name: {request.name}",
-        "  labels:",
-        "    app.kubernetes.io/name: shadowsweep",
-        "spec:",
-        "  # The driver; `exec` so that a signal reaches it.",
-        f"  entrypoint: {_text(f'exec {stop} {command}')}",
-        "  metadata:",
-        *(f"    {key}: {_text(value)}" for key, value in request.metadata().items()),
-        "  runtimeEnvYAML: |",
-        "    env_vars:",
-        f'      RAY_JOB_STOP_WAIT_TIME_S: "{DRAIN_SECONDS}"',
-        '      PYTHONUNBUFFERED: "1"',
-        f"      {GO_ON_VARIABLE}: {_text(f'kubectl replace --force -f {shlex.quote(file)}')}",
-        "  submissionMode: K8sJobMode",
-        "  # The cluster goes so many seconds after the job; the RayJob and its log stay until they are deleted.",
-        "  shutdownAfterJobFinishes: true",
-        f"  ttlSecondsAfterFinished: {options.ttl_seconds}",
-        "  # A backstop: the time of the sweep, and what pulling images and starting pods may take.",
-        f"  activeDeadlineSeconds: {options.deadline_seconds}",
-        "  # No second attempt by itself: it would meet the same cause. The run knows what is missing.",
-        "  backoffLimit: 0",
-    ]
+    command = request.command(shlex.quote(f"{_SPEC_FOLDER}/{request.spec_name}"))
+    return render(
+        "rayjob.yaml.j2",
+        request=request,
+        options=options,
+        size=options.size,
+        file=file,
+        entrypoint=f"exec {stop} {command}",
+        drain_seconds=DRAIN_SECONDS,
+        go_on_variable=GO_ON_VARIABLE,
+        spec_folder=_SPEC_FOLDER,
+        shared_memory=_SHARED_MEMORY,
+        run_folder=_run_folder(request.run),
+        user=_USER,
+        head_cpus=_HEAD_CPUS,
+        head_memory=_HEAD_MEMORY,
+    )
 
 
-def _submitter(options: KubeRayOptions) -> list[str]:
-    return [
-        "  # The pod that hands the job over and waits for it.",
-        "  submitterPodTemplate:",
-        "    spec:",
-        "      restartPolicy: Never",
-        *_indent(_pod_security(), 6),
-        "      containers:",
-        "        - name: submitter",
-        f"          image: {_text(options.image)}",
-        *_indent(_container_security(), 10),
-        *_indent(_resources("500m", "1Gi"), 10),
-    ]
+def _check_rayjob(request: JobRequest, options: KubeRayOptions) -> None:
+    """Refuse what would make a manifest that is not taken, or that does something else than it says.
+
+    Raises:
+        SweepError: it names the option.
+    """
+    _check_specification(request)
+    _check_run(request.run, options.claim)
+    _check_counts(options)
+    _check_text(request)
 
 
-def _head(request: JobRequest, options: KubeRayOptions) -> list[str]:
-    return [
-        "    headGroupSpec:",
-        "      rayStartParams:",
-        "        # No batch runs beside the driver and the tables of the cluster.",
-        '        num-cpus: "0"',
-        '        dashboard-host: "0.0.0.0"',
-        "      template:",
-        "        spec:",
-        *_indent(_pod(request, options, name="ray-head", cpu=str(_HEAD_CPUS), memory=_HEAD_MEMORY), 10),
-    ]
+def _run_folder(run: str) -> PurePosixPath:
+    """Return where the claim is mounted: the parent of the run."""
+    return PurePosixPath(run).parent
 
 
-def _workers(request: JobRequest, options: KubeRayOptions) -> list[str]:
-    return [
-        "    workerGroupSpecs:",
-        "      - groupName: workers",
-        f"        replicas: {options.size.workers}",
-        f"        minReplicas: {options.size.workers}",
-        f"        maxReplicas: {options.size.workers}",
-        "        rayStartParams:",
-        f'          num-cpus: "{options.size.cpus}"',
-        "        template:",
-        "          spec:",
-        *_indent(
-            _pod(
-                request, options, name="ray-worker", cpu=str(options.size.cpus), memory=f"{options.size.memory_mib}Mi"
-            ),
-            12,
-        ),
-    ]
+def _check_specification(request: JobRequest) -> None:
+    if len(request.spec_text.encode()) > _CONFIG_MAP_BYTES_MAX:
+        raise SweepError(f"{request.spec_name}: more than 1 MiB does not fit a ConfigMap; put it into the image")
+    if not _CONFIG_MAP_KEY.fullmatch(request.spec_name):
+        raise SweepError(
+            f"{request.spec_name}: no name for a file in a ConfigMap\n"
+            "  it has letters, digits, '.', '_' and '-', at most 253; rename the file"
+        )
 
 
-def _pod(request: JobRequest, options: KubeRayOptions, *, name: str, cpu: str, memory: str) -> list[str]:
-    mounts, volumes = _volumes(request, options)
-    ports = [
-        "ports:",
-        "  - {name: gcs-server, containerPort: 6379}",
-        "  - {name: dashboard, containerPort: 8265}",
-        "  - {name: client, containerPort: 10001}",
-    ]
-    return [
-        f"# Long enough for a node that is drained to let the driver commit: {DRAIN_SECONDS} s and a little more.",
-        f"terminationGracePeriodSeconds: {DRAIN_SECONDS + 30}",
-        *_pod_security(),
-        "containers:",
-        f"  - name: {name}",
-        f"    image: {_text(options.image)}",
-        *_indent(ports if name == "ray-head" else [], 4),
-        *_indent(_environment(), 4),
-        *_indent(_credentials(options.secret), 4),
-        *_indent(_container_security(), 4),
-        *_indent(_resources(cpu, memory), 4),
-        "    volumeMounts:",
-        *_indent(mounts, 6),
-        "volumes:",
-        *_indent(volumes, 2),
-    ]
+def _check_run(run: str, claim: str | None) -> None:
+    if "://" in run:
+        if claim is not None:
+            raise SweepError(f"--claim {claim}: a claim holds a folder, and --out is a URL\n  leave --claim out")
+        return
+    if claim is None:
+        raise SweepError(
+            f"--out {run}: pods share no file system\n"
+            "  give --claim NAME, a PersistentVolumeClaim (ReadWriteMany) mounted at the parent of that folder,\n"
+            "  or an object store, as in --out s3://bucket/run with --secret NAME"
+        )
+    folder = _run_folder(run)
+    for taken in (_SPEC_FOLDER, _SHARED_MEMORY, _CODE_FOLDER):
+        if folder.is_relative_to(taken) or PurePosixPath(taken).is_relative_to(folder):
+            raise SweepError(
+                f"--out {run}: the claim would be mounted at {folder}, and pods have {taken} of their own\n"
+                "  give a folder apart from it, such as /runs/smoke"
+            )
+    if ":" in str(folder):
+        raise SweepError(f"--out {run}: Kubernetes mounts nothing at a path with ':'\n  give a path without it")
 
 
-def _volumes(request: JobRequest, options: KubeRayOptions) -> tuple[list[str], list[str]]:
-    mounts = [
-        f"- {{name: spec, mountPath: {SPEC_FOLDER}, readOnly: true}}",
-        f"- {{name: shm, mountPath: {SHARED_MEMORY}}}",
-    ]
-    volumes = [
-        f"- {{name: spec, configMap: {{name: {request.name}-spec}}}}",
-        "# Ray's object store; a container has 64 MiB of it by itself. Counts as memory of the pod.",
-        "- {name: shm, emptyDir: {medium: Memory, sizeLimit: 2Gi}}",
-    ]
-    if options.claim is not None:
-        mounts.append(f"- {{name: runs, mountPath: {_text(run_folder(request.run))}}}")
-        volumes.append(f"- {{name: runs, persistentVolumeClaim: {{claimName: {_text(options.claim)}}}}}")
-    return mounts, volumes
+def _check_counts(options: KubeRayOptions) -> None:
+    counts = (
+        ("--workers", options.size.workers),
+        ("--ttl", options.ttl_seconds),
+        (f"--time with {_START_SECONDS} s for the start:", options.deadline_seconds),
+    )
+    for option, count in counts:
+        if count > _COUNT_MAX:
+            raise SweepError(f"{option} {count}: KubeRay counts to {_COUNT_MAX}\n  give less")
 
 
-def _environment() -> list[str]:
-    return ["env:", '  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}']
-
-
-def _credentials(secret: str | None) -> list[str]:
-    return [] if secret is None else ["envFrom:", "  - secretRef:", f"      name: {_text(secret)}"]
-
-
-def _pod_security() -> list[str]:
-    return [
-        "securityContext:",
-        "  runAsNonRoot: true",
-        f"  runAsUser: {_USER}",
-        f"  fsGroup: {_USER}",
-        "  seccompProfile: {type: RuntimeDefault}",
-    ]
-
-
-def _container_security() -> list[str]:
-    return ["securityContext:", "  allowPrivilegeEscalation: false", "  capabilities: {drop: [ALL]}"]
-
-
-def _resources(cpu: str, memory: str) -> list[str]:
-    sizes = f"{{cpu: {_text(cpu)}, memory: {_text(memory)}}}"
-    return ["resources:", f"  requests: {sizes}", f"  limits: {sizes}"]
-
-
-def _indent(lines: list[str], blanks: int) -> list[str]:
-    return [f"{' ' * blanks}{line}" for line in lines]
-
-
-def _text(value: Any) -> str:
-    """Return a value as a quoted YAML scalar: a JSON string is one, but YAML knows no surrogate pairs."""
-    return json.dumps(str(value), ensure_ascii=False)
+def _check_text(request: JobRequest) -> None:
+    """Refuse what is replaced on its way: the entrypoint is an argument of a pod, metadata a word of its shell."""
+    texts = (("--out", request.run), ("--python", request.python), *(("-s", text) for text in request.overrides))
+    for option, text in texts:
+        if "$" in text or "`" in text:
+            raise SweepError(
+                f"{option} {text}: Kubernetes and the shell of the submitter replace what follows '$' or '`'\n"
+                "  give the text that is meant, without these signs"
+            )

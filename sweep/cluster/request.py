@@ -55,27 +55,12 @@ class JobRequest:
         digest = hashlib.blake2b(canonical(content)).hexdigest()[:_ID_DIGITS]
         return f"{self.name}-{digest}"
 
-    def arguments(self, spec_path: str) -> list[str]:
-        """Return the words of the command that runs or continues the sweep."""
+    def command(self, spec: str) -> str:
+        """Return the command that runs or continues a sweep; `spec` is the place of its file, written for a shell."""
         settings = [word for text in self.overrides for word in ("-s", text)]
-        return [
-            self.python,
-            "-m",
-            "sweep.cli",
-            "run",
-            spec_path,
-            *settings,
-            "--backend",
-            "ray",
-            "--out",
-            self.run,
-            "--grace",
-            str(DRAIN_SECONDS - _COMMIT_SECONDS),
-        ]
-
-    def command(self, spec_path: str) -> str:
-        """Return that command for a shell."""
-        return shlex.join(self.arguments(spec_path))
+        grace = str(DRAIN_SECONDS - _COMMIT_SECONDS)
+        program = shlex.join([self.python, "-m", "sweep.cli", "run"])
+        return f"{program} {spec} {shlex.join([*settings, '--backend', 'ray', '--out', self.run, '--grace', grace])}"
 
     def metadata(self) -> dict[str, str]:
         """Return what a job list shows about the sweep; nothing of the environment is in it."""

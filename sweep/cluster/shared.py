@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sweep.cluster.checks import Check, State
+from sweep.cluster.checks import Check, CheckState
 
 if TYPE_CHECKING:
     from results.storage import Storage
@@ -131,7 +131,7 @@ def check_run(run: str, place: str, probes: Sequence[Probe]) -> list[Check]:
 
 
 def _check(name: str, where: str, *, fits: bool, found: str, advice: str) -> Check:
-    state = State.OK if fits else State.FAILED
+    state = CheckState.OK if fits else CheckState.FAILED
     return Check(name=name, where=where, state=state, found=found, advice="" if fits else advice)
 
 

@@ -3,14 +3,17 @@
 import typer
 
 from sweep.commands.jobs_common import AddressOption, JobArgument, needed_address
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
 def cancel(job: JobArgument, address: AddressOption = None) -> None:
-    """Ask a job to stop; the driver commits what is finished, and the same `sweep submit` goes on."""
+    """Ask a job to stop; what is finished is kept.
+
+    The driver commits it, and the same `sweep submit` goes on.
+    """
     from sweep.cluster.jobs import Jobs
 
     jobs = Jobs(needed_address(address))

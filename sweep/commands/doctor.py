@@ -27,15 +27,18 @@ def doctor(
     nodes: Annotated[int | None, typer.Option(min=1, help="Wait until the cluster has so many nodes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether this machine or a cluster is fit for a sweep, and what to do where it is not."""
-    from sweep.cluster.checks import State
+    """Say whether this machine or a cluster is fit for a sweep.
+
+    Where it is not, each finding says what to do.
+    """
+    from sweep.cluster.checks import CheckState
     from sweep.runs import results_errors
 
     if address is not None and ":" not in address:
         raise SweepError(f"--address {address}: no HOST:PORT of a head; give one such as head:6379")
     with results_errors():
         checks = _here(out) if address is None else _there(address, out, nodes)
-    bad = [check for check in checks if check.state is State.FAILED]
+    bad = [check for check in checks if check.state is CheckState.FAILED]
     if as_json:
         typer.echo(json.dumps({"fit": not bad, "checks": [asdict(check) for check in checks]}, indent=1))
     else:
@@ -45,8 +48,8 @@ def doctor(
 
 
 def _here(out: str | None) -> "list[Check]":
+    from sweep.backends.ray.facts import gather_facts
     from sweep.cluster.checks import Seen, check_nodes
-    from sweep.cluster.facts import gather_facts
     from sweep.cluster.shared import check_place, probe_run
 
     facts = gather_facts()
@@ -57,7 +60,7 @@ def _here(out: str | None) -> "list[Check]":
 
 
 def _there(address: str, out: str | None, nodes: int | None) -> "list[Check]":
-    from sweep.cluster.nodes import check_cluster
+    from sweep.cluster.doctor import check_cluster
 
     # A relative path means another folder on another node.
     run = out if out is None or "://" in out else os.path.abspath(out)  # noqa: PTH100  Links stay as the user wrote them.

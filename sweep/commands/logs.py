@@ -17,7 +17,10 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Print until the job ends, and end with its exit code.")
     ] = False,
 ) -> None:
-    """Print what a job has printed; Ctrl-C ends the printing, not the job."""
+    """Print what a job has printed; --follow until it ends.
+
+    Ctrl-C ends the printing, not the job.
+    """
     from sweep.cluster.jobs import Jobs
 
     jobs = Jobs(needed_address(address))

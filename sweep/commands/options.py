@@ -1,29 +1,21 @@
-"""The arguments by which `run` and `plan` name a sweep, and those by which `run` and `retry` say where: each once."""
+"""What `run` and `plan` make of the arguments that name a sweep, and `run` and `retry` of those that say where."""
 
-import functools
-import inspect
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
-from sweep.commands.common import (
-    BreakLockOption,
-    NameOption,
-    OutOption,
-    OverrideOption,
-    SpecArgument,
-    all_overrides,
-    read_sweep,
-)
-from sweep.driver_rules import Rules
-from sweep.fingerprint import without_secrets
+from sweep.commands.common import all_overrides, read_sweep
+from sweep.failures import without_secrets
 from sweep.interrupts import GRACE_SECONDS
 from sweep.runs import run_location
 from sweep.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from sweep.driver import Rules
 
 BackendOption = Annotated[
     BackendName, typer.Option(help="Where batches run; auto takes ray if an address is known, else local.")
@@ -60,19 +52,14 @@ class ChosenPlace:
     """Where a command line says that batches run, and when they stop."""
 
     backend: BackendChoice
-    rules: Rules
+    rules: "Rules"
     words: tuple[str, ...]
     """What says so, as it was typed."""
     break_lock: bool = False
     """Not among the words: whoever goes on later breaks nobody's lock."""
 
 
-def choose_sweep(
-    spec: SpecArgument,
-    overrides: OverrideOption = None,
-    name: NameOption = None,
-    out: OutOption = None,
-) -> ChosenSweep:
+def choose_sweep(spec: Path, *, overrides: list[str] | None, name: str | None, out: str | None) -> ChosenSweep:
     """Return the sweep of the arguments."""
     sweep = read_sweep(spec, all_overrides(overrides, name))
     words = [str(spec)]
@@ -84,14 +71,17 @@ def choose_sweep(
 
 
 def choose_place(
-    backend: BackendOption = BackendName.AUTO,
-    address: AddressOption = None,
-    workers: WorkersOption = None,
-    fail_fast: FailFastOption = None,
-    grace: GraceOption = GRACE_SECONDS,
-    break_lock: BreakLockOption = False,
+    backend: BackendName,
+    *,
+    address: str | None,
+    workers: int | None,
+    fail_fast: int | None,
+    grace: float,
+    break_lock: bool,
 ) -> ChosenPlace:
     """Return the backend of the arguments and the rules for an early end."""
+    from sweep.driver import Rules
+
     words: list[str] = []
     if backend is not BackendName.AUTO:
         words += ["--backend", backend.value]
@@ -105,34 +95,6 @@ def choose_place(
         words=tuple(words),
         break_lock=break_lock,
     )
-
-
-def taking(*choosers: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb the arguments of the choosers in place of its first parameters, which get what they choose."""
-
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(verb).parameters.values())[len(choosers) :]
-        hints = get_type_hints(verb, include_extras=True)
-        parameters = [p for chooser in choosers for p in inspect.signature(chooser).parameters.values()]
-        for chooser in choosers:
-            hints |= get_type_hints(chooser, include_extras=True)
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*parameters, *own]]
-
-        @functools.wraps(verb)
-        def command(**arguments: Any) -> None:
-            chosen = [
-                chooser(**{name: arguments.pop(name) for name in inspect.signature(chooser).parameters})
-                for chooser in choosers
-            ]
-            verb(*chosen, **arguments)
-
-        del command.__wrapped__  # typer would look through it.
-        signature = inspect.Signature([p.replace(annotation=hints[p.name]) for p in parameters])
-        command.__signature__ = signature  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: hints[p.name] for p in parameters}
-        return command
-
-    return decorate
 
 
 def command_line(*words: str) -> str:

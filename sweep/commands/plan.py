@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sweep.commands.options import ChosenSweep, choose_sweep, taking
+from sweep.commands.common import NameOption, OutOption, OverrideOption, SpecArgument
+from sweep.commands.options import choose_sweep
 from sweep.estimate import Estimate, estimate_cost
 from sweep.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
@@ -18,9 +19,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-@taking(choose_sweep)
 def plan(
-    sweep: ChosenSweep,
+    spec: SpecArgument,
+    overrides: OverrideOption = None,
+    name: NameOption = None,
+    out: OutOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
@@ -29,6 +32,7 @@ def plan(
     from sweep.adaptive import wanted_plan
     from sweep.cell import engine_fingerprint
 
+    sweep = choose_sweep(spec, overrides=overrides, name=name, out=out)
     folder = sweep.folder
     planned = wanted = plan_sweep(sweep.spec, engine_fingerprint())
     finished = CellIds()

@@ -5,14 +5,25 @@ from typing import Annotated
 
 import typer
 
-from sweep.commands.common import RunArgument
-from sweep.commands.options import ChosenPlace, choose_place, command_line, taking
+from sweep.backends.choose import BackendName
+from sweep.commands.common import BreakLockOption, RunArgument
+from sweep.commands.options import (
+    AddressOption,
+    BackendOption,
+    FailFastOption,
+    GraceOption,
+    WorkersOption,
+    choose_place,
+    command_line,
+)
 from sweep.exit_codes import ExitCode
+from sweep.interrupts import GRACE_SECONDS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 OnlyOption = Annotated[
-    str | None, typer.Option("--only", metavar="CAUSE", help="Only failures of this cause (its fingerprint).")
+    str | None,
+    typer.Option("--only", metavar="CAUSE", help="Only failures of this cause, or of those whose names begin so."),
 ]
 BatchOption = Annotated[
     str | None,
@@ -20,20 +31,30 @@ BatchOption = Annotated[
 ]
 
 
-def choose_run(run: RunArgument) -> str:
-    """Return the run of the arguments."""
-    return run
-
-
 @app.command()
-@taking(choose_run, choose_place)
-def retry(run: str, place: ChosenPlace, only: OnlyOption = None, batch: BatchOption = None) -> None:
-    """Try failed cells of a run again, by the specification that the run keeps."""
+def retry(
+    run: RunArgument,
+    backend: BackendOption = BackendName.AUTO,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fail_fast: FailFastOption = None,
+    grace: GraceOption = GRACE_SECONDS,
+    break_lock: BreakLockOption = False,
+    only: OnlyOption = None,
+    batch: BatchOption = None,
+) -> None:
+    """Try failed cells again, or one failed batch in this terminal.
+
+    The specification is the one that the run keeps.
+    """
     from sweep.cell import engine_fingerprint
     from sweep.execute import execute
     from sweep.retrying import retry_execution, simulate_here
     from sweep.worker import simulate_batch
 
+    place = choose_place(
+        backend, address=address, workers=workers, fail_fast=fail_fast, grace=grace, break_lock=break_lock
+    )
     if batch is not None:
         typer.echo(simulate_here(run, batch, simulate=simulate_batch, fingerprint=engine_fingerprint()))
         return

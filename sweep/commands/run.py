@@ -4,21 +4,47 @@ import os
 
 import typer
 
+from sweep.backends.choose import BackendName
 from sweep.cluster.request import GO_ON_VARIABLE
-from sweep.commands.options import ChosenPlace, ChosenSweep, choose_place, choose_sweep, command_line, taking
+from sweep.commands.common import BreakLockOption, NameOption, OutOption, OverrideOption, SpecArgument
+from sweep.commands.options import (
+    AddressOption,
+    BackendOption,
+    FailFastOption,
+    GraceOption,
+    WorkersOption,
+    choose_place,
+    choose_sweep,
+    command_line,
+)
 from sweep.exit_codes import ExitCode
+from sweep.interrupts import GRACE_SECONDS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-@taking(choose_sweep, choose_place)
-def run(sweep: ChosenSweep, place: ChosenPlace) -> None:
+def run(
+    spec: SpecArgument,
+    overrides: OverrideOption = None,
+    name: NameOption = None,
+    out: OutOption = None,
+    backend: BackendOption = BackendName.AUTO,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fail_fast: FailFastOption = None,
+    grace: GraceOption = GRACE_SECONDS,
+    break_lock: BreakLockOption = False,
+) -> None:
     """Run a sweep, or go on with one: finished cells are not repeated."""
     from sweep.cell import engine_fingerprint
     from sweep.execute import Execution, execute
     from sweep.worker import simulate_batch
 
+    sweep = choose_sweep(spec, overrides=overrides, name=name, out=out)
+    place = choose_place(
+        backend, address=address, workers=workers, fail_fast=fail_fast, grace=grace, break_lock=break_lock
+    )
     execution = Execution(
         spec=sweep.spec,
         run=sweep.folder,

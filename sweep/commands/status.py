@@ -28,7 +28,10 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look again until the run is complete.")] = False,
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often --watch looks.")] = 5.0,
 ) -> None:
-    """Say how far a run or a job is; with no name, all runs in ./runs and all jobs of the cluster, if one is given."""
+    """Say how far a run or a job is; with no name, all runs here.
+
+    Those are the runs in ./runs, and all jobs of the cluster if one is given.
+    """
     from sweep.status import RunReader
 
     if watch and (name is None or not _is_run(name)):
@@ -59,7 +62,7 @@ def _is_run(name: str) -> bool:
 
 
 def _show_run(reader: "RunReader", *, as_json: bool, every: float | None) -> None:
-    from sweep.status_lines import status_lines
+    from sweep.status import status_lines
 
     while True:
         found = reader.look()
@@ -72,8 +75,7 @@ def _show_run(reader: "RunReader", *, as_json: bool, every: float | None) -> Non
 
 
 def _show_all(address: str | None, *, as_json: bool) -> None:
-    from sweep.status import RunReader
-    from sweep.status_lines import status_row
+    from sweep.status import RunReader, status_row
 
     found, damaged = [], []
     # One that has lost its specification is to be seen.

@@ -16,7 +16,7 @@ from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.commands.options import command_line
 from sweep.commands.submit_files import cluster_size, rayjob, sbatch, write
 from sweep.exit_codes import SweepError
-from sweep.fingerprint import without_secrets
+from sweep.failures import without_secrets
 from sweep.runs import results_errors, run_location
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def submit(
     ttl: Annotated[int, typer.Option(min=0, help="KubeRay: seconds that the cluster outlives the job.")] = 60,
     partition: Annotated[str | None, typer.Option(help="Slurm: partition.")] = None,
 ) -> None:
-    """Hand a sweep to a Ray cluster; or write a RayJob or an sbatch script, which start a cluster of their own."""
+    """Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."""
     if kuberay is not None and slurm is not None:
         raise SweepError("--kuberay and --slurm exclude each other; give one of them")
     if kuberay is not None and out is None:

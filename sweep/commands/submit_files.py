@@ -44,8 +44,7 @@ def rayjob(
     """Return a RayJob."""
     from importlib.metadata import version
 
-    from sweep.cluster.kuberay import rayjob_manifest
-    from sweep.cluster.kuberay_options import KubeRayOptions
+    from sweep.cluster.kuberay import KubeRayOptions, rayjob_manifest
     from sweep.cluster.options import check_image, check_object_name
 
     options = KubeRayOptions(

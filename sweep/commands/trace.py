@@ -8,14 +8,17 @@ import typer
 from sweep.exit_codes import ExitCode, SweepError
 
 app = typer.Typer(
-    name="trace",
-    help="Import, inspect and record traces of what processes do (layer 1).",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 
 _FORMATS = ("auto", "perf", "kvm-truth")
+
+
+@app.callback()
+def trace() -> None:
+    """Record, import and inspect traces of what processes do (layer 1)."""
 
 
 @app.command("import")

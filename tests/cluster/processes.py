@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from sweep.backends.ray_guard import members
-from sweep.backends.ray_task import carry_out
+from sweep.backends.ray.guard import members
+from sweep.backends.ray.task import carry_out
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "SHADOWSWEEP_TEST_MARK"

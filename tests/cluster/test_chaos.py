@@ -15,7 +15,7 @@ from sweep.exit_codes import ExitCode
 from tests.cluster.processes import Bench, RunningCluster, ended, open_cluster
 from tests.sweep.fakes import WINDOWS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 POLICIES = 4
 BATCHES = 200

@@ -18,7 +18,7 @@ import pytest
 
 from results.diff import diff_runs
 from results.store import RunStore
-from sweep.backends.ray_guard import members
+from sweep.backends.ray.guard import members
 from sweep.exit_codes import ExitCode
 from sweep.status import RunReader
 from tests.cluster.processes import PATIENCE_SECONDS, Bench, ended, open_cluster, wait_until
@@ -27,7 +27,7 @@ from tests.sweep import fakes
 from tests.sweep.starting import start as start_here
 from tests.sweep.test_cli import call
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 PROGRAM = "tests.cluster.program"
 CELLS = 16

@@ -11,7 +11,7 @@ from tests.cluster.processes import Bench, ended
 from tests.sweep import fakes
 from tests.sweep.starting import start as start_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 ROOM_BYTES = fakes.HUNGER_BYTES // 2
 """What may be taken beside a hungry batch before Ray ends it: other tests run meanwhile."""

@@ -11,7 +11,7 @@ from tests.cluster import cluster_host
 from tests.cluster.processes import Bench, ended, open_cluster, wait_until
 from tests.results.s3_server import BUCKET, s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 PROGRAM = "tests.cluster.program"
 NOWHERE = {"AWS_ENDPOINT_URL": cluster_host.NOWHERE, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}

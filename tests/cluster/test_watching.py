@@ -14,24 +14,14 @@ from tests.cluster.test_faults import start, touch, waits
 from tests.sweep.starting import start as start_here
 from tests.sweep.test_cli import call
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-LOOK = """
-import sys
-sys.argv = ["sweep", "status", *{words!r}]
-from sweep.cli import main
-try:
-    main()
-finally:
-    print("HEAVY", [name for name in ("ray", "numba") if name in sys.modules], file=sys.stderr)
-"""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("clusters")]
 
 
 def look(*words: str) -> str:
-    """Return what `sweep status` prints in a process of its own, which loads neither cluster nor compiler."""
-    code = LOOK.format(words=words)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (ExitCode.OK, "HEAVY []\n")
+    """Return what `sweep status` prints in a process of its own."""
+    program = [sys.executable, "-m", "sweep.cli", "status", *words]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")
     return done.stdout
 
 

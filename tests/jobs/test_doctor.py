@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from results.storage import open_storage
 from results.storage_local import LocalStorage
-from sweep.cluster.checks import Check, Seen, State, check_nodes, missing_nodes
-from sweep.cluster.facts import PACKAGES, NodeFacts, gather_facts
+from sweep.backends.ray.facts import PACKAGES, NodeFacts, gather_facts
+from sweep.cluster.checks import Check, CheckState, Seen, check_nodes, missing_nodes
 from sweep.cluster.shared import Probe, check_run, probe_folder, probe_run
 from sweep.commands import doctor
 from sweep.exit_codes import ExitCode
@@ -20,7 +20,7 @@ from tests.sweep.test_cli import call
 HEALTHY = NodeFacts(
     host="node",
     versions={"python": "3.11.7", **dict.fromkeys(PACKAGES, "1.0")},
-    fingerprint="abc",
+    engine="abc",
     cores=8,
     files_max=65_536,
     processes_max=-1,
@@ -32,7 +32,7 @@ HEALTHY = NodeFacts(
 )
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "versions": ({"versions": {**HEALTHY.versions, "ray": "2.59.0"}}, "requirements.lock"),
-    "our code": ({"fingerprint": "other"}, "--upload-code"),
+    "our code": ({"engine": "other"}, "--upload-code"),
     "open files": ({"files_max": 1024}, "ulimit -n 4096"),
     "processes": ({"processes_max": 100}, "ulimit -u 512"),
     "temporary space": ({"temp_free": 1 << 20}, "RAY_TMPDIR"),
@@ -47,9 +47,9 @@ def seen(facts: NodeFacts, *, node: str = "node", skew: float = 0.0, uncertainty
     return Seen(node=node, facts=facts, skew=skew, uncertainty=uncertainty)
 
 
-def found(checks: list[Check]) -> dict[str, State]:
+def found(checks: list[Check]) -> dict[str, CheckState]:
     """Return the state of each check that is not well."""
-    return {check.name: check.state for check in checks if check.state is not State.OK}
+    return {check.name: check.state for check in checks if check.state is not CheckState.OK}
 
 
 def test_healthy_nodes_pass() -> None:
@@ -67,8 +67,8 @@ def test_each_bad_fact_is_found_and_says_what_to_do(name: str) -> None:
 
     checks = check_nodes([seen(HEALTHY, node="good"), seen(replace(HEALTHY, **facts), node="bad")], HEALTHY)
 
-    assert found(checks) == {name: State.WARNING if name == "kernel cache" else State.FAILED}
-    (check,) = [one for one in checks if one.state is not State.OK]
+    assert found(checks) == {name: CheckState.WARNING if name == "kernel cache" else CheckState.FAILED}
+    (check,) = [one for one in checks if one.state is not CheckState.OK]
     assert "bad" in check.where + check.found
     assert advice in check.advice
 
@@ -78,13 +78,13 @@ def test_clocks_are_judged_within_what_is_known(skew: float, uncertainty: float,
     """A clock fails if it is off by more than 2 s beyond the uncertainty of looking at it."""
     checks = check_nodes([seen(HEALTHY, skew=skew, uncertainty=uncertainty)], HEALTHY)
 
-    assert found(checks) == ({} if fits else {"clock": State.FAILED})
+    assert found(checks) == ({} if fits else {"clock": CheckState.FAILED})
 
 
 def test_missing_nodes_are_told() -> None:
     """A cluster that stays too small fails; one that has enough passes."""
-    assert missing_nodes(3, 4, 300.0).state is State.FAILED
-    assert missing_nodes(4, 4, 1.0).state is State.OK
+    assert missing_nodes(3, 4, 300.0).state is CheckState.FAILED
+    assert missing_nodes(4, 4, 1.0).state is CheckState.OK
 
 
 def test_a_good_folder_passes_and_is_left_as_it_was(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_place_that_does_not_keep_commits_apart_fails(tmp_path: Path, probe: P
         open_storage(place).put("node-b", b"b")
         checks = check_run(run, place, [good, probe])
 
-    (bad,) = [check for check in checks if check.state is not State.OK]
+    (bad,) = [check for check in checks if check.state is not CheckState.OK]
     assert (bad.name, bool(bad.advice)) == (name, True)
 
 
@@ -127,7 +127,7 @@ def test_a_folder_of_this_node_alone_is_found(tmp_path: Path) -> None:
         elsewhere = probe_run(place.replace("here", "there"), "b")
         checks = check_run(str(tmp_path / "here"), place, [elsewhere])
 
-    assert found(checks) == {"shared run path": State.FAILED}
+    assert found(checks) == {"shared run path": CheckState.FAILED}
 
 
 def test_torn_files_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def test_torn_files_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_verb_ends_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sweep doctor` ends with 0, or with 78 and what to do where a check failed; --json says the same."""
     facts = replace(gather_facts(), files_max=65_536, processes_max=-1, temp_free=50 << 30, shm_free=8 << 30)
-    monkeypatch.setattr("sweep.cluster.facts.gather_facts", lambda: facts)
+    monkeypatch.setattr("sweep.backends.ray.facts.gather_facts", lambda: facts)
     well = CliRunner().invoke(doctor.app, ["--out", str(tmp_path / "run"), "--json"])
-    monkeypatch.setattr("sweep.cluster.facts.gather_facts", lambda: replace(facts, files_max=256))
+    monkeypatch.setattr("sweep.backends.ray.facts.gather_facts", lambda: replace(facts, files_max=256))
 
     ill = CliRunner().invoke(doctor.app, ["--out", str(tmp_path / "run")])
     told = CliRunner().invoke(doctor.app, ["--json"])

@@ -129,8 +129,8 @@ def test_other_programs_read_the_same_tables(tables: Tables, reader: str) -> Non
 def test_spark_reads_the_same_tables(tables: Tables) -> None:
     """Spark reads every table as we do; an unsigned 64-bit column is a decimal there."""
     if shutil.which("java") is None:
-        pytest.skip("no java here; Spark needs one: apt-get install default-jre-headless, then make .venv-spark")
+        pytest.skip("no java here; Spark needs one: apt-get install default-jre-headless, then make test")
     if not SPARK.exists():
-        pytest.skip(f"{SPARK.relative_to(ROOT)} is missing: make .venv-spark")
+        pytest.skip(f"{SPARK.relative_to(ROOT)} is missing: make test")
 
     assert read_by(SPARK, READ_SPARK, tables) == [ours(*table) for table in tables]

@@ -1,8 +1,6 @@
 """Reading a run: through the public names, and without any code of ours."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,25 +56,6 @@ def test_other_names_are_errors() -> None:
     """A name that is not public is an error that lists those that are."""
     with pytest.raises(AttributeError, match=r"has no attribute 'load'\. Public names: Comparison, ComparisonError, "):
         _ = results.load
-
-
-def test_importing_results_loads_nothing_heavy() -> None:
-    """The package's front page loads neither frames nor scipy."""
-    code = "import sys, results; print(*sorted({'numpy', 'polars', 'pyarrow', 'scipy'} & set(sys.modules)))"
-
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-    assert loaded.split() == []
-
-
-def test_writing_loads_no_statistics() -> None:
-    """A worker that only writes parts loads neither frames nor scipy."""
-    modules = "sweep.worker, results.store, results.rows, results.storage_object, results.compaction"
-    code = f"import sys, {modules}; print('polars' in sys.modules or 'scipy' in sys.modules)"
-
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-    assert loaded.strip() == "False"
 
 
 def test_open_gives_typed_tables(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweep.backends.choose import BackendChoice, BackendName
-from sweep.driver_rules import Rules
+from sweep.driver import Rules
 from sweep.execute import Execution, execute
 from sweep.exit_codes import ExitCode
 from sweep.outcome import Simulate

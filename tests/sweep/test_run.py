@@ -14,9 +14,9 @@ from results.labels import LabelledRun
 from results.store import RunStore
 from sweep import execute as execute_module
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
-from sweep.driver_rules import Rules
+from sweep.driver import Rules
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Failure, FailureKind, Job, Simulate, Task
+from sweep.outcome import Failure, FailureKind, Simulate, Task, WantedBatch
 from sweep.plan import plan_sweep
 from sweep.retrying import retry_execution
 from sweep.timings import read_timings
@@ -322,7 +322,7 @@ def test_a_worker_with_other_sources_refuses(spec: Path) -> None:
     plan = plan_sweep(read(spec), "another engine")
     task = Task(
         number=1,
-        jobs=(Job(planned=plan.batches[0], share=1.0),),
+        batches=(WantedBatch(planned=plan.batches[0], share=1.0),),
         run=str(spec.parent / "run"),
         simulate=simulate_batch,
         fingerprint="another engine",

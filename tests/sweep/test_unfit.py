@@ -12,7 +12,7 @@ import pytest
 from engine.operations import OPERATION
 from results.store import RunStore
 from sweep import execute as execute_module
-from sweep.backends.ray_nodes import a_file_of_the_run, differences, look
+from sweep.backends.ray.nodes import a_file_of_the_run, differences, look
 from sweep.cell import engine_fingerprint
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.outcome import Outcome, Task

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-QUIET: Final = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+from sweep.backends.ray.connection import QUIET
+
 _STORE_BYTES: Final = 80 << 20
 """Object store of the cluster: outcomes are under a kilobyte; Ray takes 75 MiB at least."""
 _END_SECONDS: Final = 60.0
@@ -19,7 +20,7 @@ class OwnCluster:
 
     def __init__(self, workers: int | None, token: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sweep-ray-"))
-        guard = Path(__file__).with_name("ray_guard.py")
+        guard = Path(__file__).with_name("guard.py")
         self._guard = subprocess.Popen(
             [sys.executable, "-I", str(guard), str(self.folder)],
             stdin=subprocess.PIPE,
@@ -30,11 +31,14 @@ class OwnCluster:
         path = self.folder / "token"
         path.touch(mode=0o600)
         path.write_text(token, encoding="ascii")
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
-        os.environ["RAY_AUTH_MODE"] = "token"
-        # In spite of its name this is what puts every listener on 127.0.0.1.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ.pop("RAY_ADDRESS", None)
+        # Ray takes these from the environment alone, that of this process for the driver and for all that it starts.
+        os.environ |= {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(path),
+            # In spite of its name this is what puts every listener on 127.0.0.1.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         self._workers = workers or len(os.sched_getaffinity(0))
 
     def start(self, ray: Any) -> None:

@@ -22,7 +22,8 @@ class NodeFacts:
 
     host: str
     versions: dict[str, str]
-    fingerprint: str
+    engine: str
+    """Fingerprint of its sources."""
     cores: int
     files_max: int
     """Open files that a process may have (RLIMIT_NOFILE); -1 for no limit."""
@@ -46,7 +47,7 @@ def gather_facts() -> NodeFacts:
     return NodeFacts(
         host=platform.node(),
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        fingerprint=engine_fingerprint(),
+        engine=engine_fingerprint(),
         cores=len(os.sched_getaffinity(0)),
         files_max=_limit(resource.RLIMIT_NOFILE),
         processes_max=_limit(resource.RLIMIT_NPROC),

@@ -1,6 +1,6 @@
 """Waits for the end of the driver and then clears away the Ray cluster that it had started: processes and folder.
 
-    python -I ray_guard.py FOLDER < pipe
+    python -I guard.py FOLDER < pipe
 
 The driver holds the other end of the pipe; it closes when the driver does, whatever has ended it, SIGKILL included.
 Every process of that cluster has the folder's name, which is unique, in its arguments, in its environment, or in the

@@ -1,4 +1,4 @@
-"""Names for causes: failures that look alike get the same short hash; secrets are taken out of what is kept of them."""
+"""What is kept of a failure: a name for its cause, which failures that look alike share, and texts without secrets."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ _WINDOW_BYTES: Final = 1 << 20
 128 KiB in a variable (MAX_ARG_STRLEN), and JSON writes a byte as up to 6."""
 
 
-def fingerprint(error: str, message: str, frames: Iterable[str] = ()) -> str:
+def cause_of(error: str, message: str, frames: Iterable[str] = ()) -> str:
     """Return a hash of an error's type, its message without numbers and paths, and the frames in which it arose."""
     text = "\n".join([error, _VARIABLE.sub("#", message), *frames])
     return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()

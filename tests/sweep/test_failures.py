@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from sweep.fingerprint import fingerprint, innermost_frames, last_lines, without_secrets
+from sweep.failures import cause_of, innermost_frames, last_lines, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ from sweep.fingerprint import fingerprint, innermost_frames, last_lines, without
 )
 def test_numbers_and_places_do_not_tell_causes_apart(first: str, second: str) -> None:
     """Failures that differ in numbers, paths or addresses have one cause; other words, kinds or places are others."""
-    cause = fingerprint("ValueError", first, ["engine/simulate.py:run_batch"])
+    cause = cause_of("ValueError", first, ["engine/simulate.py:run_batch"])
 
-    assert cause == fingerprint("ValueError", second, ["engine/simulate.py:run_batch"])
-    assert cause != fingerprint("ValueError", f"{second} again", ["engine/simulate.py:run_batch"])
-    assert cause != fingerprint("LookupError", second, ["engine/simulate.py:run_batch"])
-    assert cause != fingerprint("ValueError", second, ["engine/simulate.py:warm"])
+    assert cause == cause_of("ValueError", second, ["engine/simulate.py:run_batch"])
+    assert cause != cause_of("ValueError", f"{second} again", ["engine/simulate.py:run_batch"])
+    assert cause != cause_of("LookupError", second, ["engine/simulate.py:run_batch"])
+    assert cause != cause_of("ValueError", second, ["engine/simulate.py:warm"])
 
 
 def test_frames_are_ours_and_have_no_lines() -> None:
@@ -35,7 +35,7 @@ def test_frames_are_ours_and_have_no_lines() -> None:
         int("nothing")
 
     assert innermost_frames(caught.value) == [
-        "tests/sweep/test_fingerprint.py:test_frames_are_ours_and_have_no_lines",
+        "tests/sweep/test_failures.py:test_frames_are_ours_and_have_no_lines",
     ]
 
 

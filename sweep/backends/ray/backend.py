@@ -8,26 +8,19 @@ import os
 import platform
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sweep.backends.contract import BackendError, ClusterLostError
-from sweep.backends.ray_local import QUIET, OwnCluster
-from sweep.backends.ray_nodes import (
-    Node,
-    check_address,
-    check_fits,
-    check_shared,
-    check_token,
-    head_answers,
-    live_nodes,
-    node_lines,
-)
-from sweep.backends.ray_task import carry_out, elsewhere
+from sweep.backends.ray.connection import check_address, connect, head_answers
+from sweep.backends.ray.nodes import check_fits, check_shared, node_lines
+from sweep.backends.ray.own_cluster import OwnCluster
+from sweep.backends.ray.probe import Node, live_nodes
+from sweep.backends.ray.task import carry_out, elsewhere
 from sweep.outcome import FailureKind, Outcome, Task
 from sweep.worker import lost
 
@@ -55,11 +48,13 @@ class RayBackend:
     name = "ray"
 
     def __init__(self, work: "Work", *, address: str | None = None, workers: int | None = None) -> None:
-        self._environment = dict(os.environ)
-        self._sigterm = signal.getsignal(signal.SIGTERM)
-        # Ray prints paragraphs about dead workers on stdout, in colours; outcomes say what is to be known of them.
-        self._silence = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  Closed with the backend.
-        self._stdout, sys.stdout = sys.stdout, self._silence
+        self._undo = ExitStack()
+        # Ray puts a handler of its own there.
+        self._undo.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        # Ray prints paragraphs about dead workers on stdout, in colours, and no option of its own keeps it from that;
+        # outcomes say what is to be known of them.
+        silence = self._undo.enter_context(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  As it says.
+        self._undo.enter_context(redirect_stdout(silence))
         self._running: dict[Any, Task] = {}
         self._own: OwnCluster | None = None
         self._avoided: set[str] = set()
@@ -156,21 +151,15 @@ class RayBackend:
             self._running.clear()
             if self._own is not None:
                 self._own.close()
-            sys.stdout = self._stdout
-            self._silence.close()
-            signal.signal(signal.SIGTERM, self._sigterm)
-            os.environ.clear()
-            os.environ.update(self._environment)
+            self._undo.close()
 
     def _connect(self, address: str | None, workers: int | None) -> Any:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         if address is None:
             return self._start_own(workers)
         check_address(address)
         import ray
 
-        check_token(ray, address)
-        ray.init(address=address, **QUIET)
+        connect(ray, address)
         return ray
 
     def _start_own(self, workers: int | None, *, again: bool = True) -> Any:

@@ -1,0 +1,101 @@
+"""Whether the machines of a Ray cluster can take part in a sweep: tasks fit, versions are ours, the run is in reach."""
+
+import platform
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sweep.backends.contract import BackendError
+from sweep.backends.ray.facts import NodeFacts, gather_facts
+from sweep.backends.ray.probe import Node, ask_nodes
+from sweep.progress import format_bytes
+
+_NODES_SHOWN: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAsSeen:
+    """What a node is like, and what a file of the run holds there."""
+
+    facts: NodeFacts
+    token: str
+
+
+def node_lines(nodes: list[Node]) -> Iterator[str]:
+    """Yield what the cluster consists of: each machine, or each size if there are many."""
+    if len(nodes) <= _NODES_SHOWN:
+        yield from (f"  {node.address}: {node.cpus} CPUs, {format_bytes(node.memory_bytes)}" for node in nodes)
+        return
+    sizes = Counter((node.cpus, node.memory_bytes >> 30) for node in nodes)
+    yield from (f"  {count} nodes with {cpus} CPUs, {gib} GiB" for (cpus, gib), count in sorted(sizes.items()))
+
+
+def check_fits(nodes: list[Node], memory_bytes: int) -> None:
+    """Raise BackendError unless a task of this size can run somewhere; Ray itself would wait for ever."""
+    if any(node.slots(memory_bytes) for node in nodes):
+        return
+    found = "\n".join(node_lines(nodes)) or "  no node at all"
+    raise BackendError(
+        f"backend ray: a task takes 1 CPU and {format_bytes(memory_bytes)}, and no node has that:\n{found}\n"
+        "  add a larger node, start nodes with more --memory, or take smaller guests"
+    )
+
+
+def check_shared(ray: Any, nodes: list[Node], run: str, engine: str | None) -> None:
+    """Raise BackendError unless each node runs our versions, the same `engine` if any, and sees the run."""
+    problems = []
+    with a_file_of_the_run(run) as (name, token):
+        for answer in ask_nodes(ray, look, dict.fromkeys(nodes, (run, name))):
+            if answer.value is not None:
+                found = list(differences(answer.value, token=token, run=run, engine=engine))
+            else:
+                # The others can do the work of a node that has gone.
+                found = [] if answer.is_gone else [answer.problem]
+            problems += [f"  {answer.node.address}: {text}" for text in found]
+    if problems:
+        raise BackendError("\n".join(["backend ray: not every node can take part", *problems]))
+
+
+def look(run: str, name: str) -> RunAsSeen:
+    """Look at this machine, and at a file of the run; runs on the node."""
+    from results.storage import StoreError, open_storage
+
+    try:
+        token = open_storage(run).read(name).decode()
+    except (OSError, StoreError) as error:
+        token = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+    return RunAsSeen(facts=gather_facts(), token=token)
+
+
+@contextmanager
+def a_file_of_the_run(run: str) -> Iterator[tuple[str, str]]:
+    """Give the name of a file in the run and the random text that it holds for as long as it takes."""
+    from results.storage import STAGING, open_storage
+
+    storage = open_storage(run)
+    name, token = f"{STAGING}/probe-{secrets.token_hex(8)}", secrets.token_hex(16)
+    storage.put(name, token.encode())
+    try:
+        yield name, token
+    finally:
+        storage.delete(name)
+
+
+def differences(seen: RunAsSeen, *, token: str, run: str, engine: str | None) -> Iterator[str]:
+    """Yield what keeps a node that has `seen` this from taking part."""
+    facts, here = seen.facts, platform.python_version()
+    if facts.versions["python"] != here:
+        yield f"Python {facts.versions['python']} there, {here} here; install the same one from the same lock"
+    if engine is not None and facts.engine != engine:
+        yield (
+            f"the engine on {facts.host} is {facts.engine}, here it is {engine}; install the same sources on "
+            "every node, or submit with --upload-code"
+        )
+    if seen.token != token:
+        yield (
+            f"{facts.host} does not see {run} ({seen.token or 'another file is there'}); workers write there "
+            "themselves: give --out with a folder that all nodes share, or an s3:// address that all can reach"
+        )
