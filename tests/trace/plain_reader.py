@@ -1,4 +1,4 @@
-"""A slow reader of `perf script` text with regular expressions, written from the manual, to check the compiled one."""
+"""A slow reader of `perf script` text with regular expressions, written from the manual, to check the real one."""
 
 import re
 from collections.abc import Iterable
