@@ -11,15 +11,18 @@ import polars as pl
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
 from sweep.trace.errors import TraceError
+from sweep.trace.exec_order import REACH_OPERATIONS, move_exec
 from sweep.trace.perf_events import (
     COMM_LIMIT,
     DEFECTS,
     ENTRIES,
     EVENT_NAMES,
+    EXEC,
     EXIT,
     FIRST_DEFECT,
     LEFT_OUT,
     LEFT_OUT_EVENTS,
+    NEW_IMAGE,
     NO_RETURN,
     RETURNS,
     Fate,
@@ -35,8 +38,7 @@ _SHOWN_BYTES: Final = 160
 _NS_PER_S: Final = 1e9
 _FIRST_ERROR: Final = 2**64 - 4095
 """A call that failed returns a number from -4095 to -1, Linux 6.1 include/linux/err.h, MAX_ERRNO."""
-_ENTER: Final = "sys_enter_"
-_LEAVE: Final = "sys_exit_"
+_SECOND_OF: Final = {**dict(zip(ENTRIES, RETURNS, strict=True)), NEW_IMAGE: EXEC}
 _COLUMNS: Final = {
     "address": "address",
     "length": "length",
@@ -99,6 +101,7 @@ class PerfText:
         self._comms: dict[str, int] = {}
         self._waiting: pl.DataFrame | None = None
         self._events: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._fates: Counter[int] = Counter()
         self._unanswered = 0
         self._lost = 0
@@ -115,17 +118,25 @@ class PerfText:
         Raises:
             TraceError: the source is truncated or damaged, or holds no operation at all.
         """
+        held = np.zeros(0, OPERATION)
         for block in self._source.blocks():
-            operations = self._operations_of(block)
-            if len(operations):
-                self._operations += len(operations)
-                yield operations
+            lines = self._lines_of(block)
+            is_late = (lines["event"] == EXEC).to_numpy()
+            places = np.flatnonzero(is_late) + len(held)
+            held = np.concatenate([held, self._packed(lines)])
+            for place in places.tolist():
+                move_exec(held, place)
+            if len(held) > REACH_OPERATIONS:
+                yield held[:-REACH_OPERATIONS]
+                held = held[-REACH_OPERATIONS:]
+        if len(held):
+            yield held
         if not self._operations:
             raise TraceError(self._nothing_found())
 
     def report(self) -> ImportReport:
         """Return what became of the lines; final after the last chunk."""
-        left_out = {name: self._events[name] for name in LEFT_OUT_EVENTS}
+        left_out = {name: self._left_out[name] for name in LEFT_OUT_EVENTS}
         left_out |= {name: self._fates[fate] for fate, name in LEFT_OUT.items()}
         left_out[NO_RETURN] = self._unanswered
         by_kind = {name: self._events[name] for name in EVENT_NAMES}
@@ -150,8 +161,8 @@ class PerfText:
     def _unreadable(self) -> int:
         return sum(self._fates[fate] for fate in DEFECTS)
 
-    def _operations_of(self, block: bytes) -> Operations:
-        """Read one block: each line by itself, then in the light of the lines before it."""
+    def _lines_of(self, block: bytes) -> pl.DataFrame:
+        """Return the lines of a block that are operations; what a line is, earlier ones may decide."""
         lines = read_block(block).with_row_index("line", self._lines + 1)
         self._lines += len(lines)
         is_candidate = pl.col("fate") == Fate.OPERATION
@@ -162,7 +173,7 @@ class PerfText:
         self._count(candidates)
         self._lost += lost_events(rest)
         self._note(lines, pl.concat([rest, candidates], how="diagonal"))
-        return self._packed(candidates.filter(is_candidate))
+        return candidates.filter(is_candidate)
 
     def _in_order(self, lines: pl.DataFrame) -> pl.DataFrame:
         """Mark the lines whose time is before that of an earlier operation, which `previous_ns` tells."""
@@ -186,42 +197,51 @@ class PerfText:
         return _marked(lines, is_in_order & pl.col("comm_index").is_null(), Fate.MANY_COMMS)
 
     def _joined(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Make an operation of entry and return of each call that answers with an address.
+        """Make one operation of two lines that belong together: entry and return of a call, or both lines of an exec.
 
-        A thread is in one call at a time. So an entry belongs to a return if it is the line before it among
-        the entries, the returns and the end of the thread.
+        A thread does one such thing at a time. So two lines belong together if no other line of these events stands
+        between them in their thread. A call is an operation at its return, an exec at its first line.
         """
-        is_call = pl.col("event").is_in([*ENTRIES, *RETURNS, EXIT]) & (pl.col("fate") != Fate.TIME_BACKWARDS)
-        calls = lines.filter(is_call)
+        is_paired = pl.col("event").is_in([*_SECOND_OF, *_SECOND_OF.values(), EXIT])
+        is_paired &= pl.col("fate") != Fate.TIME_BACKWARDS
+        pairs = lines.filter(is_paired)
         if self._waiting is not None:
-            calls = pl.concat([self._waiting, calls])
-        calls = calls.sort("tid", maintain_order=True)
-        is_sound = pl.col("fate") == Fate.OPERATION
-        is_entry = pl.col("event").is_in(ENTRIES) & is_sound
+            pairs = pl.concat([self._waiting, pairs])
+        pairs = pairs.sort("tid", maintain_order=True)
+        is_begun = pl.col("event").is_in(list(_SECOND_OF)) & (pl.col("fate") == Fate.OPERATION)
         is_last = pl.col("tid").ne_missing(pl.col("tid").shift(-1))
-        self._waiting = calls.filter(is_last & is_entry).with_columns(line=pl.lit(0, calls.schema["line"]))
-        entered = pl.when(is_entry).then(pl.col("event").cast(pl.String).str.replace(_ENTER, _LEAVE, literal=True))
+        self._waiting = pairs.filter(is_last & is_begun).with_columns(line=pl.lit(0, pairs.schema["line"]))
+        event = pl.col("event").cast(pl.String)
+        begun = pl.when(is_begun).then(event.replace_strict(_SECOND_OF, default=None))
         is_of_same = pl.col("tid") == pl.col("tid").shift()
-        calls = calls.with_columns(
-            answers=(is_of_same & (entered.shift() == pl.col("event").cast(pl.String))).fill_null(value=False),
+        pairs = pairs.with_columns(
+            ends=(is_of_same & (begun.shift() == event)).fill_null(value=False),
             **{f"given_{name}": pl.col(name).shift() for name in ("address", "length", "flags")},
-        ).filter(pl.col("line") > 0)
-        self._unanswered += calls.select((is_entry.cast(pl.Int64) - pl.col("answers").cast(pl.Int64)).sum()).item()
-        is_return = pl.col("event").is_in(RETURNS) & is_sound
-        calls = calls.with_columns(
-            fate=pl.when(is_entry)
+        )
+        pairs = self._answered(pairs.filter(pl.col("line") > 0)).select(lines.columns)
+        return pl.concat([lines.filter(~is_paired), pairs]).sort("line")
+
+    def _answered(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        """Complete the returns of calls; their entries, and the second line of an exec, are nothing of their own."""
+        is_sound = pl.col("fate") == Fate.OPERATION
+        is_entry, is_return = (pl.col("event").is_in(names) for names in (ENTRIES, RETURNS))
+        entries, returns = pairs.select((is_entry & is_sound).sum(), ends=(is_return & pl.col("ends")).sum()).row(0)
+        self._unanswered += entries - returns
+        is_return &= is_sound
+        is_remap = pl.col("kind") == Operation.REMAP
+        return pairs.with_columns(
+            fate=pl.when(is_sound & (is_entry | (pl.col("event") == EXEC) & pl.col("ends")))
             .then(Fate.QUIET)
-            .when(is_return & ~pl.col("answers"))
+            .when(is_return & ~pl.col("ends"))
             .then(Fate.RETURN_ONLY)
             .when(is_return & (pl.col("address") >= _FIRST_ERROR))
             .then(Fate.FAILED_CALL)
             .otherwise("fate")
             .cast(pl.UInt8),
-            address=pl.when(is_return & (pl.col("kind") == Operation.REMAP)).then("given_address").otherwise("address"),
+            address=pl.when(is_return & is_remap).then("given_address").otherwise("address"),
             length=pl.when(is_return).then("given_length").otherwise("length"),
             flags=pl.when(is_return).then("given_flags").otherwise("flags"),
         )
-        return pl.concat([lines.filter(~is_call), calls.select(lines.columns)]).sort("line")
 
     def _count(self, lines: pl.DataFrame) -> None:
         """Count lines by what became of them, and those that can be read by event."""
@@ -229,6 +249,7 @@ class PerfText:
             self._fates[fate] += count
             if fate < FIRST_DEFECT and event is not None:
                 self._events[event] += count
+                self._left_out[event] += count if fate != Fate.OPERATION else 0
 
     def _note(self, lines: pl.DataFrame, read: pl.DataFrame) -> None:
         """Keep the first unreadable lines as text."""
@@ -246,6 +267,7 @@ class PerfText:
     def _packed(self, lines: pl.DataFrame) -> Operations:
         """Make operations of the lines that are left."""
         operations = np.zeros(len(lines), OPERATION)
+        self._operations += len(lines)
         if len(lines):
             self._base_ns = lines["time_ns"][0] if self._base_ns is None else self._base_ns
             operations["time_ns"] = lines["time_ns"].to_numpy() - self._base_ns

@@ -25,7 +25,10 @@ SAMPLED_EVENTS: Final = (
 ENTRIES: Final = ("syscalls:sys_enter_mmap", "syscalls:sys_enter_brk", "syscalls:sys_enter_mremap")
 RETURNS: Final = ("syscalls:sys_exit_mmap", "syscalls:sys_exit_brk", "syscalls:sys_exit_mremap")
 """Calls that answer with an address become operations at their return."""
+EXEC: Final = "sched:sched_process_exec"
 EXIT: Final = "sched:sched_process_exit"
+NEW_IMAGE: Final = "PERF_RECORD_COMM"
+"""Its form `PERF_RECORD_COMM exec:` marks the moment at which an exec changes the address space."""
 LOST_EVENTS: Final = ("PERF_RECORD_LOST", "PERF_RECORD_LOST_SAMPLES")
 LEFT_OUT_EVENTS: Final = (
     *LOST_EVENTS,

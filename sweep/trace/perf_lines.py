@@ -15,7 +15,10 @@ from sweep.trace.perf_events import (
     COMM_BYTES,
     DEFECTS,
     EVENT_NAMES,
+    EXEC,
+    EXIT,
     LOST_EVENTS,
+    NEW_IMAGE,
     NO_CPU,
     NO_TASK,
     NO_TIME,
@@ -162,8 +165,9 @@ FIELDS: Final = {
         # The command name before it may hold anything, so the last word that fits is meant.
         flags=_first_hex(rf".*[ \t]clone_flags={_HEX}"),
     ),
-    "sched:sched_process_exec": Fields(_code(Operation.EXEC)),
-    "sched:sched_process_exit": Fields(_code(Operation.EXIT)),
+    EXEC: Fields(_code(Operation.EXEC)),
+    NEW_IMAGE: Fields(_code(Operation.EXEC)),
+    EXIT: Fields(_code(Operation.EXIT)),
 }
 """How each event that can become an operation is read; a system call is taken to succeed if no return tells."""
 
@@ -211,7 +215,7 @@ def read_block(block: bytes) -> pl.DataFrame:
 
 def _fate() -> pl.Expr:
     """Tell what becomes of a line by its beginning."""
-    is_sampled = pl.col("event").is_in(SAMPLED_EVENTS)
+    is_sampled = pl.col("event").is_in(SAMPLED_EVENTS) | _REST.str.contains(f" {NEW_IMAGE} exec:", literal=True)
     return (
         pl.when(pl.col("text") == "")
         .then(_code(Fate.BLANK))
