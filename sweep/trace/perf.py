@@ -9,25 +9,23 @@ import numpy as np
 import polars as pl
 
 from engine.operations import OPERATION, Operations
-from engine.vocabulary import Operation
 from sweep.trace.errors import TraceError
 from sweep.trace.exec_order import REACH_OPERATIONS, move_exec
+from sweep.trace.lives import Lives
 from sweep.trace.perf_events import (
     COMM_LIMIT,
     DEFECTS,
-    ENTRIES,
     EVENT_NAMES,
     EXEC,
-    EXIT,
     FIRST_DEFECT,
     LEFT_OUT,
     LEFT_OUT_EVENTS,
-    NEW_IMAGE,
     NO_RETURN,
-    RETURNS,
     Fate,
 )
 from sweep.trace.perf_lines import lost_events, read_block, read_fields, reason
+from sweep.trace.perf_pairs import Pairs
+from sweep.trace.soundness import Reading, unsound_reasons
 from sweep.trace.source import TextSource
 
 SHOWN_DEFECTS: Final = 20
@@ -36,9 +34,6 @@ SCRIPT_FIELDS: Final = "comm,pid,tid,cpu,time,event,trace"
 """What `perf script -F` must be told to print."""
 _SHOWN_BYTES: Final = 160
 _NS_PER_S: Final = 1e9
-_FIRST_ERROR: Final = 2**64 - 4095
-"""A call that failed returns a number from -4095 to -1, Linux 6.1 include/linux/err.h, MAX_ERRNO."""
-_SECOND_OF: Final = {**dict(zip(ENTRIES, RETURNS, strict=True)), NEW_IMAGE: EXEC}
 _COLUMNS: Final = {
     "address": "address",
     "length": "length",
@@ -72,6 +67,8 @@ class ImportReport:
     """The first unreadable lines: place, reason and text."""
     lost: int
     """Events that perf itself reports as lost."""
+    unsound: tuple[str, ...]
+    """Why answers from this recording would be wrong; nothing if it is sound."""
 
     def facts(self) -> dict[str, Any]:
         """Return what a stored trace keeps about its source."""
@@ -85,6 +82,7 @@ class ImportReport:
             "left_out": self.left_out,
             "unreadable": self.unreadable,
             "lost": self.lost,
+            "unsound": list(self.unsound),
         }
 
 
@@ -99,12 +97,13 @@ class PerfText:
         self._last_ns = 0
         self._base_ns: int | None = None
         self._comms: dict[str, int] = {}
-        self._waiting: pl.DataFrame | None = None
+        self._pairs = Pairs()
         self._events: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
         self._fates: Counter[int] = Counter()
-        self._unanswered = 0
         self._lost = 0
+        self._lives = Lives()
+        self._noted: Counter[str] = Counter()
         self._defects: list[str] = []
 
     @property
@@ -127,9 +126,11 @@ class PerfText:
             for place in places.tolist():
                 move_exec(held, place)
             if len(held) > REACH_OPERATIONS:
+                self._lives.add(held[:-REACH_OPERATIONS])
                 yield held[:-REACH_OPERATIONS]
                 held = held[-REACH_OPERATIONS:]
         if len(held):
+            self._lives.add(held)
             yield held
         if not self._operations:
             raise TraceError(self._nothing_found())
@@ -138,7 +139,7 @@ class PerfText:
         """Return what became of the lines; final after the last chunk."""
         left_out = {name: self._left_out[name] for name in LEFT_OUT_EVENTS}
         left_out |= {name: self._fates[fate] for fate, name in LEFT_OUT.items()}
-        left_out[NO_RETURN] = self._unanswered
+        left_out[NO_RETURN] = self._pairs.unanswered
         by_kind = {name: self._events[name] for name in EVENT_NAMES}
         by_kind |= {LEFT_OUT[fate]: self._fates[fate] for fate in (Fate.BLANK, Fate.COMMENT)}
         base_ns = self._base_ns or 0
@@ -155,6 +156,17 @@ class PerfText:
             unreadable=self._unreadable,
             defects=tuple(self._defects),
             lost=self._lost,
+            unsound=unsound_reasons(self._reading(), self._lives),
+        )
+
+    def _reading(self) -> Reading:
+        return Reading(
+            lines=self._lines,
+            unreadable=self._unreadable,
+            falling=self._fates[Fate.TIME_BACKWARDS],
+            lost=self._lost,
+            forks_noted=self._noted["PERF_RECORD_FORK"],
+            exits_noted=self._noted["PERF_RECORD_EXIT"],
         )
 
     @property
@@ -168,10 +180,13 @@ class PerfText:
         is_candidate = pl.col("fate") == Fate.OPERATION
         rest = lines.filter(~is_candidate)
         candidates = read_fields(lines.filter(is_candidate)).drop("text", "name")
-        candidates = self._joined(self._named(self._in_order(candidates)))
+        candidates = self._pairs.join(self._named(self._in_order(candidates)))
         self._count(rest)
         self._count(candidates)
         self._lost += lost_events(rest)
+        # At time 0 perf writes what it found when it began.
+        noted = rest.filter(pl.col("event").is_in(["PERF_RECORD_FORK", "PERF_RECORD_EXIT"]) & (pl.col("time_ns") > 0))
+        self._noted.update(noted["event"].cast(pl.String).to_list())
         self._note(lines, pl.concat([rest, candidates], how="diagonal"))
         return candidates.filter(is_candidate)
 
@@ -195,53 +210,6 @@ class PerfText:
         index = pl.col("comm").replace_strict(known, default=None, return_dtype=pl.UInt16)
         lines = lines.with_columns(comm_index=index).drop("comm")
         return _marked(lines, is_in_order & pl.col("comm_index").is_null(), Fate.MANY_COMMS)
-
-    def _joined(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Make one operation of two lines that belong together: entry and return of a call, or both lines of an exec.
-
-        A thread does one such thing at a time. So two lines belong together if no other line of these events stands
-        between them in their thread. A call is an operation at its return, an exec at its first line.
-        """
-        is_paired = pl.col("event").is_in([*_SECOND_OF, *_SECOND_OF.values(), EXIT])
-        is_paired &= pl.col("fate") != Fate.TIME_BACKWARDS
-        pairs = lines.filter(is_paired)
-        if self._waiting is not None:
-            pairs = pl.concat([self._waiting, pairs])
-        pairs = pairs.sort("tid", maintain_order=True)
-        is_begun = pl.col("event").is_in(list(_SECOND_OF)) & (pl.col("fate") == Fate.OPERATION)
-        is_last = pl.col("tid").ne_missing(pl.col("tid").shift(-1))
-        self._waiting = pairs.filter(is_last & is_begun).with_columns(line=pl.lit(0, pairs.schema["line"]))
-        event = pl.col("event").cast(pl.String)
-        begun = pl.when(is_begun).then(event.replace_strict(_SECOND_OF, default=None))
-        is_of_same = pl.col("tid") == pl.col("tid").shift()
-        pairs = pairs.with_columns(
-            ends=(is_of_same & (begun.shift() == event)).fill_null(value=False),
-            **{f"given_{name}": pl.col(name).shift() for name in ("address", "length", "flags")},
-        )
-        pairs = self._answered(pairs.filter(pl.col("line") > 0)).select(lines.columns)
-        return pl.concat([lines.filter(~is_paired), pairs]).sort("line")
-
-    def _answered(self, pairs: pl.DataFrame) -> pl.DataFrame:
-        """Complete the returns of calls; their entries, and the second line of an exec, are nothing of their own."""
-        is_sound = pl.col("fate") == Fate.OPERATION
-        is_entry, is_return = (pl.col("event").is_in(names) for names in (ENTRIES, RETURNS))
-        entries, returns = pairs.select((is_entry & is_sound).sum(), ends=(is_return & pl.col("ends")).sum()).row(0)
-        self._unanswered += entries - returns
-        is_return &= is_sound
-        is_remap = pl.col("kind") == Operation.REMAP
-        return pairs.with_columns(
-            fate=pl.when(is_sound & (is_entry | (pl.col("event") == EXEC) & pl.col("ends")))
-            .then(Fate.QUIET)
-            .when(is_return & ~pl.col("ends"))
-            .then(Fate.RETURN_ONLY)
-            .when(is_return & (pl.col("address") >= _FIRST_ERROR))
-            .then(Fate.FAILED_CALL)
-            .otherwise("fate")
-            .cast(pl.UInt8),
-            address=pl.when(is_return & is_remap).then("given_address").otherwise("address"),
-            length=pl.when(is_return).then("given_length").otherwise("length"),
-            flags=pl.when(is_return).then("given_flags").otherwise("flags"),
-        )
 
     def _count(self, lines: pl.DataFrame) -> None:
         """Count lines by what became of them, and those that can be read by event."""

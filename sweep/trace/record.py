@@ -126,7 +126,7 @@ def record(command: list[str], recording: Path) -> ImportReport:
     _check(record_command(command, recording), subprocess.run(record_command(command, recording), check=False))
     with text.open("wb") as stream:
         _check(script_command(recording), subprocess.run(script_command(recording), stdout=stream, check=False))
-    return import_perf(text, recording.with_suffix(TRACE_SUFFIX), strict=False)
+    return import_perf(text, recording.with_suffix(TRACE_SUFFIX))
 
 
 def _check(command: list[str], done: "subprocess.CompletedProcess[bytes]") -> None:
