@@ -22,7 +22,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_KERNEL_SOURCES: Final = ("engine", "sweep/trace")
+_KERNEL_SOURCES: Final = ("engine",)
 _DIGEST_BYTES: Final = 10
 
 P = ParamSpec("P")

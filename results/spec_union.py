@@ -13,7 +13,7 @@ _LARGEST: Final = ("replicates",)
 """What the union has the larger value of."""
 _JOINED: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "policies": (("name",), ("knobs",)),
-    "workloads": (("label",), ("name", "parameters")),
+    "workloads": (("label",), ("name", "parameters", "unsound")),
     "guests": ((), ()),
 }
 """List that the union has the entries of both of -> what an entry goes by, and what one of that name must agree in.

@@ -1,7 +1,9 @@
 """Looks at the file of a recorded trace before anything reads all of it: a stranger's path may never end."""
 
 import io
+import json
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final
@@ -14,6 +16,10 @@ BYTES_MAX: Final = 64 << 30
 """Largest recording that is taken (assumption): at some 1 GB/s a minute of hashing before anything starts."""
 _HEADER_BYTES_MAX: Final = 4096
 """Beginning of a file in which the header of an array of operations ends; numpy writes some 200 bytes."""
+NOTES_MARK: Final = b"shadowsweep-unsound\n"
+"""What stands between the operations of an unsound recording and its reasons, a JSON list of texts."""
+NOTES_BYTES_MAX: Final = 1 << 16
+"""Longest reasons with their mark; an import gives some 300 bytes for each of a dozen reasons."""
 _HOW: Final = "make one with: sweep trace array TRACE -o FILE.npy"
 
 
@@ -35,17 +41,59 @@ def recording_problem(path: Path) -> str:
     return _array_problem(path, start, status.st_size)
 
 
+def encode_notes(reasons: Sequence[str]) -> bytes:
+    """Return what stands behind the operations of an unsound recording, so that its reasons go where the file goes."""
+    return NOTES_MARK + json.dumps(list(reasons)).encode() if reasons else b""
+
+
+def unsound_reasons_of(path: Path) -> tuple[str, ...]:
+    """Return why a recording that can be replayed is unsound; nothing if it is sound.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    with path.open("rb") as stream:
+        header = _header(stream.read(_HEADER_BYTES_MAX))
+        if header is None:
+            return ()
+        stream.seek(_end_of_operations(header))
+        return _decode_notes(stream.read(NOTES_BYTES_MAX)) or ()
+
+
+def _decode_notes(content: bytes) -> tuple[str, ...] | None:
+    """Return the reasons behind the operations of a file; None if it is something else that stands there."""
+    if not content:
+        return ()
+    try:
+        reasons = json.loads(content.removeprefix(NOTES_MARK))
+    except (ValueError, RecursionError):
+        return None
+    is_list = content.startswith(NOTES_MARK) and isinstance(reasons, list) and bool(reasons)
+    return tuple(reasons) if is_list and all(isinstance(one, str) and one.isprintable() for one in reasons) else None
+
+
+def _end_of_operations(header: tuple[tuple[int, ...], Any, int]) -> int:
+    shape, _, header_bytes = header
+    return header_bytes + shape[0] * OPERATION.itemsize
+
+
 def _array_problem(path: Path, start: bytes, size: int) -> str:
     header = _header(start)
     if header is None:
         return f"{path} is no array of operations; {_HOW}"
-    shape, dtype, header_bytes = header
+    shape, dtype, _ = header
     if dtype != OPERATION or len(shape) != 1:
         return f"{path} is an array of something else than operations; {_HOW}"
-    expected = header_bytes + shape[0] * OPERATION.itemsize
-    if size != expected:
+    expected = _end_of_operations(header)
+    if not 0 <= size - expected <= NOTES_BYTES_MAX or not _has_notes_or_nothing(path, expected):
         return f"{path} has {size} bytes, and its header speaks of {expected}: it was cut or changed; make it again"
     return ""
+
+
+def _has_notes_or_nothing(path: Path, place: int) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(place)
+        return _decode_notes(stream.read(NOTES_BYTES_MAX)) is not None
 
 
 def _header(start: bytes) -> tuple[tuple[int, ...], Any, int] | None:

@@ -35,3 +35,9 @@ def spec_problems(spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: an entry has no {' or no '.join(texts)}"
         elif not all(isinstance(entry.get("knobs", {}), dict) for entry in entries):
             yield f"{key}: an entry's knobs are no mapping"
+        elif not all(_is_list_of_texts(entry.get("unsound", [])) for entry in entries):
+            yield f"{key}: an entry's unsound is no list of texts"
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -15,6 +15,13 @@ class WorkloadCase:
     label: str
     name: str
     parameters: dict[str, Any]
+    unsound: tuple[str, ...] = ()
+    """Why the recording that it replays is unsound, as the file itself says; no part of a cell's identity."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the case as plain values; `unsound` only where it says something."""
+        reasons = {"unsound": list(self.unsound)} if self.unsound else {}
+        return {"label": self.label, "name": self.name, "parameters": dict(self.parameters), **reasons}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class SweepSpec:
         """Return the specification as plain values, nothing left to a default."""
         return {
             "name": self.name,
-            "workloads": [asdict(case) for case in self.workloads],
+            "workloads": [case.resolved() for case in self.workloads],
             "policies": [asdict(policy) for policy in self.policies],
             "guests": [asdict(guest) for guest in self.guests],
             "replicates": self.replicates,
@@ -87,7 +94,9 @@ def spec_from_resolved(resolved: Mapping[str, Any]) -> SweepSpec:
             check_knob(knob, value)
     return SweepSpec(
         **{key: resolved[key] for key in ("name", "replicates", "seed", "window_ns", "baseline", "costs")},
-        workloads=tuple(WorkloadCase(**case) for case in resolved["workloads"]),
+        workloads=tuple(
+            WorkloadCase(**{**case, "unsound": tuple(case.get("unsound", ()))}) for case in resolved["workloads"]
+        ),
         policies=tuple(Policy(**{**policy, "knobs": Knobs(**policy["knobs"])}) for policy in resolved["policies"]),
         guests=tuple(Guest(**guest) for guest in resolved["guests"]),
         include=_filters(resolved["include"]),

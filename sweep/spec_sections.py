@@ -9,7 +9,7 @@ from engine.guests import Guest
 from engine.policies import POLICIES
 from engine.policies.contract import Policy
 from engine.workloads.contract import Workload
-from sweep.recording_file import recording_problem
+from sweep.recording_file import recording_problem, unsound_reasons_of
 from sweep.spec import WorkloadCase, guest_label
 from sweep.spec_axes import Case, ZipGroup, expand_entry
 from sweep.spec_costs import find_config
@@ -47,7 +47,9 @@ class SectionReader:
             defaults = {key: rule.default for key, rule in rules.items()}
             for case in self._expand(given, f"workload {name}", section="workloads", rules=rules):
                 parameters = {**defaults, **self._file(case.values, given)}
-                cases.append((WorkloadCase(label=case.label(label), name=name, parameters=parameters), element))
+                unsound = self._unsound(parameters)
+                found = WorkloadCase(label=case.label(label), name=name, parameters=parameters, unsound=unsound)
+                cases.append((found, element))
         self._reject_twins(
             [(case.label, element) for case, element in cases], "workload", fix="a `label:`", before=before
         )
@@ -98,6 +100,13 @@ class SectionReader:
         elif problem := recording_problem(path):
             self._problems.append(Problem(place=given["path"].spot.place, message=f"path: {problem}"))
         return {**values, "path": str(path.resolve())}
+
+    def _unsound(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the recording of a workload is unsound; a file that is none was noted as a problem."""
+        path = parameters.get("path")
+        if not isinstance(path, str) or not path or not Path(path).is_file() or recording_problem(Path(path)):
+            return ()
+        return unsound_reasons_of(Path(path))
 
     def _guest_cases(self, element: Spot) -> list[Case]:
         entries = dict(element.entries)

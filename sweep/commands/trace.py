@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.terminal import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,11 +40,19 @@ def import_recording(
     ] = None,
     form: Annotated[str, typer.Option("--format", help="auto, perf or kvm-truth")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="write nothing if any line can't be read")] = False,
+    allow_unsound: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unsound", help="write the trace of an unsound recording; every answer will say why it is"
+        ),
+    ] = False,
 ) -> None:
     """Turn a recording into a trace (Parquet).
 
-    Lines that can't be read are counted and the first 20 are shown; with --strict they make the import fail. Exit code:
-    0 the trace is written, 1 the recording can't be used (nothing is written), 2 the command line is wrong.
+    Lines that can't be read are counted and the first 20 are shown; with --strict they make the import fail. An unsound
+    recording, from which answers would be wrong (lost events, times that fall back, no exits), is refused with the
+    reasons. Exit code: 0 the trace is written, 1 the recording can't be used (nothing is written), 2 the command line
+    is wrong.
     """
     from sweep.trace.importing import (
         default_output,
@@ -62,7 +71,7 @@ def import_recording(
         if found == "kvm-truth":
             import_kvm_truth(file, output)
         else:
-            report = import_perf(file, output, strict=strict)
+            report = import_perf(file, output, strict=strict, allow_unsound=allow_unsound)
             typer.echo("\n".join(describe_report(report)))
             for line in describe_defects(report):
                 typer.echo(line, err=True)
@@ -81,6 +90,7 @@ def show_info(
     Exit code: 0, or 1 if the file can't be used.
     """
     from sweep.trace.importing import summarise
+    from sweep.trace.soundness import unsound_reasons_of_source
     from sweep.trace.summary_table import print_summary
 
     try:
@@ -97,6 +107,8 @@ def show_info(
         typer.echo(
             f"{file}: {source['unreadable']:,} lines could not be read; `sweep trace import` shows them", err=True
         )
+    for reason in unsound_reasons_of_source(source):
+        typer.echo(f"{file}: unsound: {printable(reason)}", err=True)
 
 
 @app.command("record", context_settings={"ignore_unknown_options": True})
@@ -136,10 +148,11 @@ def derive_templates(
 
     Exit code: 0, or 1 if the recording can't be used.
     """
-    from sweep.trace.importing import read_recording
+    from sweep.trace.importing import check_sound, read_recording
     from sweep.trace.templates import Recording, derive_file
 
     try:
+        check_sound(file)
         operations, comms = read_recording(file)
         derive_file(Recording(operations=operations, comms=comms), file, out)
     except (SweepError, ValueError) as error:
@@ -156,12 +169,15 @@ def write_array_file(
 
     Exit code: 0, or 1 if the trace can't be used.
     """
+    from sweep.recording_file import unsound_reasons_of
     from sweep.trace.arrays import write_array
 
     try:
         count = write_array(file, out)
     except SweepError as error:
         _fail(str(error), error.exit_code)
+    for reason in unsound_reasons_of(out):
+        typer.echo(f"{out}: unsound: {printable(reason)}", err=True)
     typer.echo(f"wrote {out} ({count:,} operations, {out.stat().st_size / 1e6:,.1f} MB)")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from engine.operations import Operations
 from sweep.trace.errors import TraceError
 from sweep.trace.perf import ImportReport, PerfText
+from sweep.trace.soundness import unsound_reasons_of_source
 from sweep.trace.source import STANDARD_INPUT, TextSource, is_parquet
 from sweep.trace.store import OperationFile, OperationWriter, is_operation_file, read_operations
 from sweep.trace.summary import Summary, TraceSummary
@@ -26,11 +27,12 @@ def default_output(recording: Path, form: str) -> Path:
     return Path(name + (EVENTS_SUFFIX if form == "kvm-truth" else TRACE_SUFFIX))
 
 
-def import_perf(recording: Path, output: Path, *, strict: bool) -> ImportReport:
+def import_perf(recording: Path, output: Path, *, strict: bool = False, allow_unsound: bool = False) -> ImportReport:
     """Turn `perf script` text into a stored trace.
 
     Raises:
-        TraceError: the recording can't be used, or has an unreadable line and `strict` is set. Nothing is written then.
+        TraceError: the recording can't be used, is unsound without `allow_unsound`, or has an unreadable line with
+            `strict`. Nothing is written then.
     """
     if output.exists() and recording.exists() and output.samefile(recording):
         raise TraceError(f"{output}: is the recording itself; name another file with -o")
@@ -42,6 +44,9 @@ def import_perf(recording: Path, output: Path, *, strict: bool) -> ImportReport:
         writer.describe(report.facts())
         if strict and report.unreadable:
             raise TraceError("\n".join([*describe_defects(report), f"{output}: not written, because of --strict"]))
+        if report.unsound and not allow_unsound:
+            ending = f"{output}: not written; --allow-unsound writes it, and these reasons go with every answer"
+            raise TraceError("\n".join([*describe_defects(report), ending]))
     return report
 
 
@@ -79,6 +84,18 @@ def summarise(path: Path) -> tuple[TraceSummary, dict[str, Any]]:
         return summary.finish(text.comms), text.report().facts()
 
 
+def check_sound(path: Path) -> None:
+    """Refuse a trace or recording that is unsound.
+
+    Raises:
+        TraceError: it is, or it can't be read.
+    """
+    if reasons := unsound_reasons_of_source(summarise(path)[1]):
+        raise TraceError(
+            "\n".join([*(f"unsound: {reason}" for reason in reasons), "templates are made of sound recordings only"])
+        )
+
+
 def read_recording(path: Path) -> tuple[Operations, tuple[str, ...]]:
     """Read a whole trace or recording into memory."""
     if is_parquet(path):
@@ -99,7 +116,7 @@ def describe_report(report: ImportReport) -> list[str]:
 
 
 def describe_defects(report: ImportReport) -> list[str]:
-    """Say in lines what could not be read; empty if all could."""
+    """Say in lines what could not be read and what is unsound; empty if nothing is."""
     lines = list(report.defects)
     hidden = report.unreadable - len(report.defects)
     if hidden:
@@ -107,6 +124,4 @@ def describe_defects(report: ImportReport) -> list[str]:
     if report.unreadable:
         lines.append(f"{report.source}: {report.unreadable:,} of {report.lines:,} lines can't be read")
         lines.append("An import reads the events and the fields that `sweep trace record -- CMD` names.")
-    if report.lost:
-        lines.append(f"{report.source}: perf lost {report.lost:,} events; record again with a larger buffer (-m)")
-    return lines
+    return [*lines, *(f"{report.source}: unsound: {reason}" for reason in report.unsound)]

@@ -13,7 +13,7 @@ from sweep.trace.errors import TraceError
 from sweep.trace.importing import TRACE_SUFFIX, import_perf
 from sweep.trace.perf import SCRIPT_FIELDS, ImportReport
 
-RECORDED_EVENTS: Final = tuple(name for name in perf.EVENT_NAMES if not name.startswith("PERF_RECORD_"))
+RECORDED_EVENTS: Final = tuple(name for name in perf.SAMPLED_EVENTS if not name.startswith("PERF_RECORD_"))
 BUFFER_PAGES: Final = 4096
 """perf's ring buffer per CPU, 16 MiB: with it a kernel build with -j2 lost no event (measured)."""
 _PAGE_KB: Final = 4
@@ -126,7 +126,7 @@ def record(command: list[str], recording: Path) -> ImportReport:
     _check(record_command(command, recording), subprocess.run(record_command(command, recording), check=False))
     with text.open("wb") as stream:
         _check(script_command(recording), subprocess.run(script_command(recording), stdout=stream, check=False))
-    return import_perf(text, recording.with_suffix(TRACE_SUFFIX), strict=False)
+    return import_perf(text, recording.with_suffix(TRACE_SUFFIX))
 
 
 def _check(command: list[str], done: "subprocess.CompletedProcess[bytes]") -> None:

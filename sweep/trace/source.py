@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
 
-import numpy as np
 import pyarrow as pa
 
 from sweep.trace.errors import TraceError
-from sweep.trace.scan import Text
 
-BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 21
 """Also the longest line: perf's lines hold at most a path of 4,096 bytes."""
 STANDARD_INPUT: Final = Path("-")
 DIGEST_BYTES: Final = 32
@@ -80,11 +78,10 @@ class TextSource:
         """Return blake2b of the file as it is stored; final after the last block."""
         return self._hashed.digest.hexdigest()
 
-    def blocks(self) -> Iterator[Text]:
-        """Yield whole lines, about 1 MiB at a time; a block is valid until the next one is asked for."""
+    def blocks(self) -> Iterator[bytes]:
+        """Yield whole lines, about 2 MiB at a time."""
         buffer = bytearray(BLOCK_BYTES)
         view = memoryview(buffer)
-        text = np.frombuffer(buffer, np.uint8)
         filled = 0
         while True:
             count = self._read_into(view, filled)
@@ -98,7 +95,7 @@ class TextSource:
                     "this is no text of `perf script`",
                 )
             if whole:
-                yield text[:whole]
+                yield bytes(view[:whole])
                 self.line_count += buffer.count(b"\n", 0, whole)
             rest = bytes(view[whole:filled])
             if not count:

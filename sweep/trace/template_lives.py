@@ -17,9 +17,6 @@ from engine.workloads.templates import LINE_REGISTER, STEP, Step
 CLONE_VFORK: Final = 0x4000
 CLONE_THREAD: Final = 0x10000
 _NEVER: Final = 1 << 62
-_WRITE: Final = 2
-_USER: Final = 4
-"""Bits of an x86 page-fault error code."""
 
 Row = tuple[int, int, int, int, int]
 """address, length, flags, run_ns, kind: a STEP before it is packed."""
@@ -105,28 +102,6 @@ def steps_of(life: Life, operations: npt.NDArray[np.void], template_of: dict[int
     return _Cutter(life, operations, template_of).cut()
 
 
-def _exec_first(rows: list[Any]) -> list[Any]:
-    """Put each EXEC before the writes that the kernel makes to the new image (its stack, the rest of its data page).
-
-    The tracepoint of exec fires after them, and without this they would fall into the old address space.
-    """
-    ordered: list[Any] = []
-    for row in rows:
-        place = len(ordered)
-        if row[6] == Operation.EXEC:
-            while place and _is_kernel_write(ordered[place - 1]):
-                place -= 1
-            if place < len(ordered):
-                ordered.insert(place, (ordered[place][0], *row[1:]))
-                continue
-        ordered.append(row)
-    return ordered
-
-
-def _is_kernel_write(row: Any) -> bool:
-    return bool(row[6] == Operation.FAULT and row[5] & _WRITE and not row[5] & _USER)
-
-
 def pack(rows: list[Row]) -> npt.NDArray[np.void]:
     """Pack rows into an array of dtype STEP."""
     return np.array(rows, STEP)
@@ -146,7 +121,7 @@ class _Cutter:
     after_vfork: bool = False
 
     def cut(self) -> list[Row]:
-        rows = _exec_first(self.operations[self.life.rows].tolist())
+        rows = self.operations[self.life.rows].tolist()
         for i, row in enumerate(rows):
             time, kind, flags = int(row[0]), int(row[6]), int(row[5])
             if self.running_since is None:

@@ -9,7 +9,7 @@ import pytest
 from engine.operations import OPERATION
 from sweep.commands import plan
 from sweep.exit_codes import ExitCode
-from sweep.recording_file import BYTES_MAX
+from sweep.recording_file import BYTES_MAX, NOTES_MARK, encode_notes, unsound_reasons_of
 from tests.security.mutations import answer, bytes_damaged
 
 SPEC = """
@@ -87,3 +87,28 @@ def test_damaged_recordings_are_planned_or_refused(tmp_path: Path) -> None:
     for changed in bytes_damaged(header, np.random.default_rng(8), 100):
         recording.write_bytes(changed + rest)
         planned(tmp_path, recording)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"x", NOTES_MARK, NOTES_MARK + b"[]", NOTES_MARK + b'{"a": 1}', NOTES_MARK + b'["\\u001b[2J"]', b'["a reason"]'],
+)
+def test_what_stands_behind_the_operations_is_reasons_or_refused(tail: bytes, tmp_path: Path) -> None:
+    """Behind the operations of an array stand reasons that can be printed, or it is refused as cut or changed."""
+    recording = array(tmp_path, np.zeros(3, OPERATION))
+    with recording.open("ab") as stream:
+        stream.write(tail)
+
+    code, text = planned(tmp_path, recording)
+
+    assert (code, "it was cut or changed" in text) == (ExitCode.USAGE, True)
+
+
+def test_an_array_with_reasons_is_planned(tmp_path: Path) -> None:
+    """An array of an unsound recording is taken, and its reasons are read."""
+    recording = array(tmp_path, np.zeros(3, OPERATION))
+    with recording.open("ab") as stream:
+        stream.write(encode_notes(["no exits"]))
+
+    assert planned(tmp_path, recording)[0] == ExitCode.OK
+    assert unsound_reasons_of(recording) == ("no exits",)

@@ -1,4 +1,4 @@
-"""A slow reader of `perf script` text with regular expressions, written from the manual, to check the compiled one."""
+"""A slow reader of `perf script` text with regular expressions, written from the manual, to check the real one."""
 
 import re
 from collections.abc import Iterable
@@ -58,8 +58,11 @@ def _operation(
     elif name == "task_newtask":
         child = int(re.findall(r"pid=(\d+)", rest)[0])
         return Operation.CLONE, 0, 0, child, _hex(r"clone_flags=(\w+)", rest)
-    elif name == "sched_process_exec":
+    elif event == "PERF_RECORD_COMM" and rest.startswith("exec:"):
+        calls[tid] = ("exec", rest)
         return Operation.EXEC, 0, 0, 0, 0
+    elif name == "sched_process_exec":
+        return None if calls.pop(tid, ("", ""))[0] == "exec" else (Operation.EXEC, 0, 0, 0, 0)
     elif name == "sched_process_exit":
         return Operation.EXIT, 0, 0, 0, 0
     return None
