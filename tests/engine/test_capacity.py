@@ -9,10 +9,10 @@ from engine.events import EVENT
 from engine.guests import Guest
 from engine.lanes import state
 from engine.lanes.machine import CapacityError, LaneMachine
-from engine.policies import POLICIES
 from engine.vocabulary import LANES_MAX, Event
 from tests.engine import tiny
 from tests.engine.tiny import Trace, gpa
+from tests.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ONE: Final = (POLICIES["kvm-6.1"],)
