@@ -36,9 +36,10 @@ import numpy as np
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from engine.policies import POLICIES  # noqa: E402  The line above finds it.
+from engine.fields import Field  # noqa: E402  The line above finds it.
 from engine.simulate import Batch, BatchCounts  # noqa: E402  The line above finds it.
-from engine.workloads.contract import Parameter, Workload  # noqa: E402
+from engine.workloads.contract import Workload  # noqa: E402
+from sweep.spec_policies import shipped_policies  # noqa: E402
 from tests.sweep import fakes  # noqa: E402
 
 CASES: Final = ((1_000, 0.0), (10_000, 0.0), (2_000, 0.05), (40, 2.0))
@@ -58,8 +59,8 @@ SPIN: Final = Workload(
     summary="uses CPU time",
     source="this benchmark",
     parameters={
-        "seconds": Parameter(default=0.0, help="CPU time", minimum=0.0, maximum=60.0),
-        "log": Parameter(default="", help="file that gets pid, start and end of each batch"),
+        "seconds": Field(default=0.0, meaning="CPU time", minimum=0.0, maximum=60.0),
+        "log": Field(default="", meaning="file that gets pid, start and end of each batch"),
     },
 )
 
@@ -119,7 +120,8 @@ def measure(batches: int, seconds: float, folder: Path) -> dict[str, Any]:
     log = folder / "log"
     path = folder / "bench.yaml"
     path.write_text(
-        SPEC.format(seconds=seconds, log=log, batches=batches, policies=json.dumps(list(POLICIES))), encoding="utf-8"
+        SPEC.format(seconds=seconds, log=log, batches=batches, policies=json.dumps(list(shipped_policies()))),
+        encoding="utf-8",
     )
     execution = Execution(
         spec=load_spec(path, workloads={"spin": SPIN}),
@@ -178,9 +180,9 @@ def main(cases: Iterable[tuple[int, float]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="fewer batches: shows in a minute that it works")
+    parser.add_argument("--small", action="store_true", meaning="fewer batches: shows in a minute that it works")
     parser.add_argument(
-        "--measure", nargs=3, metavar=("BATCHES", "SECONDS", "FOLDER"), help="one case, in this process"
+        "--measure", nargs=3, metavar=("BATCHES", "SECONDS", "FOLDER"), meaning="one case, in this process"
     )
     options = parser.parse_args()
     if options.measure:

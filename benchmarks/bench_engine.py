@@ -17,9 +17,9 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.guests import Guest
-from engine.policies import POLICIES
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.simulate import Batch, BatchCounts, run_batch
+from sweep.spec_policies import shipped_policies
 
 EIGHT: Final = (
     "kvm-3.0",
@@ -42,13 +42,14 @@ LINUX_2011: Final = {
 
 def batches() -> dict[str, tuple[Policy, ...]]:
     """Return the policies of each size."""
-    base = POLICIES["kvm-3.3"]
+    policies = shipped_policies()
+    base = policies["kvm-3.3"]
     thresholds = tuple(base.override(f"threshold {n}", {"flood_threshold": n}) for n in range(1, 65))
     return {
-        "1 (kvm-6.1)": (POLICIES["kvm-6.1"],),
-        "8 (2011 series)": tuple(POLICIES[name] for name in EIGHT),
+        "1 (kvm-6.1)": (policies["kvm-6.1"],),
+        "8 (2011 series)": tuple(policies[name] for name in EIGHT),
         "64 (thresholds)": thresholds,
-        f"{len(POLICIES)} (kernbench.yaml)": tuple(POLICIES.values()),
+        f"{len(policies)} (kernbench.yaml)": tuple(policies.values()),
     }
 
 

@@ -34,7 +34,6 @@ import polars as pl
 import pyarrow as pa
 
 from engine.guests import Guest
-from engine.policies import POLICIES
 from engine.vocabulary import COUNTER_NAMES
 from results.columns import COUNTER, IDENTITY, TABLES
 from results.labels import LABELS_SCHEMA, write_labels
@@ -43,17 +42,19 @@ from results.store import RunStore
 from sweep.commands.common import read_sweep
 from sweep.costs import load_cost_model
 from sweep.spec import SweepSpec, guest_label
+from sweep.spec_policies import shipped_policies
 from sweep.view import write_costs
 
 COSTS: Final = "nehalem-2011"
 BASELINE: Final = "kvm-3.0"
+_SHIPPED: Final = tuple(shipped_policies())
 _VARIANTS: Final = [
-    {"name": f"kvm-3.3-{n}", "base": "kvm-3.3", "flood_threshold": n} for n in range(4, 54 - len(POLICIES))
+    {"name": f"kvm-3.3-{n}", "base": "kvm-3.3", "flood_threshold": n} for n in range(4, 54 - len(_SHIPPED))
 ]
 SPEC: Final[dict[str, Any]] = {
     "name": "synthetic",
     "workloads": [{"name": "fork", "label": f"fork-{n}", "pages": 16 * n} for n in range(1, 11)],
-    "policies": [*POLICIES, *_VARIANTS],
+    "policies": [*_SHIPPED, *_VARIANTS],
     "guests": {"vcpus": [1, 2, 4, 8], "memory_mib": [512, 1024, 2048, 4096, 8192]},
     "baseline": BASELINE,
     "costs": COSTS,
@@ -91,7 +92,7 @@ def batch(spec: SweepSpec, workload: str, guest: Guest, random: np.random.Genera
     columns: dict[str, Any] = {
         "cell_id": texts(random.integers(0, 256, (count, 16), dtype=np.uint8)),
         "policy": pa.array(policies).take(pa.array(policy)),
-        "paging": pa.array(["shadow", "nested"]).take(pa.array((policy == policies.index("tdp")).astype(np.int8))),
+        "host_paging": pa.array(["shadow", "nested"]).take(pa.array((policy == policies.index("tdp")).astype(np.int8))),
         "trace_digest": digests.take(pa.array(replicate)),
         "replicate": replicate.astype(np.int32),
         "seed": random.integers(0, 2**63, spec.replicates, dtype=np.uint64)[replicate],
@@ -198,7 +199,7 @@ def duckdb_query(run: Path) -> str:
 
     def rated(*, locked: bool) -> str:
         nested, shadow = (cycles(paging, locked=locked) for paging in ("nested", "shadow"))
-        return f"case when paging = 'nested' then {nested} else {shadow} end / {model.cpu_ghz.value!r}"
+        return f"case when host_paging = 'nested' then {nested} else {shadow} end / {model.cpu_ghz.value!r}"
 
     most = max(SPEC["guests"]["vcpus"])
     queue = [

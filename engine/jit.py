@@ -1,15 +1,15 @@
 """Compile kernels with numba, cached on disk in a directory that no other version of the sources shares.
 
 numba's own cache looks only at the file of the function itself: after an edit of a compiled callee in another file it
-loads the old machine code and gives a wrong answer. The directory is therefore named by a hash of every source that
-may hold a kernel, and inside it by the module, not by the place of the checkout: all checkouts of the same sources load
-what one of them compiled. Import `kernel` from here, never `numba.njit`, so that all this holds.
+loads the old machine code and gives a wrong answer. The directory is therefore named by a hash of all sources that
+kernels are compiled from (engine/sources.py), and inside it by the module, not by the place of the checkout: all
+checkouts of the same sources load what one of them compiled. Import `kernel` from here, never `numba.njit`, so that
+all this holds.
 """
 
 import contextlib
 import fcntl
 import functools
-import hashlib
 import os
 import stat
 import sys
@@ -21,23 +21,10 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 
-_ROOT: Final = Path(__file__).resolve().parent.parent
-_KERNEL_SOURCES: Final = ("engine",)
-_DIGEST_BYTES: Final = 10
+from engine.sources import ENGINE, KERNEL_SOURCES, source_digest
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def source_digest() -> str:
-    """Hash the paths and the text of all sources that may hold kernels."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for folder in _KERNEL_SOURCES:
-        for path in sorted((_ROOT / folder).rglob("*.py")):
-            text = path.read_bytes()
-            digest.update(f"{path.relative_to(_ROOT)}\0{len(text)}\0".encode())
-            digest.update(text)
-    return digest.hexdigest()
 
 
 @functools.cache
@@ -49,7 +36,7 @@ def cache_directory() -> Path:
     with contextlib.suppress(RuntimeError):
         bases.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shadowsweep")
     for base in bases:
-        path = base / "kernels" / source_digest()
+        path = base / "kernels" / source_digest(KERNEL_SOURCES)
         if _made_private(base) and _made_private(path):
             return path
     return Path(tempfile.mkdtemp(prefix="shadowsweep-kernels-"))
@@ -90,8 +77,8 @@ class _ModuleLocator(UserProvidedCacheLocator):  # type: ignore[misc]
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
         folder = Path(py_file).resolve().parent
-        if any(folder.is_relative_to(_ROOT / source) for source in _KERNEL_SOURCES):
-            return ".".join(folder.relative_to(_ROOT).parts)
+        if folder.is_relative_to(ENGINE):
+            return ".".join(folder.relative_to(ENGINE.parent).parts)
         return cast(str, super().get_suitable_cache_subpath(py_file))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.vocabulary import COUNTER_INDEX
 
 

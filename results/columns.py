@@ -1,8 +1,9 @@
 """Every column of every result table; the Arrow schemas and docs/reference/columns.md follow from it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from engine.guests import GUEST_FIELDS
 from engine.vocabulary import COUNTERS
 
 
@@ -11,7 +12,7 @@ class Column:
     """What one column of a result table means. `type` is the name of an Arrow type.
 
     A column that an existing table gets names in `since` the schema version that brought it: rows of older runs have
-    null there. So does a counter, in `_COUNTER_SINCE`. docs/reference/schema-history.md says how to add one.
+    `before` there. So does a counter, in `_COUNTER_SINCE`. docs/reference/schema-history.md says how to add one.
     """
 
     name: str
@@ -20,22 +21,52 @@ class Column:
     description: str
     source: str
     since: int | None = None
+    before: Any = None
+    """What older rows are known to be; null where nobody knows."""
+    formerly: tuple[str, int] | None = None
+    """Another name that the column had, and the schema version that gave it the present one."""
+
+    def name_in(self, version: int) -> str | None:
+        """Return how files of a version call the column; none if they lack it."""
+        if self.since is not None and version < self.since:
+            return None
+        return self.formerly[0] if self.formerly is not None and version < self.formerly[1] else self.name
 
 
 _SPEC: Final = "the resolved specification of the sweep"
 _TRACE: Final = "the trace that all policies of a batch met"
 
+_ARROW_TYPES: Final = {"boolean": "bool", "integer": "int32", "number": "float64", "string": "string"}
+"""Type of a guest's field -> type of its column."""
+
+GUEST: Final[tuple[Column, ...]] = tuple(
+    Column(
+        name,
+        _ARROW_TYPES[field.type],
+        field.unit,
+        field.meaning,
+        _SPEC,
+        field.since,
+        field.default if field.since else None,
+    )
+    for name, field in GUEST_FIELDS.items()
+)
+"""The fields of a guest; guests of older runs are what the default of a later field says."""
+
 IDENTITY: Final[tuple[Column, ...]] = (
     Column("cell_id", "string", "1", "hash of everything that affects the answer: resume key and join key", _SPEC),
     Column("policy", "string", "1", "how the hypervisor reacts to stores to pages that it shadows", _SPEC),
-    Column("paging", "string", "1", "'shadow', or 'nested' where hardware walks both tables", _SPEC),
+    Column(
+        "host_paging",
+        "string",
+        "1",
+        "'shadow', or 'nested' where hardware walks both tables",
+        _SPEC,
+        formerly=("paging", 3),
+    ),
     Column("workload", "string", "1", "what runs in the guest", _SPEC),
     Column("guest", "string", "1", "name of the virtual machine's size and kind", _SPEC),
-    Column("vcpus", "int32", "1", "virtual CPUs of the guest", _SPEC),
-    Column("memory_mib", "int32", "MiB", "memory of the guest", _SPEC),
-    Column("clear_instruction", "string", "1", "instruction that clears a page: stosq, stosb or mov", _SPEC),
-    Column("write_protect_instruction", "string", "1", "instruction that write-protects an entry at a fork", _SPEC),
-    Column("page_cache_share", "float64", "1", "part of the guest's memory that holds cached files", _SPEC),
+    *GUEST,
     Column("replicate", "int32", "1", "repetition with another seed, from 0", _SPEC),
     Column("seed", "uint64", "1", "seed of the trace; the same for all policies", _SPEC),
     Column("trace_digest", "string", "1", "hash of the events; equal for all policies of a replicate", _TRACE),

@@ -21,11 +21,11 @@ from results.pairing import ComparisonError
 LABELS: Final = ("run", "policy", "workload", "guest", "replicate")
 """One name per family. With all of them fixed there is one cell."""
 _OTHERS: Final = frozenset(
-    {*LABELS, "cell_id", "paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"},
+    {*LABELS, "cell_id", "host_paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"},
 )
 GUEST: Final = tuple(column.name for column in IDENTITY if column.name not in _OTHERS)
 """What a guest's label stands for: columns of every table."""
-COORDINATES: Final = ("policy", "workload", "guest", "replicate", "paging", *GUEST, "trace_digest")
+COORDINATES: Final = ("policy", "workload", "guest", "replicate", "host_paging", *GUEST, "trace_digest")
 """What is read of each cell beside its numbers."""
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -47,7 +47,7 @@ class Dimensions:
     def families(self) -> dict[str, str]:
         """Name of each dimension -> the label that it is part of."""
         finer = {name: label for label, table in self.tables.items() for name in table.columns if name not in LABELS}
-        return {**{label: label for label in LABELS}, **dict.fromkeys(GUEST, "guest"), "paging": "policy", **finer}
+        return {**{label: label for label in LABELS}, **dict.fromkeys(GUEST, "guest"), "host_paging": "policy", **finer}
 
     def checked(self, name: str) -> str:
         """Return `name` if it is a dimension; `policy.unsync` is `unsync`.

@@ -33,7 +33,7 @@ ROUNDING: Final = "rounding of windows to whole ns"
 GUEST: Final = "the guest itself"
 _TOLERANCE_NS: Final = 0.01
 """Sums of doubles may be off by so much: 1e-16 of a run of days, in ns."""
-_CELL: Final = ("cell_id", "policy", "paging", "workload", "guest", "replicate", "trace_digest")
+_CELL: Final = ("cell_id", "policy", "host_paging", "workload", "guest", "replicate", "trace_digest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def pairs_of_policies(
         raise ComparisonError(f"'{policy}' against itself differs in nothing: give two policies")
     rows = known.filter(pl.col(column).is_in(kept[column]) for column in ("workload", "guest"))
     sides = rows.filter(pl.col("policy").is_in([policy, baseline]))
-    paired = pair_with(sides, baseline, ("cell_id", "policy", "paging", "dies"))
+    paired = pair_with(sides, baseline, ("cell_id", "policy", "host_paging", "dies"))
     both = paired.filter(pl.col("policy") == policy).sort(PLACE)
     if both.is_empty():
         raise ComparisonError(f"no replicate of a workload on a guest has both '{policy}' and '{baseline}'")
@@ -134,7 +134,9 @@ def pairs_of_policies(
 def _pair(both: pl.DataFrame) -> Pair:
     first = both.row(0, named=True)
     cells = [
-        both.select(cell_id=f"cell_id{suffix}", replicate="replicate", paging=f"paging{suffix}", sign=pl.lit(sign))
+        both.select(
+            cell_id=f"cell_id{suffix}", replicate="replicate", host_paging=f"host_paging{suffix}", sign=pl.lit(sign)
+        )
         for suffix, sign in (("", 1), ("_baseline", -1))
     ]
     return Pair(
@@ -242,7 +244,7 @@ def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl
 
 def _cycles(counter: str, costs: CostModel) -> pl.Expr:
     each = {p: next((c.cycles for c in costs.costs(p) if c.counter == counter), 0.0) for p in PAGINGS}
-    nested = pl.col("paging") == "nested"
+    nested = pl.col("host_paging") == "nested"
     return pl.col(counter).cast(pl.Float64) * pl.when(nested).then(each["nested"]).otherwise(each["shadow"])
 
 
@@ -252,7 +254,7 @@ def side_counts(rows: pl.LazyFrame, pair: Pair, by: Sequence[str] = ()) -> dict[
     totals = (
         rows.join(own, on="cell_id", how="inner")
         .group_by(*by, "sign", maintain_order=True)
-        .agg(pl.col("paging").first(), pl.col(COUNTER_NAMES).sum())
+        .agg(pl.col("host_paging").first(), pl.col(COUNTER_NAMES).sum())
     )
     found: dict[tuple[Any, ...], dict[int, Any]] = {}
     for row in totals.collect(engine="streaming").iter_rows(named=True):
@@ -267,8 +269,8 @@ def _line(counter: str, costs: CostModel, counts: dict[int, dict[str, Any]], ela
         part=part_of(counter),
         count=ours[counter],
         count_baseline=theirs[counter],
-        cycles_each=cycles_each(counter, costs, ours["paging"]),
-        cycles_each_baseline=cycles_each(counter, costs, theirs["paging"]),
+        cycles_each=cycles_each(counter, costs, ours["host_paging"]),
+        cycles_each_baseline=cycles_each(counter, costs, theirs["host_paging"]),
         elapsed_ns=elapsed_ns,
     )
 

@@ -38,7 +38,7 @@ def explain_activities(tables: Tables, activities: pl.LazyFrame | None, costs: C
                     f"{counter}: the activities add up to {added}, the cells to {whole[sign][counter]}. "
                     "The run is damaged: see `sweep fsck`"
                 )
-        each = {sign: cycles_each(counter, costs, whole[sign]["paging"]) for sign in (1, -1)}
+        each = {sign: cycles_each(counter, costs, whole[sign]["host_paging"]) for sign in (1, -1)}
         for (activity,), sides in found.items():
             ours, theirs = (sides[sign][counter] if sign in sides else 0 for sign in (1, -1))
             if ours or theirs:

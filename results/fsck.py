@@ -19,14 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.cell_ids import CellIds, Fixed, fixed
-from results.columns import SORT_KEYS, TABLES
+from results.columns import SORT_KEYS
 from results.engines import SEPARATE, are_told_apart, engines_of, mixed
 from results.labels import LABELS_FILE, LABELS_LOST, has_lost_labels
 from results.lost import GET_BACK, LOST, PROVENANCE_FILE, SPEC_FILE, files_of_parts, lost_parts
 from results.manifest import ManifestEntry, read_entry, without_hidden
 from results.own_costs import COSTS_FILE, own_costs
 from results.parts import PART_TABLES, REQUIRED_TABLES, Part
-from results.schema import SchemaError, check_footer, table_schema
+from results.schema import SchemaError, check_footer, stored_names, table_schema
 from results.soundness import MISSING, RESTORE, other_bytes
 from results.storage import DamageError, StoreError
 from results.store import RunStore
@@ -203,10 +203,9 @@ def _read_part(table: str, content: bytes) -> tuple[Fixed, int]:
 
 
 def _check_columns(table: str, found: pa.Schema, version: int) -> None:
-    expected = table_schema(table)
-    since = {column.name: column.since or 1 for column in TABLES[table]}
-    missing = [name for name in expected.names if since[name] <= version and name not in found.names]
-    wrong = [field.name for field in found if field.name not in since or field.type != expected.field(field.name).type]
+    types = {stored: table_schema(table).field(name).type for name, stored in stored_names(table, version).items()}
+    missing = [name for name in types if name not in found.names]
+    wrong = [field.name for field in found if field.type != types.get(field.name)]
     if missing or wrong:
         raise SchemaError(f"columns missing: {missing}, unknown or of another type: {wrong}")
 

@@ -41,7 +41,7 @@ def idle_vcpu_shares(tables: Tables, model: CostModel, summary: pl.DataFrame) ->
         paging: next((cost.cycles for cost in model.costs(paging) if cost.counter == "flush_ipis"), 0.0)
         for paging in ("shadow", "nested")
     }
-    each = pl.when(pl.col("paging") == "nested").then(cycles["nested"]).otherwise(cycles["shadow"])
+    each = pl.when(pl.col("host_paging") == "nested").then(cycles["nested"]).otherwise(cycles["shadow"])
     idle = (pl.col("flush_ipis") - awake).clip(lower_bound=0.0)
     # As results.pricing does it: what all vCPUs do takes the elapsed time of those that run at once.
     seconds = idle * each / model.cpu_ghz.value / 1e9 / running.clip(lower_bound=1.0)

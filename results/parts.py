@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.columns import COUNTER, SORT_KEYS, TABLES
-from results.schema import check_footer, check_table, table_schema
+from results.schema import SCHEMA_VERSION, check_footer, check_table, footer_version, present_names, table_schema
 from results.storage import DamageError
 
 PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
@@ -114,16 +114,32 @@ def read_rows(
 ) -> pa.Table:
     """Return the rows of a part, all columns or some, `texts` among them as dictionaries; messages call it `name`.
 
+    Columns go by their present names, whatever version wrote the part.
+
     Raises:
         DamageError: it is no Parquet file, is damaged, or has not those columns.
     """
     try:
-        with source, pq.ParquetFile(source, read_dictionary=list(texts)) as file:
-            missing = set(columns or ()) - set(file.schema_arrow.names)
+        with source:
+            footer = pq.read_metadata(source)
+            names = present_names(footer_version(footer.metadata))
+            stored = {names.get(one, one): one for one in footer.schema.to_arrow_schema().names}
+            missing = set(columns or ()) - set(stored)
             if missing:
                 raise DamageError(f"{name}: no column {', '.join(sorted(missing))}")
-            return file.read(columns=columns)
+            with pq.ParquetFile(source, metadata=footer, read_dictionary=[stored[one] for one in texts]) as file:
+                rows = file.read(columns=None if columns is None else [stored[one] for one in columns])
+            return rows.rename_columns([names.get(one, one) for one in rows.schema.names])
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) is not None:
             raise
         raise DamageError(f"{name}: can't be read ({str(error).strip()})") from error
+
+
+def version_of(source: pa.NativeFile) -> int:
+    """Return the schema version of a part; the present one if it can't be read, which its reader will say."""
+    try:
+        with source:
+            return footer_version(pq.read_metadata(source).metadata)
+    except (OSError, pa.ArrowException):
+        return SCHEMA_VERSION

@@ -47,7 +47,9 @@ def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
 
 def price_inputs(model: CostModel) -> frozenset[str]:
     """Return the columns of windows that times are made of, beside those that only name a window."""
-    return frozenset({"paging", "vcpus", "window", "length_ns", "guest_run_ns", "lock_acquisitions", *model.counters()})
+    return frozenset(
+        {"host_paging", "vcpus", "window", "length_ns", "guest_run_ns", "lock_acquisitions", *model.counters()}
+    )
 
 
 def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: Sequence[str] = KEYS) -> pl.LazyFrame:
@@ -106,7 +108,7 @@ def price_cells(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
 
 def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:
     shadow, nested = (cycles_expression(model.costs(paging), locked=locked) for paging in ("shadow", "nested"))
-    return pl.when(pl.col("paging") == "nested").then(nested).otherwise(shadow) / model.cpu_ghz.value
+    return pl.when(pl.col("host_paging") == "nested").then(nested).otherwise(shadow) / model.cpu_ghz.value
 
 
 def _waiting(columns: pl.Series) -> pl.Series:

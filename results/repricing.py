@@ -16,7 +16,17 @@ from results.cost_model import PAGINGS, CostModel
 from results.intervals import Floats
 from results.waiting import queue_ahead, think_ratio
 
-CELL: Final = ("cell_id", "policy", "workload", "guest", "vcpus", "memory_mib", "replicate", "trace_digest", "paging")
+CELL: Final = (
+    "cell_id",
+    "policy",
+    "workload",
+    "guest",
+    "vcpus",
+    "memory_mib",
+    "replicate",
+    "trace_digest",
+    "host_paging",
+)
 _BLOCK_ROWS: Final = 256
 _BLOCK_SAMPLES: Final = 32
 """256 x 32 doubles are 64 KiB: a few of them fit into a second-level cache. Eight times as many take 9 x longer."""
@@ -59,7 +69,9 @@ class Repricer:
         cells = rows.select(CELL).unique(subset="cell_id").join(dies, on="cell_id")
         self.cells: pl.DataFrame = cells.sort("cell_id")
         rank = pl.DataFrame({"cell_id": self.cells["cell_id"], "_cell": np.arange(self.cells.height)})
-        rows = rows.drop([name for name in CELL if name not in {"cell_id", "vcpus", "paging"}]).join(rank, on="cell_id")
+        rows = rows.drop([name for name in CELL if name not in {"cell_id", "vcpus", "host_paging"}]).join(
+            rank, on="cell_id"
+        )
         self._groups = [
             _Group(
                 paging=str(paging),
@@ -70,7 +82,7 @@ class Repricer:
                 busy=part["guest_run_ns"].cast(pl.Float64).to_numpy(),
                 acquired=(part["lock_acquisitions"] > 0).to_numpy(),
             )
-            for (paging, vcpus), part in rows.sort("paging", "vcpus", "_cell").group_by("paging", "vcpus")
+            for (paging, vcpus), part in rows.sort("host_paging", "vcpus", "_cell").group_by("host_paging", "vcpus")
         ]
         self._shares = {paging: np.array([cost.locked_share for cost in model.costs(paging)]) for paging in PAGINGS}
 

@@ -12,29 +12,35 @@ from engine.vocabulary import ACTIVITY_NAMES, COUNTER_NAMES
 from results.columns import IDENTITY
 from results.schema import table_schema
 
-PAGING: Final = ("shadow", "nested")
+HOST_PAGING: Final = ("shadow", "nested")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What the specification says about one cell; the fields are the columns of the same names."""
+    """What the specification says about one cell; the fields are the columns of the same names.
+
+    `guest_fields` holds a value for each of `engine.guests.GUEST_FIELDS`, which are columns of their own.
+    """
 
     cell_id: str
     policy: str
-    paging: str
+    host_paging: str
     workload: str
     guest: str
-    vcpus: int
-    memory_mib: int
-    clear_instruction: str
-    write_protect_instruction: str
-    page_cache_share: float
+    guest_fields: Mapping[str, Any]
     replicate: int
     seed: int
 
     def __post_init__(self) -> None:
-        if self.paging not in PAGING:
-            raise ValueError(f"cell {self.cell_id}: paging is '{self.paging}'. Allowed: {', '.join(PAGING)}")
+        if self.host_paging not in HOST_PAGING:
+            allowed = ", ".join(HOST_PAGING)
+            raise ValueError(f"cell {self.cell_id}: host_paging is '{self.host_paging}'. Allowed: {allowed}")
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of the cell."""
+        own = asdict(self)
+        del own["guest_fields"]
+        return own | dict(self.guest_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +107,13 @@ class FailedBatch:
 
 def failures_table(cells: Sequence[Cell], failed: FailedBatch) -> pa.Table:
     """Return one row per cell of a batch that failed."""
-    rows = [asdict(cell) | asdict(failed) for cell in cells]
+    rows = [cell.row() | asdict(failed) for cell in cells]
     return pa.Table.from_pylist(rows, schema=table_schema("failures"))
 
 
 def _identity(cells: Sequence[Cell], trace: Trace, lanes: Counts) -> dict[str, Any]:
     types = {field.name: field.type for field in table_schema("cells")}
-    rows = [asdict(cell) | asdict(trace) for cell in cells]
+    rows = [cell.row() | asdict(trace) for cell in cells]
     return {c.name: pa.array([row[c.name] for row in rows], types[c.name]).take(pa.array(lanes)) for c in IDENTITY}
 
 

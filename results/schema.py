@@ -7,17 +7,20 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from results.columns import TABLES
+from results.columns import TABLES, Column
 
-SCHEMA_VERSION: Final = 2
+_EVERY: Final = tuple(column for columns in TABLES.values() for column in columns)
+SCHEMA_VERSION: Final = max([column.since or 1 for column in _EVERY] + [c.formerly[1] for c in _EVERY if c.formerly])
 """Version of the tables that this program writes; it reads this one and all before.
 
 History (docs/reference/schema-history.md; a run of each version is in tests/data/runs):
 1 = cells, windows and failures with one int64 column per counter.
 2 = failures say attempt, fingerprint, host, stderr and command; a table of activities.
+3 = the column `paging` is called `host_paging`.
 """
 
 _TYPES: Final = {
+    "bool": pa.bool_(),
     "string": pa.string(),
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -38,7 +41,7 @@ def table_schema(table: str) -> pa.Schema:
             column.name,
             _TYPES[column.type],
             # Rows of older versions have no value there, and keep that when they are compacted or merged.
-            nullable=column.since is not None,
+            nullable=column.since is not None and column.before is None,
             metadata={"unit": column.unit, "description": column.description, "source": column.source},
         )
         for column in TABLES[table]
@@ -71,13 +74,37 @@ def check_table(table: str, rows: pa.Table) -> None:
     raise SchemaError(f"table {table}: {what}. Build rows with results.rows; columns: docs/reference/columns.md")
 
 
+def stored_names(table: str, version: int) -> dict[str, str]:
+    """Return present name -> name in files of a version, of each column that they have."""
+    names = {column.name: column.name_in(version) for column in TABLES[table]}
+    return {name: stored for name, stored in names.items() if stored is not None}
+
+
+@cache
+def present_names(version: int) -> dict[str, str]:
+    """Return name in files of a version -> present name, of the columns of all tables."""
+    return {stored: name for table in TABLES for name, stored in stored_names(table, version).items()}
+
+
+def footer_version(metadata: Mapping[bytes, bytes] | None) -> int:
+    """Return the version that wrote a file, by its footer; the present one if it says none."""
+    found = (metadata or {}).get(b"schema_version", b"")
+    return int(found) if found.isdigit() else SCHEMA_VERSION
+
+
 def upgraded(table: str, rows: pa.Table) -> pa.Table:
-    """Return rows of any version that this program reads with the columns of the present one; new ones are null."""
+    """Return rows of any version that this program reads with the columns of the present one.
+
+    New ones hold what older rows are known to be, or null.
+    """
     schema = table_schema(table)
-    columns = [
-        rows[field.name] if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type) for field in schema
-    ]
-    return pa.table(columns, schema=schema)
+
+    def values(column: Column) -> pa.ChunkedArray | pa.Array:
+        if column.name in rows.schema.names:
+            return rows[column.name]
+        return pa.repeat(pa.scalar(column.before, _TYPES[column.type]), rows.num_rows)
+
+    return pa.table([values(column) for column in TABLES[table]], schema=schema)
 
 
 def check_version(place: str, found: object) -> None:

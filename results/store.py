@@ -12,6 +12,7 @@ docs/how-to/read-results.md says what a crash at each point leaves, docs/adr/000
 different in an object store.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from results.cell_ids import CellIds, fixed
 from results.columns import TABLES
 from results.lost import PROVENANCE_FILE, REPLACE, SPEC_FILE, check_begun, check_commits, has_rows, orphans
 from results.manifest import Manifest, ManifestEntry, StoreError
-from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows
-from results.schema import footer_metadata, table_schema
+from results.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows, version_of
+from results.schema import footer_metadata, stored_names, table_schema
 from results.storage import DamageError, NotStagedError, open_storage, read_json
 from results.storage_local import LocalStorage
 
@@ -187,8 +188,10 @@ class RunStore:
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> "pl.LazyFrame":
         """Return the committed rows of any table of `PART_TABLES`, or of some parts; one that no batch has is empty."""
         self.spec()
-        chosen = self.manifest.parts(table) if parts is None else parts
-        return self._scan_files(table, [self.manifest.find(part) for part in chosen])
+        if parts is not None:
+            return self._scan_files(table, self._versions([self.manifest.find(part) for part in parts]))
+        live = [(entry, part) for entry in self.manifest.live() for part in entry.parts if part.table == table]
+        return self._scan_files(table, {self.manifest.find(part): entry.schema_version for entry, part in live})
 
     def load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> "pl.LazyFrame":
         """Return some columns of some parts for one who goes through all of their rows: texts may be Categorical.
@@ -213,17 +216,35 @@ class RunStore:
     def failures(self) -> "pl.LazyFrame":
         """Return the cells that have failed and have not succeeded since."""
         files = [listed.name for listed in self.storage.files_in("failures")]
-        rows = self._scan_files("failures", files)
+        rows = self._scan_files("failures", self._versions(files))
         if not files:
             return rows  # Without a look at the ids of all cells.
         return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
 
-    def _scan_files(self, table: str, names: list[str]) -> "pl.LazyFrame":
+    def _versions(self, names: list[str]) -> dict[str, int]:
+        """Return name -> schema version of some files, by their footers."""
+        found = self.storage.each(lambda name: version_of(self.storage.open(name)), names)
+        return dict(zip(names, found, strict=True))
+
+    def _scan_files(self, table: str, versions: Mapping[str, int]) -> "pl.LazyFrame":
+        """Return the rows of files in their order, with the present columns; `versions` says of each who wrote it."""
         import polars as pl
 
         # Not by way of an empty Arrow table: pyarrow would load pandas, for half a second, to look at its names.
         schema = pl.Schema(table_schema(table))
-        return self.storage.scan_parquet(names, schema) if names else pl.LazyFrame(schema=schema)
+        scans = []
+        for version, names in itertools.groupby(versions, key=lambda name: versions[name]):
+            stored = stored_names(table, version)
+            rows = self.storage.scan_parquet([*names], pl.Schema({old: schema[new] for new, old in stored.items()}))
+            if list(stored.items()) != [(name, name) for name in schema]:
+                rows = rows.select(
+                    pl.col(stored[column.name]).alias(column.name)
+                    if column.name in stored
+                    else pl.lit(column.before, schema[column.name]).alias(column.name)
+                    for column in TABLES[table]
+                )
+            scans.append(rows)
+        return pl.concat(scans) if scans else pl.LazyFrame(schema=schema)
 
     def orphans(self) -> list[str]:
         """Return the files that no commit knows: left by a crash, or put there by hand. Readers ignore them."""

@@ -1,37 +1,29 @@
 """Identity of a cell: a hash of everything that affects its answer and of nothing else.
 
-In it: the policy's knobs, the workload with all parameters, the guest, the seed, the window, the engine's sources and
-data. Not in it: names and labels, the sweep's name, prices, the backend, the date.
+In it: the policy's knobs, the workload with all parameters, the guest, the seed, the window, and the sources and data
+that make results. Not in it: names, labels and summaries, the sweep's name, prices, the backend, the date.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from engine.guests import Guest
-from engine.policies.contract import Knobs
+from engine.knobs import Knobs
+from engine.sources import ENGINE, RESULT_SOURCES, source_digest
 from sweep.coordinate import answering, canonical
 from sweep.spec import WorkloadCase
 
-_ENGINE: Final = Path(__file__).resolve().parent.parent / "engine"
 DIGEST_BYTES: Final = 16
 """128 bits: among 10^9 cells a collision has a chance below 10^-20."""
-_NOT_ANSWERS: Final = frozenset({"__pycache__", "reference"})
-"""The reference checks the kernel and computes no result."""
+_SEED_BYTES: Final = 8
 
 
-def engine_fingerprint(folder: Path = _ENGINE) -> str:
-    """Hash the sources of the engine and the data that it ships, such as process templates."""
-    digest = blake2b(digest_size=DIGEST_BYTES)
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.is_file() and not _NOT_ANSWERS.intersection(inside.parts):
-            content = path.read_bytes()
-            digest.update(f"{inside.as_posix()}\0{len(content)}\0".encode())
-            digest.update(content)
-    return digest.hexdigest()
+def engine_fingerprint(folder: Path = ENGINE) -> str:
+    """Hash the sources and the data that make results; engine/sources.py lists them."""
+    return source_digest(RESULT_SOURCES, folder)
 
 
 class TraceFamily:
@@ -47,20 +39,17 @@ class TraceFamily:
         self._workload = canonical(workload.name)
         self._front_of = ("", b"")
 
-    def seeds(self, sweep_seed: int, replicates: Sequence[int]) -> list[int]:
-        """Return the seed of each trace: a function of the sweep's seed and the coordinate, never of a policy."""
-        import numpy as np
+    def seeds(self, sweep_seed: int, replicates: Iterable[int]) -> list[int]:
+        """Return the seed of each trace: a function of what is drawn, and of nothing that meets it.
 
-        from sweep.seeds import spawned_seeds
-
-        front = b'{"guest":%b,"parameters":%b,"replicate":' % (self._guest, self._parameters)
-        back = b',"workload":%b}' % self._workload
-        digests = [
-            blake2b(b"%b%d%b" % (front, replicate, back), digest_size=DIGEST_BYTES).digest() for replicate in replicates
-        ]
-        words = np.frombuffer(b"".join(digests), "<u4").reshape(len(digests), -1)
+        Drawn are the recorded processes and their order. They come from the workload, the replicate and the sweep's
+        seed; parameters, guest and policy say what becomes of them. Two cells that differ in one of those are paired:
+        the difference between them is not that between two draws.
+        """
+        front, back = b'{"replicate":', b',"seed":%d,"workload":%b}' % (sweep_seed, self._workload)
+        digests = (blake2b(b"%b%d%b" % (front, one, back), digest_size=_SEED_BYTES).digest() for one in replicates)
         # 63 bits, so that every reader of the tables holds it in a signed integer.
-        return [int(seed) for seed in spawned_seeds(sweep_seed, words) >> np.uint64(1)]
+        return [int.from_bytes(digest, "little") >> 1 for digest in digests]
 
     def digests(self, knobs: Iterable[bytes], *, seed: int, window_ns: int, fingerprint: str) -> bytes:
         """Return the identities of the cells of the trace with this seed, one after the other.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.vocabulary import LANES_MAX
 from sweep.cell import DIGEST_BYTES, TraceFamily, knobs_key
 from sweep.coordinate import Coordinate

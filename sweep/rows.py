@@ -42,12 +42,12 @@ def batch_cells(planned: PlannedBatch) -> list[Cell]:
         Cell(
             cell_id=cell_id,
             policy=policy.name,
-            paging="shadow" if policy.knobs.shadow else "nested",
+            host_paging="shadow" if policy.knobs.shadow else "nested",
             workload=coordinate.workload.label,
             guest=guest_label(coordinate.guest),
+            guest_fields=asdict(coordinate.guest),
             replicate=coordinate.replicate,
             seed=planned.seed,
-            **asdict(coordinate.guest),
         )
         for policy, cell_id in zip(planned.policies, planned.cell_ids, strict=True)
     ]

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-from engine.guests import Guest
-from engine.policies.contract import Knobs, Policy, check_knob
+from engine.fields import checked
+from engine.guests import GUEST_FIELDS, Guest
+from engine.knobs import KNOBS, Knobs, Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +90,16 @@ def spec_from_resolved(resolved: Mapping[str, Any]) -> SweepSpec:
     Raises:
         KeyError, TypeError, ValueError: it is none, or one of another version of the program.
     """
-    for policy in resolved["policies"]:
-        for knob, value in policy["knobs"].items():
-            check_knob(knob, value)
     return SweepSpec(
         **{key: resolved[key] for key in ("name", "replicates", "seed", "window_ns", "baseline", "costs")},
         workloads=tuple(
             WorkloadCase(**{**case, "unsound": tuple(case.get("unsound", ()))}) for case in resolved["workloads"]
         ),
-        policies=tuple(Policy(**{**policy, "knobs": Knobs(**policy["knobs"])}) for policy in resolved["policies"]),
-        guests=tuple(Guest(**guest) for guest in resolved["guests"]),
+        policies=tuple(
+            Policy(**{**policy, "knobs": Knobs(**checked(policy["knobs"], KNOBS, what="knobs"))})
+            for policy in resolved["policies"]
+        ),
+        guests=tuple(Guest(**checked(guest, GUEST_FIELDS, what="guest")) for guest in resolved["guests"]),
         include=_filters(resolved["include"]),
         exclude=_filters(resolved["exclude"]),
         until=_until(resolved.get("until")),
@@ -113,11 +114,13 @@ def _filters(rules: list[dict[str, list[Any]]]) -> tuple[Filter, ...]:
     return tuple(Filter(conditions=tuple((key, tuple(values)) for key, values in rule.items())) for rule in rules)
 
 
+_SIZE: Final = ("vcpus", "memory_mib")
+
+
 def guest_label(guest: Guest) -> str:
     """Return how tables call a guest: its size, and what differs from the usual kind."""
-    usual = Guest()
-    kinds = ("clear_instruction", "write_protect_instruction", "page_cache_share")
-    unusual = [f"{key}={getattr(guest, key)}" for key in kinds if getattr(guest, key) != getattr(usual, key)]
+    given = {name: getattr(guest, name) for name in GUEST_FIELDS if name not in _SIZE}
+    unusual = [f"{name}={value}" for name, value in given.items() if value != GUEST_FIELDS[name].default]
     gib, rest = divmod(guest.memory_mib, 1024)
     memory = f"{guest.memory_mib}m" if rest else f"{gib}g"
     return " ".join([f"{guest.vcpus}cpu-{memory}", *unusual])

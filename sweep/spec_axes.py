@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.fields import Field
 from sweep.spec_nodes import Entry, Spot
 from sweep.spec_problems import Place, Problem, suggest
-from sweep.spec_rules import Rule, check_value
+from sweep.spec_values import check_value
 
 SECTIONS = ("guests", "policies", "workloads")
 
@@ -72,7 +73,7 @@ def expand_entry(
     entries: Mapping[str, Entry],
     what: str,
     *,
-    rules: Mapping[str, Rule],
+    fields: Mapping[str, Field],
     zips: Sequence[ZipGroup],
     problems: list[Problem],
 ) -> list[Case]:
@@ -80,11 +81,11 @@ def expand_entry(
     axes: dict[str, list[Any]] = {}
     swept: list[str] = []
     for key, entry in entries.items():
-        if key not in rules:
-            notes = suggest(key, sorted(rules))
+        if key not in fields:
+            notes = suggest(key, sorted(fields))
             problems.append(Problem(place=entry.key, message=f"{what}: unknown key '{key}'", notes=notes))
             continue
-        axes[key] = _axis_values(entry.spot, f"{what}: {key}", rule=rules[key], problems=problems)
+        axes[key] = _axis_values(entry.spot, f"{what}: {key}", field=fields[key], problems=problems)
         if entry.spot.shape == "list":
             swept.append(key)
     blocks = _blocks(axes, what, zips=zips, problems=problems)
@@ -95,12 +96,12 @@ def expand_entry(
     return cases
 
 
-def _axis_values(spot: Spot, what: str, *, rule: Rule, problems: list[Problem]) -> list[Any]:
+def _axis_values(spot: Spot, what: str, *, field: Field, problems: list[Problem]) -> list[Any]:
     if spot.shape != "list":
-        return [check_value(spot, what, rule=rule, problems=problems)]
+        return [check_value(spot, what, field=field, problems=problems)]
     if not spot.elements:
         problems.append(Problem(place=spot.place, message=f"{what}: an empty list gives no cell"))
-    values = [check_value(element, what, rule=rule, problems=problems) for element in spot.elements]
+    values = [check_value(element, what, field=field, problems=problems) for element in spot.elements]
     for index, element in enumerate(spot.elements):
         if element.value in [earlier.value for earlier in spot.elements[:index]]:
             problems.append(Problem(place=element.place, message=f"{what}: this value is given twice"))

@@ -1,20 +1,25 @@
-"""Finds and reads the YAML files that a specification names: cost models and guests."""
+"""Finds and reads the YAML files that a specification names: policies, guests and cost models."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from engine.fields import show
 from sweep.spec_nodes import Spot, read_nodes, read_source
 from sweep.spec_problems import Place, Problem, Source, SpecError, suggest
-from sweep.spec_rules import show
 
 CONFIGS: Final = Path(__file__).resolve().parent.parent / "configs"
 DEFAULT_COSTS: Final = "nehalem-2011"
 
 
+def config_names(kind: str) -> list[str]:
+    """Return the names of the files in configs/`kind`."""
+    return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+
+
 def find_config(spot: Spot, kind: str, *, folder: Path, problems: list[Problem]) -> Path | None:
     """Return the file that a name in configs/`kind` or a path stands for, or note that there is none."""
-    known = sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+    known = config_names(kind)
     if isinstance(spot.value, str):
         if spot.value in known:
             return CONFIGS / kind / f"{spot.value}.yaml"

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from engine.fields import show
 from sweep.spec import Filter, SweepSpec, guest_coordinates, policy_coordinates, workload_coordinates
 from sweep.spec_nodes import Spot
 from sweep.spec_problems import Problem, suggest
-from sweep.spec_rules import show
 
 _SHAPES: Final = ("replicate", "policy", "policy.KNOB", "workload", "workload.PARAMETER", "guest.FIELD")
 

@@ -1,7 +1,7 @@
 """What is wrong with a specification and how it is shown: place, line, caret, allowed values."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sweep.exit_codes import SweepError
@@ -65,6 +65,10 @@ class SpecError(SweepError):
 def suggest(word: str, allowed: Iterable[str]) -> tuple[str, ...]:
     """Return the notes for an unknown word: the nearest allowed one, and all of them."""
     words = list(allowed)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    hint = (f"did you mean '{near[0]}'?",) if near else ()
-    return (*hint, f"allowed: {', '.join(words)}" if words else "nothing is allowed here")
+    return (*near_words(word, words), f"allowed: {', '.join(words)}" if words else "nothing is allowed here")
+
+
+def near_words(word: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Return a note with the allowed word that is nearest to a wrong one, if one is near."""
+    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return (f"did you mean '{near[0]}'?",) if near else ()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from engine.fields import Field, show
 from engine.workloads.contract import Workload
 from sweep.spec import SweepSpec, Until
 from sweep.spec_axes import SECTIONS, ZipGroup, read_zip
@@ -14,9 +15,9 @@ from sweep.spec_filters import read_filters
 from sweep.spec_nodes import Spot, read_nodes, read_source
 from sweep.spec_override import apply_overrides
 from sweep.spec_problems import Place, Problem, Source, SpecError, suggest
-from sweep.spec_rules import Rule, check_value, show
 from sweep.spec_sections import SectionReader
 from sweep.spec_until import REPLICATES_MAX, UntilReader
+from sweep.spec_values import check_value
 
 _KEYS: Final = (
     "name", "workloads", "policies", "guests", "replicates", "until", "seed", "window", "baseline", "costs",
@@ -118,8 +119,8 @@ class _Reader:
 
     def _number(self, key: str, *, default: int, low: int, high: int) -> int:
         spot = self._spot(key)
-        rule = Rule(type=int, default=default, minimum=low, maximum=high)
-        return default if spot is None else int(check_value(spot, key, rule=rule, problems=self.problems))
+        field = Field(default=default, meaning=key, minimum=low, maximum=high)
+        return default if spot is None else int(check_value(spot, key, field=field, problems=self.problems))
 
     def _name(self, stem: str) -> str:
         spot = self._spot("name")

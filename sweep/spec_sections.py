@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.guests import Guest
-from engine.policies import POLICIES
-from engine.policies.contract import Policy
+from engine.fields import Field, show
+from engine.guests import GUEST_FIELDS, Guest
+from engine.knobs import KNOBS, Policy
 from engine.workloads.contract import Workload
 from sweep.recording_file import recording_problem, unsound_reasons_of
 from sweep.spec import WorkloadCase, guest_label
 from sweep.spec_axes import Case, ZipGroup, expand_entry
-from sweep.spec_costs import find_config
+from sweep.spec_costs import config_names, find_config
 from sweep.spec_nodes import Entry, Spot, read_nodes, read_source
+from sweep.spec_policies import PolicyReader
 from sweep.spec_problems import Problem, SpecError, suggest
-from sweep.spec_rules import Rule, guest_rules, knob_rules, show, workload_rules
 
 
 class SectionReader:
@@ -39,13 +39,14 @@ class SectionReader:
         before = len(self._problems)
         cases: list[tuple[WorkloadCase, Spot]] = []
         for element in self._elements(spot, "workloads"):
-            name, given = self._head(element, "workloads", key="name", known=list(self._known))
+            head, given = self._head(element, "workloads", key="name", known=list(self._known))
+            name = None if head is None else self._workload_name(head)
             if name is None:
                 continue
             label = self._word(given.pop("label", None), f"workload {name}: label") or name
-            rules = workload_rules(self._known[name])
-            defaults = {key: rule.default for key, rule in rules.items()}
-            for case in self._expand(given, f"workload {name}", section="workloads", rules=rules):
+            fields = self._known[name].parameters
+            defaults = {key: field.default for key, field in fields.items()}
+            for case in self._expand(given, f"workload {name}", section="workloads", fields=fields):
                 parameters = {**defaults, **self._file(case.values, given)}
                 unsound = self._unsound(parameters)
                 found = WorkloadCase(label=case.label(label), name=name, parameters=parameters, unsound=unsound)
@@ -56,17 +57,18 @@ class SectionReader:
         return tuple(case for case, _ in cases)
 
     def policies(self, spot: Spot | None) -> tuple[Policy, ...]:
-        """Return the policies: each entry a name, or a mapping with `base`, knobs and perhaps a `name`."""
+        """Return the policies: each entry a name, a file, or a mapping with `base`, knobs and perhaps a `name`."""
         before = len(self._problems)
-        rules = knob_rules()
+        files = PolicyReader(self._problems)
         found: list[tuple[Policy, Spot]] = []
         for element in self._elements(spot, "policies"):
-            base, given = self._head(element, "policies", key="base", known=list(POLICIES))
+            head, given = self._head(element, "policies", key="base", known=config_names("policies"))
+            base = None if head is None else files.find(head, folder=self._folder)
             if base is None:
                 continue
             name = self._word(given.pop("name", None), "policy name")
-            cases = self._expand(given, f"policy {name or base}", section="policies", rules=rules)
-            found += [(_policy(POLICIES[base], case, name=name, given=tuple(given)), element) for case in cases]
+            cases = self._expand(given, f"policy {name or base.name}", section="policies", fields=KNOBS)
+            found += [(_policy(base, case, name=name, given=tuple(given)), element) for case in cases]
         self._reject_twins(
             [(policy.name, element) for policy, element in found], "policy", fix="a `name:`", before=before
         )
@@ -114,7 +116,7 @@ class SectionReader:
         base_spot = base.spot if base else (element if element.shape != "mapping" else None)
         if base_spot is not None:
             entries = {**self._guest_file(base_spot), **entries}
-        return self._expand(entries, "guests", section="guests", rules=guest_rules())
+        return self._expand(entries, "guests", section="guests", fields=GUEST_FIELDS)
 
     def _guest_file(self, spot: Spot) -> dict[str, Entry]:
         path = find_config(spot, "guests", folder=self._folder, problems=self._problems)
@@ -128,9 +130,11 @@ class SectionReader:
         self._problems += problems
         return dict(root.entries)
 
-    def _expand(self, given: Mapping[str, Entry], what: str, *, section: str, rules: Mapping[str, Rule]) -> list[Case]:
+    def _expand(
+        self, given: Mapping[str, Entry], what: str, *, section: str, fields: Mapping[str, Field]
+    ) -> list[Case]:
         zips = [group for group in self._zips if group.section == section]
-        return expand_entry(given, what, rules=rules, zips=zips, problems=self._problems)
+        return expand_entry(given, what, fields=fields, zips=zips, problems=self._problems)
 
     def _elements(self, spot: Spot | None, what: str) -> tuple[Spot, ...]:
         if spot is None:
@@ -141,22 +145,24 @@ class SectionReader:
             self._problems.append(Problem(place=spot.place, message=f"{what}: an empty list gives no cell"))
         return spot.elements
 
-    def _head(self, spot: Spot, what: str, *, key: str, known: list[str]) -> tuple[str | None, dict[str, Entry]]:
-        """Return the registered name that an entry stands on, and the rest of the entry."""
+    def _head(self, spot: Spot, what: str, *, key: str, known: list[str]) -> tuple[Spot | None, dict[str, Entry]]:
+        """Return the name that an entry stands on, and the rest of the entry."""
+        if spot.shape != "mapping":
+            return spot, {}
         given = dict(spot.entries)
         head = given.pop(key, None)
-        if spot.shape == "mapping" and head is None:
+        if head is None:
             text = f"{what}: the key '{key}' is missing"
             self._problems.append(Problem(place=spot.place, message=text, notes=suggest("", known)))
             return None, given
-        name_spot = head.spot if head else spot
-        if not isinstance(name_spot.value, str) or name_spot.value not in known:
-            noun = {"workloads": "workload", "policies": "policy"}[what]
-            text = f"{what}: unknown {noun} {show(name_spot.value)}"
-            notes = suggest(str(name_spot.value), known)
-            self._problems.append(Problem(place=name_spot.place, message=text, notes=notes))
-            return None, given
-        return name_spot.value, given
+        return head.spot, given
+
+    def _workload_name(self, spot: Spot) -> str | None:
+        if isinstance(spot.value, str) and spot.value in self._known:
+            return spot.value
+        text = f"workloads: unknown workload {show(spot.value)}"
+        self._problems.append(Problem(place=spot.place, message=text, notes=suggest(str(spot.value), self._known)))
+        return None
 
     def _word(self, entry: Entry | None, what: str) -> str | None:
         if entry is None:

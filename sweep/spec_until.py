@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from engine.fields import Field, show
 from engine.vocabulary import COUNTER_NAMES
 from sweep.spec import Until
 from sweep.spec_nodes import Entry, Spot
 from sweep.spec_problems import Problem, suggest
-from sweep.spec_rules import Rule, check_value, show
+from sweep.spec_values import check_value
 
 ELAPSED: Final = "elapsed"
 REPLICATES_MAX: Final = 10_000
@@ -69,8 +70,8 @@ class UntilReader:
         if entry is None:
             return default
         # One replicate has no spread, so that no round could end with it.
-        rule = Rule(type=int, default=default, minimum=2, maximum=REPLICATES_MAX)
-        return int(check_value(entry.spot, f"until: {key}", rule=rule, problems=self._problems))
+        field = Field(default=default, meaning=key, minimum=2, maximum=REPLICATES_MAX)
+        return int(check_value(entry.spot, f"until: {key}", field=field, problems=self._problems))
 
     def _percent(self, key: str, *, default: float, low: float, high: float) -> float:
         entry = self._spot.entries.get(key)

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from docs.generate_reference import anchor, is_fresh, pages
-from engine.policies import POLICIES
 from engine.workloads import WORKLOADS
 from sweep.spec_problems import Source
 from sweep.spec_read import read_spec
@@ -184,18 +183,8 @@ def test_the_shown_sweep_is_valid() -> None:
     assert (len(spec.guests), len(spec.policies)) == (3, 6)
 
 
-def test_the_shown_policy_is_valid() -> None:
-    """The module of the how-to defines a policy."""
-    (module,) = blocks("docs/how-to/add-a-policy.md", "python")
-    names: dict[str, Any] = {}
-
-    exec(module, names)
-
-    assert names["POLICY"].knobs != POLICIES["kvm-6.1"].knobs
-
-
 def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
-    """Run what a document shows, in its order, and return what failed and how.
+    """Write the files and run the commands that a document shows, in its order, and return what failed and how.
 
     Verbs run in this process, where large libraries are loaded once, and see one core: a worker takes long to start.
     """
@@ -207,6 +196,9 @@ def failures(name: str, folder: Path, **variables: str) -> dict[str, str]:
         patch.setattr(os, "sched_getaffinity", lambda _pid: {0})
         for variable, value in variables.items():
             patch.setenv(variable, value)
+        for block in blocks(name, "yaml"):
+            if place := re.match(r"# (configs/\S+\.yaml)\n", block):
+                (folder / place[1]).write_text(block, encoding="utf-8")
         for line in commands(name):
             if not line.startswith(tuple(NOT_RUN)):
                 out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)

@@ -13,10 +13,9 @@ from typing import Final
 
 import pytest
 
-from engine.policies import POLICIES
-from engine.policies.contract import Policy
 from engine.vocabulary import COUNTER_NAMES
 from engine.workloads import WORKLOADS
+from tests.policies import POLICIES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("engine", "results", "sweep")
@@ -53,7 +52,11 @@ THIRD_PARTIES: Final = MappingProxyType(
     },
 )
 OURS: Final = MappingProxyType(
-    {"engine": {"engine"}, "results": {"results", "engine.vocabulary"}, "sweep": {"engine", "results", "sweep"}},
+    {
+        "engine": {"engine"},
+        "results": {"results", "engine.guests", "engine.vocabulary"},
+        "sweep": {"engine", "results", "sweep"},
+    },
 )
 
 # Built up from parts, so that this file does not hold what it forbids.
@@ -114,7 +117,7 @@ def matches(imported: str, allowed: set[str]) -> bool:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_follow_the_arrows(package: str) -> None:
-    """Engine knows nothing of ours, results only the engine's words, sweep all; each has its own third parties."""
+    """Engine knows nothing of ours, results only the engine's declarations, sweep all; each has its third parties."""
     allowed = OURS[package] | THIRD_PARTIES[package] | set(sys.stdlib_module_names)
 
     wrong = [
@@ -217,23 +220,10 @@ def test_modules_hold_no_moving_state() -> None:
     assert moving == []
 
 
-def test_each_policy_module_is_registered() -> None:
-    """A module in engine/policies is in the registry, and the registry holds nothing else."""
-    names = {Path(name).stem for name in sources("engine") if name.startswith("engine/policies/")} - {
-        "__init__",
-        "contract",
-    }
-    defined = [importlib.import_module(f"engine.policies.{name}").POLICY for name in sorted(names)]
-
-    assert all(isinstance(policy, Policy) for policy in defined)
-    assert sorted(policy.name for policy in defined) == sorted(POLICIES)
-    assert [policy for policy in defined if not (policy.summary and policy.source)] == []
-
-
 def test_policies_differ() -> None:
-    """No two policies have the same knobs, and each is registered under its own name."""
+    """No two shipped policies have the same knobs, and each goes by the name of its file."""
     assert len({policy.knobs for policy in POLICIES.values()}) == len(POLICIES)
-    assert [name for name, policy in POLICIES.items() if name != policy.name] == []
+    assert sorted(POLICIES) == sorted(path.stem for path in (ROOT / "configs" / "policies").iterdir())
 
 
 def test_each_workload_module_is_registered() -> None:

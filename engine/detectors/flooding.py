@@ -10,6 +10,8 @@ Three scopes, by the knob `flood_scope`:
   shadow page counts stores whose own spte was not accessed; an accessed one clears the count.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from engine.jit import array_kernel as kernel
@@ -40,10 +42,12 @@ from engine.lanes.state import (
     V_WRITE_GFN,
     Lanes,
 )
-from engine.reference.state import ShadowPage, Spte, Vcpu
+
+if TYPE_CHECKING:
+    from engine.reference.state import ShadowPage, Spte, Vcpu
 
 
-def repeats_on_vcpu(vcpu: Vcpu, gfn: int, *, accessed_exception: bool) -> bool:
+def repeats_on_vcpu(vcpu: "Vcpu", gfn: int, *, accessed_exception: bool) -> bool:
     """Advance the vCPU's detector by a store to `gfn`; return whether it repeats the last one."""
     last = None if vcpu.last_updated is None else vcpu.last_updated[0].sptes.get(vcpu.last_updated[1])
     if last is not None and not last.accessed and vcpu.last_updated_gfn == gfn:
@@ -55,7 +59,7 @@ def repeats_on_vcpu(vcpu: Vcpu, gfn: int, *, accessed_exception: bool) -> bool:
     return False
 
 
-def floods_page(page: ShadowPage, *, threshold: int, level1: bool) -> bool:
+def floods_page(page: "ShadowPage", *, threshold: int, level1: bool) -> bool:
     """Count a store to a shadow page; return whether it floods."""
     if not threshold or (page.role.level == 1 and not level1):
         return False
@@ -63,7 +67,7 @@ def floods_page(page: ShadowPage, *, threshold: int, level1: bool) -> bool:
     return page.write_flooding_count >= threshold
 
 
-def floods_spte(page: ShadowPage, spte: Spte | None, *, threshold: int, level1: bool) -> bool:
+def floods_spte(page: "ShadowPage", spte: "Spte | None", *, threshold: int, level1: bool) -> bool:
     """Count a store to an entry whose spte was not accessed (a link always was); return whether the page floods."""
     if not threshold or (page.role.level == 1 and not level1):
         return False

@@ -1,14 +1,16 @@
 """All state of one guest as a few arrays, so that one compiled kernel can carry on where the last call stopped."""
 
+from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.events import EVENT
+from engine.fields import checked
 from engine.guest import constants as c
 from engine.guest.parameters import PARAMETERS
-from engine.guests import CLEAR_INSTRUCTIONS, WRITE_PROTECT_INSTRUCTIONS, Guest
+from engine.guests import GUEST_FIELDS, Guest
 from engine.operations import OPERATION
 
 Array = npt.NDArray[Any]
@@ -137,20 +139,9 @@ def check_guest(guest: Guest) -> None:
     """Refuse a guest that the model cannot be.
 
     Raises:
-        ValueError: which field, what it may be.
+        FieldError: which field, what it may be.
     """
-    if guest.clear_instruction not in CLEAR_INSTRUCTIONS:
-        raise ValueError(f"guest model: clear_instruction = {guest.clear_instruction!r}; allowed: {CLEAR_INSTRUCTIONS}")
-    if guest.write_protect_instruction not in WRITE_PROTECT_INSTRUCTIONS:
-        raise ValueError(
-            f"guest model: write_protect_instruction = {guest.write_protect_instruction!r};"
-            f" allowed: {WRITE_PROTECT_INSTRUCTIONS}",
-        )
-    if not 1 <= guest.vcpus <= 255:
-        raise ValueError(f"guest model: vcpus = {guest.vcpus}; allowed: 1 to 255")
-    paging = getattr(guest, "paging", "4-level")
-    if paging != "4-level":
-        raise ValueError(f"guest model: paging = {paging!r}; only '4-level' is modelled")
+    checked(asdict(guest), GUEST_FIELDS, what="guest")
 
 
 def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, int]) -> State:

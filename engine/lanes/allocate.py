@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.guests import Guest
+from engine.knobs import Knobs, Policy
 from engine.lanes import state as s
 from engine.lanes.pages import MIN_FREE_PAGES
 from engine.lanes.state import Lanes
-from engine.policies.contract import Knobs, Policy
 from engine.vocabulary import LANES_MAX
 
 _ON: Final = {

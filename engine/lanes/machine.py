@@ -9,12 +9,12 @@ import numpy.typing as npt
 from engine.checks import RUN_NS_MAX, EventChecks
 from engine.events import Events
 from engine.guests import Guest
+from engine.knobs import Policy
 from engine.lanes import kernel as k
 from engine.lanes import state as s
 from engine.lanes.allocate import allocate
 from engine.lanes.counting import C_MMU_UNSYNC, C_PAGES_PEAK, C_RESYNC, unslice
 from engine.lanes.state import Lanes
-from engine.policies.contract import Policy
 from engine.vocabulary import COUNTER_NAMES, LANES_MAX
 
 _EXHAUSTED: Final = {

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from engine.checks import EventChecks
 from engine.events import DIRECT_MAP_BASE, Events
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.reference.faults import Outcome, page_fault, use_spte
 from engine.reference.invlpg import inject_fault, invalidate_page
 from engine.reference.mmu import new_mmu

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.reference.state import GuestMemory, Role, ShadowPage, Spte, Vcpu
 from engine.vocabulary import COUNTER_NAMES, Activity
 

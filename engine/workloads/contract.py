@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.events import Events
+from engine.fields import Field
 from engine.guests import Guest
 
 
@@ -33,24 +34,13 @@ class EventSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """One parameter of a workload: default, meaning, and status of the default."""
-
-    default: Any
-    help: str
-    choices: tuple[Any, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """A registered kind of workload."""
 
     name: str
     summary: str
     source: str
-    parameters: dict[str, Parameter] = field(default_factory=dict)
+    parameters: dict[str, Field] = field(default_factory=dict)
 
     def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
         """Return the trace of these parameters. Implementations import numba only here."""

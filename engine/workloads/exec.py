@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from engine.fields import Field
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
 from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     CHILD,
@@ -51,8 +51,8 @@ WORKLOAD: Final = RoundsWorkload(
     source="documented behaviour of fork, execve, wait and exit (POSIX.1-2008)",
     parameters={
         "rounds": ROUNDS,
-        "pages": Parameter(
-            default=100, minimum=1, maximum=1_000_000, help="pages that each program writes, beside its stack"
+        "pages": Field(
+            default=100, minimum=1, maximum=1_000_000, meaning="pages that each program writes, beside its stack"
         ),
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from engine.fields import Field
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
 from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     AREA,
@@ -51,14 +51,14 @@ WORKLOAD: Final = RoundsWorkload(
     source="documented behaviour of fork, wait and exit (POSIX.1-2008)",
     parameters={
         "rounds": ROUNDS,
-        "pages": Parameter(
-            default=100, minimum=1, maximum=1_000_000, help="written pages of the parent, beside its stack"
+        "pages": Field(
+            default=100, minimum=1, maximum=1_000_000, meaning="written pages of the parent, beside its stack"
         ),
-        "child_writes": Parameter(
+        "child_writes": Field(
             default=0,
             minimum=0,
             maximum=1_000_000,
-            help="of these, pages that each child writes; it always writes its stack",
+            meaning="of these, pages that each child writes; it always writes its stack",
         ),
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,

@@ -3,57 +3,74 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.fields import Field
 from engine.guests import Guest
-from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.contract import EventSource, Workload
 from engine.workloads.kernbench_run import LOADS, KernbenchOperations, run_from
 from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
 
 FULL_SIZE_UNITS: Final = 368
+_SCRIPT: Final = "kernbench script"
 _CFS: Final = "Linux 3.0 kernel/sched_fair.c; scaled with 1 + log2(vCPUs) as there"
+_SECOND_NS: Final = 1_000_000_000
 
 OWN_PARAMETERS: Final = {
-    "compile_units": Parameter(
+    "compile_units": Field(
         default=FULL_SIZE_UNITS,
+        meaning="objects to compile; 368 = 8 recorded builds of 46: about 10,850 processes and 7.7 million page faults",
         minimum=1,
         maximum=1_000_000,
-        help="objects to compile; 368 = 8 recorded builds of 46: about 10,850 processes and 7.7 million page faults, "
-        "the size of a whole tinyconfig vmlinux (11,238 clones, 7.34 million user page faults)",
+        source="the size of a whole tinyconfig vmlinux (11,238 clones, 7.34 million user page faults)",
     ),
-    "scale": Parameter(
-        default=1.0, minimum=0.0, maximum=1000.0, help="factor on compile_units, rounded, at least one unit"
+    "scale": Field(
+        default=1.0, meaning="factor on compile_units, rounded, at least one unit", minimum=0.0, maximum=1000.0
     ),
-    "load": Parameter(
+    "load": Field(
         default="optimal",
+        meaning="jobs: half (vCPUs / 2, but 3 for 2, and 1 for 0), optimal (4 * vCPUs), max (-j without limit)",
         choices=LOADS,
-        help="jobs as the kernbench script sets them: half (vCPUs / 2, but 3 for 2, and 1 for 0), optimal (4 * vCPUs), "
-        "max (-j without limit)",
+        source=_SCRIPT,
     ),
-    "jobs": Parameter(default=0, minimum=0, maximum=1_000_000, help="make -j; 0: as `load` says"),
-    "vfork_as_fork": Parameter(
+    "jobs": Field(default=0, meaning="make -j; 0: as `load` says", minimum=0, maximum=1_000_000),
+    "vfork_as_fork": Field(
         default=True,
-        choices=(True, False),
-        help="true: shells and make fork, as in 2011 (CLONE without CLONE_VM); false: they vfork, as recorded",
+        meaning="true: shells and make fork (CLONE without CLONE_VM); false: they vfork, as recorded",
+        source="what shells did in 2011",
     ),
-    "sched_latency_ns": Parameter(
-        default=6_000_000, minimum=1000, maximum=1_000_000_000, help=f"sysctl_sched_latency, ns: {_CFS}"
+    "sched_latency_ns": Field(
+        default=6_000_000, meaning="sysctl_sched_latency", unit="ns", minimum=1000, maximum=_SECOND_NS, source=_CFS
     ),
-    "sched_min_granularity_ns": Parameter(
-        default=750_000, minimum=1000, maximum=1_000_000_000, help=f"sysctl_sched_min_granularity, ns: {_CFS}"
+    "sched_min_granularity_ns": Field(
+        default=750_000,
+        meaning="sysctl_sched_min_granularity",
+        unit="ns",
+        minimum=1000,
+        maximum=_SECOND_NS,
+        source=_CFS,
     ),
-    "sched_wakeup_granularity_ns": Parameter(
-        default=1_000_000, minimum=0, maximum=1_000_000_000, help=f"sysctl_sched_wakeup_granularity, ns: {_CFS}"
-    ),
-    "tick_ns": Parameter(
+    "sched_wakeup_granularity_ns": Field(
         default=1_000_000,
-        minimum=1,
-        maximum=1_000_000_000,
-        help="assumption: time slices end at a tick of 1 ms (CONFIG_HZ=1000)",
-    ),
-    "io_wait_ns_max": Parameter(
-        default=20_000_000,
+        meaning="sysctl_sched_wakeup_granularity",
+        unit="ns",
         minimum=0,
-        maximum=1_000_000_000,
-        help="assumption: bound on recorded waits without a known waker, ns (disk, other programs); 0.52 s of 34.2 s",
+        maximum=_SECOND_NS,
+        source=_CFS,
+    ),
+    "tick_ns": Field(
+        default=1_000_000,
+        meaning="time slices end at a tick",
+        unit="ns",
+        minimum=1,
+        maximum=_SECOND_NS,
+        source="assumption: CONFIG_HZ=1000",
+    ),
+    "io_wait_ns_max": Field(
+        default=20_000_000,
+        meaning="bound on recorded waits without a known waker (disk, other programs); 0.52 s of 34.2 s",
+        unit="ns",
+        minimum=0,
+        maximum=_SECOND_NS,
+        source="assumption",
     ),
 }
 """Parameters of the generator; those of the guest model come beside them."""

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from engine.fields import Field
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
 from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import AREA, PAGE, PARENT, ROUNDS, STEP_NS, Rounds, RoundsWorkload, Script, begin, end
 
@@ -24,7 +24,7 @@ WORKLOAD: Final = RoundsWorkload(
     source="documented behaviour of mmap and munmap (POSIX.1-2008)",
     parameters={
         "rounds": ROUNDS,
-        "pages": Parameter(default=64, minimum=1, maximum=1_000_000, help="pages of each mapping"),
+        "pages": Field(default=64, minimum=1, maximum=1_000_000, meaning="pages of each mapping"),
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,
     },

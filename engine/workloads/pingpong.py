@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from engine.fields import Field
 from engine.vocabulary import Operation
-from engine.workloads.contract import Parameter
 from engine.workloads.piped import GUEST_PARAMETERS
 from engine.workloads.rounds import (
     AREA,
@@ -49,8 +49,8 @@ WORKLOAD: Final = RoundsWorkload(
     source="documented behaviour of pipe, read and write (POSIX.1-2008)",
     parameters={
         "rounds": ROUNDS,
-        "pages": Parameter(
-            default=10, minimum=1, maximum=1_000_000, help="written pages of each process, beside its stack"
+        "pages": Field(
+            default=10, minimum=1, maximum=1_000_000, meaning="written pages of each process, beside its stack"
         ),
         "step_ns": STEP_NS,
         **GUEST_PARAMETERS,

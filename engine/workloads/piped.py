@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from engine.events import Events
+from engine.fields import Field, checked
 from engine.guest.parameters import PARAMETERS
 from engine.guests import Guest
 from engine.operations import Operations
-from engine.workloads.contract import Parameter, SourceSeconds
+from engine.workloads.contract import SourceSeconds
 
-GUEST_PARAMETERS: Final[Mapping[str, Parameter]] = PARAMETERS
+GUEST_PARAMETERS: Final[Mapping[str, Field]] = PARAMETERS
 """Parameters of the guest model, which each workload takes beside its own."""
 
 
@@ -85,20 +86,10 @@ def open_piped(
     return PipedSource(operations, guest, seed, window_ns, chosen, place)
 
 
-def with_defaults(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(declared: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all declared parameters, with defaults where none is given.
 
     Raises:
-        ValueError: an unknown name, or a value that is not allowed.
+        FieldError: an unknown name, or a value that is not allowed.
     """
-    for name, value in given.items():
-        if name not in declared:
-            raise ValueError(f"unknown parameter {name!r}; known are: {', '.join(sorted(declared))}")
-        parameter = declared[name]
-        if parameter.choices and value not in parameter.choices:
-            raise ValueError(f"{name} = {value!r}; allowed are: {', '.join(map(repr, parameter.choices))}")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            low, high = parameter.minimum, parameter.maximum
-            if (low is not None and value < low) or (high is not None and value > high):
-                raise ValueError(f"{name} = {value!r}; allowed is {low} to {high}")
-    return {name: parameter.default for name, parameter in declared.items()} | dict(given)
+    return {name: parameter.default for name, parameter in declared.items()} | checked(given, declared, what="workload")

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.fields import Field
 from engine.guests import Guest
 from engine.operations import OPERATION, Operations
-from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.contract import EventSource, Workload
 from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
 
 CHUNK_OPERATIONS: Final = 1 << 20
@@ -66,7 +67,7 @@ WORKLOAD: Final = Recorded(
     summary="a recording of what processes did, replayed as it is",
     source="the recording at `path`",
     parameters={
-        "path": Parameter(default="", help="an .npy array of layer-1 operations (sweep trace array)"),
+        "path": Field(default="", meaning="an .npy array of layer-1 operations (sweep trace array)"),
         **GUEST_PARAMETERS,
     },
 )

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.fields import Field
 from engine.guests import Guest
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
-from engine.workloads.contract import EventSource, Parameter, Workload
+from engine.workloads.contract import EventSource, Workload
 from engine.workloads.piped import open_piped, with_defaults
 
 PARENT: Final = 1000
@@ -32,9 +33,14 @@ CLONE_FORK: Final = 0x0120_0000
 """CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID: glibc's fork, as recorded."""
 CHUNK_OPERATIONS: Final = 1 << 20
 
-ROUNDS: Final = Parameter(default=1000, minimum=1, maximum=10_000_000, help="rounds")
-STEP_NS: Final = Parameter(
-    default=1000, minimum=1, maximum=1_000_000_000, help="assumption: native run time before each operation, ns"
+ROUNDS: Final = Field(default=1000, minimum=1, maximum=10_000_000, meaning="rounds")
+STEP_NS: Final = Field(
+    default=1000,
+    meaning="native run time before each operation",
+    unit="ns",
+    minimum=1,
+    maximum=1_000_000_000,
+    source="assumption",
 )
 
 

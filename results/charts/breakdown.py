@@ -110,7 +110,7 @@ def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
         cycles_expression([cost for cost in costs if cost.counter in counters])
         for costs in (model.shadow, model.nested)
     )
-    return pl.when(pl.col("paging") == "nested").then(nested).otherwise(shadow)
+    return pl.when(pl.col("host_paging") == "nested").then(nested).otherwise(shadow)
 
 
 def _unknown(model: CostModel) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """`sweep catalog`: every word that a sweep's YAML may use, from the registries."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 
+from engine.fields import Field
 from sweep.commands.common import workload_registry
 from sweep.spec_axes import show_plain
 
@@ -40,33 +41,22 @@ def catalog(
         typer.echo(f"{name}")
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
-            typer.echo(f"  {row['name']:<{width}}  {row['summary']}")
+            typer.echo(f"  {row['name']:<{width}}  {row['summary']}{_allowed(row)}")
             for parameter in row.get("parameters", ()):
-                typer.echo(f"  {'':<{width}}    {parameter['name']} = {parameter['default']}: {parameter['summary']}")
+                typer.echo(f"  {'':<{width}}    {parameter['name']}: {parameter['summary']}{_allowed(parameter)}")
         typer.echo("")
 
 
 def _policies() -> list[dict[str, Any]]:
-    from engine.policies import POLICIES
+    from sweep.spec_policies import shipped_policies
 
-    return [
-        {"name": policy.name, "summary": policy.summary, "source": policy.source, "knobs": asdict(policy.knobs)}
-        for policy in POLICIES.values()
-    ]
+    return [asdict(policy) for policy in shipped_policies().values()]
 
 
 def _knobs() -> list[dict[str, Any]]:
-    from engine.policies.contract import KNOBS
-    from sweep.spec_rules import knob_rules
+    from engine.knobs import KNOBS
 
-    rules = knob_rules()
-    return [
-        {
-            "name": name,
-            "summary": f"{info.metadata['help']}; {rules[name].expected}, default {show_plain(rules[name].default)}",
-        }
-        for name, info in KNOBS.items()
-    ]
+    return _described(KNOBS)
 
 
 def _workloads() -> list[dict[str, Any]]:
@@ -75,26 +65,23 @@ def _workloads() -> list[dict[str, Any]]:
             "name": workload.name,
             "summary": workload.summary,
             "source": workload.source,
-            "parameters": [
-                {"name": name, "summary": parameter.help, "default": show_plain(parameter.default)}
-                for name, parameter in workload.parameters.items()
-            ],
+            "parameters": _described(workload.parameters),
         }
         for workload in workload_registry().values()
     ]
 
 
 def _guests() -> list[dict[str, Any]]:
-    from engine.guests import Guest
+    from engine.guests import GUEST_FIELDS
     from sweep.spec_costs import CONFIGS
-    from sweep.spec_rules import guest_rules
 
-    rules = guest_rules()
-    rows = [
-        {"name": f.name, "summary": f"{rules[f.name].expected}, default {rules[f.name].default}"} for f in fields(Guest)
-    ]
     files = sorted((CONFIGS / "guests").glob("*.yaml"))
-    return rows + [{"name": path.stem, "summary": _first_comment(path.read_text(encoding="utf-8"))} for path in files]
+    named = [{"name": path.stem, "summary": _first_comment(path.read_text(encoding="utf-8"))} for path in files]
+    return _described(GUEST_FIELDS) + named
+
+
+def _described(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
+    return [{"name": name, **field.described()} for name, field in fields.items()]
 
 
 def _costs() -> list[dict[str, Any]]:
@@ -111,6 +98,19 @@ def _counters() -> list[dict[str, Any]]:
     from engine.vocabulary import COUNTERS
 
     return [{"name": info.name, "summary": f"{info.description} [{info.unit}]"} for info in COUNTERS]
+
+
+def _allowed(row: Mapping[str, Any]) -> str:
+    """Return what a value may be, and its unit, if the row describes one."""
+    if "default" not in row:
+        return ""
+    allowed = row["type"]
+    if "choices" in row:
+        allowed = " | ".join(map(show_plain, row["choices"]))
+    elif "minimum" in row:
+        allowed = f"{row['minimum']} to {row['maximum']}"
+    unit = "" if row["unit"] == "1" else f" {row['unit']}"
+    return f"; {allowed}{unit}, default {show_plain(row['default']) or 'empty'}"
 
 
 def _first_comment(text: str) -> str:

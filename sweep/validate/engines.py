@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from engine.events import Events
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import LANES_MAX
 

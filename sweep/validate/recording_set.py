@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from sweep.trace.errors import TraceError
 from sweep.validate.variants import load_variants
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from engine.policies.contract import KnobError, Policy
-from engine.policies.kvm_6_1 import POLICY as KVM_6_1
+from engine.fields import FieldError
+from engine.knobs import Policy
 from sweep.exit_codes import SweepError
 
 _MISALIGNED: Final = {
@@ -16,6 +16,8 @@ _MISALIGNED: Final = {
     "every write shorter than 8 bytes": "under_8_bytes",
     "never": "never",
 }
+_BASE: Final = Policy(name="kvm-6.1", summary="KVM as it was measured", source="Linux 6.1")
+"""All knobs at their defaults, which are those of KVM 6.1."""
 _IGNORED: Final = ("variant", "kvm_module")
 """Columns that hold no knob."""
 
@@ -53,8 +55,8 @@ def _policy(path: Path, line: int, row: Mapping[str, str]) -> Policy:
             found = row.get(column)
             raise VariantError(f"{path}:{line}: {column}: found {found!r}; {_help(parse)}") from error
     try:
-        return KVM_6_1.override(row["variant"], changes)
-    except KnobError as error:
+        return _BASE.override(row["variant"], changes)
+    except FieldError as error:
         raise VariantError(f"{path}:{line}: {error}") from error
 
 

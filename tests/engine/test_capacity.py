@@ -9,8 +9,8 @@ from engine.events import EVENT
 from engine.guests import Guest
 from engine.lanes import state
 from engine.lanes.machine import CapacityError, LaneMachine
-from engine.policies import POLICIES
 from engine.vocabulary import LANES_MAX, Event
+from tests.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ONE: Final = (POLICIES["kvm-6.1"],)

@@ -11,11 +11,11 @@ from engine.guests import Guest
 from engine.lanes.counting import C_GUEST_RUN_NS, C_GUEST_STORES
 from engine.lanes.machine import LaneMachine
 from engine.lanes.state import COUNTER_PLANES
-from engine.policies import POLICIES
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_NAMES, Access, Event
 from tests.engine import tiny
 from tests.engine.tiny import Trace, gpa
+from tests.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=2, memory_mib=4)
 POLICY: Final = POLICIES["kvm-6.1"]

@@ -14,20 +14,22 @@ from engine.jit import kernel
 ENGINE: Final = Path(__file__).resolve().parents[2] / "engine"
 CALLEE: Final = "from engine.jit import kernel\n\n\n@kernel\ndef double(x: int) -> int:\n    return x * 2\n"
 CALLER: Final = (
-    "from engine.callee import double\nfrom engine.jit import kernel\n\n\n"
+    "from engine.lanes.callee import double\nfrom engine.jit import kernel\n\n\n"
     "@kernel\ndef quadruple(x: int) -> int:\n    return double(double(x))\n"
 )
-RUN: Final = "from engine.caller import quadruple as f; print(f(5), sum(f.stats.cache_hits.values()))"
+RUN: Final = "from engine.lanes.caller import quadruple as f; print(f(5), sum(f.stats.cache_hits.values()))"
 
 
 def checkout(path: Path, *, callee: str = CALLEE) -> Path:
     """Make a checkout whose engine is two kernels in two files."""
     engine = path / "engine"
-    engine.mkdir(parents=True)
-    shutil.copy(ENGINE / "jit.py", engine)
+    kernels = engine / "lanes"
+    kernels.mkdir(parents=True)
+    for name in ("jit.py", "sources.py"):
+        shutil.copy(ENGINE / name, engine)
     (engine / "__init__.py").touch()
-    (engine / "callee.py").write_text(callee, encoding="utf-8")
-    (engine / "caller.py").write_text(CALLER, encoding="utf-8")
+    (kernels / "callee.py").write_text(callee, encoding="utf-8")
+    (kernels / "caller.py").write_text(CALLER, encoding="utf-8")
     return path
 
 
@@ -70,7 +72,8 @@ def test_an_edited_callee_compiles_its_caller_again(tmp_path: Path) -> None:
 
 def test_kernels_do_not_load_scipy(tmp_path: Path) -> None:
     """Numba looks for SciPy's linear algebra; a process that compiles or loads kernels spares that, and may load it."""
-    code = "import sys, engine.caller as c; c.quadruple(5); print('scipy.linalg' in sys.modules); import scipy.linalg"
+    load = "import sys, engine.lanes.caller as c; c.quadruple(5)"
+    code = f"{load}; print('scipy.linalg' in sys.modules); import scipy.linalg"
     made = checkout(tmp_path / "made")
 
     assert [printed(made, tmp_path / "cache", code) for _ in range(2)] == ["False\n"] * 2
@@ -78,7 +81,8 @@ def test_kernels_do_not_load_scipy(tmp_path: Path) -> None:
 
 def test_numba_may_be_told_not_to_compile(tmp_path: Path) -> None:
     """With NUMBA_DISABLE_JIT, as debuggers and measurements of coverage need it, a kernel is the function itself."""
-    code = "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'; from engine.caller import quadruple as f; print(f(5), f)"
+    switch = "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'"
+    code = f"{switch}; from engine.lanes.caller import quadruple as f; print(f(5), f)"
 
     assert printed(checkout(tmp_path / "made"), tmp_path / "cache", code).startswith("20 <function quadruple at ")
 

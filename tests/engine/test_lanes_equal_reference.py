@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from engine.events import Events
 from engine.guests import Guest
+from engine.knobs import Policy
 from engine.lanes.machine import LaneMachine
-from engine.policies import POLICIES
-from engine.policies.contract import Policy
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, LANES_MAX, Event
 from tests.engine.traces import TinyRun, policies, runs
+from tests.policies import POLICIES
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 REFERENCES = 4

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from engine.events import Events
 from engine.guests import Guest
-from engine.policies import POLICIES
-from engine.policies.contract import KNOBS, Knobs, Policy
+from engine.knobs import KNOBS, Knobs, Policy
 from engine.vocabulary import Access, Event, Instruction
 from tests.engine import tiny
 from tests.engine.tiny import PAGES, ROOTS, SMALL_BASE, TABLES, Trace, gpa, index_of
+from tests.policies import POLICIES
 
 T = TypeVar("T")
 STEP_BYTES: Final = 10
@@ -283,7 +283,7 @@ def runs(draw: st.DrawFn, *, steps_max: int = 60) -> TinyRun:
 def knob_values(name: str) -> tuple[object, ...]:
     """Return the values of a knob that tiny traces can tell apart."""
     info = KNOBS[name]
-    return SMALL_VALUES.get(name) or info.metadata.get("choices") or (False, True)
+    return SMALL_VALUES.get(name) or info.choices or (False, True)
 
 
 @st.composite

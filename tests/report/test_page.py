@@ -50,7 +50,7 @@ class Made:
         counters["guest_run_ns"] = draw.integers(900_000_000, 1_000_000_000, rows.height)
         self.rows = rows.with_columns(
             cell_id=pl.format("{}", pl.int_range(pl.len())),
-            paging=pl.lit("shadow"),
+            host_paging=pl.lit("shadow"),
             clear_instruction=pl.lit("stosq"),
             write_protect_instruction=pl.lit("lock_and"),
             page_cache_share=pl.lit(0.5),

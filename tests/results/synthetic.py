@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from engine.guests import Guest
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES
 from results.cost_model import CostModel, cost_model_from_mapping
 from results.parts import PART_TABLES
@@ -29,16 +31,14 @@ PROVENANCE: Final = {"code_fingerprint": "f1", "host": "here", "started": "now"}
 
 def cell(policy: str, replicate: int = 0, **changes: Any) -> Cell:
     """Return the cell of a policy on one small guest."""
+    sizes = asdict(Guest(vcpus=2, memory_mib=512))
+    guest = sizes | {name: changes.pop(name) for name in sizes if name in changes}
     fields: dict[str, Any] = {
         "policy": policy,
-        "paging": "nested" if policy == "tdp" else "shadow",
+        "host_paging": "nested" if policy == "tdp" else "shadow",
         "workload": "kernbench",
         "guest": "small",
-        "vcpus": 2,
-        "memory_mib": 512,
-        "clear_instruction": "stosq",
-        "write_protect_instruction": "lock_and",
-        "page_cache_share": 0.5,
+        "guest_fields": guest,
         "replicate": replicate,
         "seed": 2**64 - 1 - replicate,
     } | changes

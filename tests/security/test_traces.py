@@ -10,7 +10,6 @@ import pytest
 
 from engine.guests import Guest
 from engine.operations import OPERATION, PID_MAX
-from engine.policies import POLICIES
 from engine.simulate import Batch
 from engine.vocabulary import Operation
 from sweep.commands import trace
@@ -18,6 +17,7 @@ from sweep.exit_codes import ExitCode
 from sweep.trace.schema import SCHEMA
 from sweep.trace.store import read_operations, write_operations
 from sweep.worker import simulate_batch
+from tests.policies import POLICIES
 from tests.security.mutations import answer, bytes_damaged
 
 DATA = Path(__file__).resolve().parent.parent / "data"

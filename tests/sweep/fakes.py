@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.fields import Field
 from engine.simulate import Batch, BatchCounts
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Activity
-from engine.workloads.contract import Parameter, Workload
+from engine.workloads.contract import Workload
 from results.rows import Counts
 from sweep.cell import knobs_key
 
 WINDOWS = 3
-POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
+POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "kvm-6.1", "tdp")
 HUNGER_BYTES = 6 << 30
 HUNGER_SECONDS = 60
 KNOB_NAMES = ("flood_scope", "flood_threshold", "misaligned", "unsync")
@@ -28,18 +29,18 @@ WORKLOADS = {
         summary="a build",
         source="tests",
         parameters={
-            "units": Parameter(default=100, help="files to compile", minimum=1, maximum=10_000),
-            "load": Parameter(default="half", help="jobs", choices=("half", "optimal", "max")),
-            "vfork_as_fork": Parameter(default=True, help="shells fork"),
-            "share": Parameter(default=0.5, help="a number", minimum=0.0, maximum=1.0),
-            "marker": Parameter(default="", help="a file by which tests and workers talk"),
+            "units": Field(default=100, meaning="files to compile", minimum=1, maximum=10_000),
+            "load": Field(default="half", meaning="jobs", choices=("half", "optimal", "max")),
+            "vfork_as_fork": Field(default=True, meaning="shells fork"),
+            "share": Field(default=0.5, meaning="a number", minimum=0.0, maximum=1.0),
+            "marker": Field(default="", meaning="a file by which tests and workers talk"),
         },
     ),
     "replay": Workload(
         name="replay",
         summary="a recording",
         source="tests",
-        parameters={"path": Parameter(default="", help="the file that is replayed")},
+        parameters={"path": Field(default="", meaning="the file that is replayed")},
     ),
     "fork": Workload(name="fork", summary="forks", source="tests", parameters={}),
 }
@@ -48,8 +49,9 @@ WORKLOADS = {
 def simulate(batch: Batch) -> BatchCounts:
     """Return counts that depend on the seed, the guest and the knobs, as a real engine's do."""
     lanes = []
+    trace = f"{batch.seed} {batch.guest} {batch.workload} {sorted(batch.parameters.items())}"
     for policy in batch.policies:
-        key = hashlib.blake2b(knobs_key(policy.knobs) + str(batch.seed).encode(), digest_size=8).digest()
+        key = hashlib.blake2b(knobs_key(policy.knobs) + trace.encode(), digest_size=8).digest()
         rng = np.random.default_rng(int.from_bytes(key, "little"))
         lanes.append(rng.integers(0, 1000, size=(WINDOWS, len(COUNTER_NAMES)), dtype=np.int64))
     windows = np.stack(lanes, axis=1)
@@ -64,7 +66,7 @@ def simulate(batch: Batch) -> BatchCounts:
         activities=_activities(windows),
         events=1000,
         native_seconds=WINDOWS * batch.window_ns / 1e9,
-        trace_digest=hashlib.blake2b(str(batch.seed).encode(), digest_size=8).hexdigest(),
+        trace_digest=hashlib.blake2b(trace.encode(), digest_size=8).hexdigest(),
         generate_seconds=0.01,
         guest_seconds=0.02,
         engine_seconds=0.07,

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.policies import POLICIES
-from engine.policies.contract import KNOBS
+from engine.knobs import KNOBS
 from engine.vocabulary import COUNTER_NAMES
 from engine.workloads import WORKLOADS
 from results.cell_ids import CellIds
@@ -18,6 +17,7 @@ from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan import plan_sweep
 from sweep.spec_read import load_spec
+from tests.policies import POLICIES
 from tests.sweep import fakes
 from tests.sweep.starting import start, swallow_the_end, write_spec
 
@@ -236,6 +236,13 @@ def test_catalog_holds_every_word(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert names["counters"] == list(COUNTER_NAMES)
     assert {"linux-2011", "linux-6"} < set(names["guests"])
     assert "nehalem-2011" in names["costs"]
+    knobs, guests = ({row["name"]: row for row in content[section]} for section in ("knobs", "guests"))
+    threshold = {"type": "integer", "unit": "1", "default": 3, "minimum": 0, "maximum": 255}
+    assert {key: knobs["flood_threshold"][key] for key in threshold} == threshold
+    assert knobs["flood_scope"]["choices"] == ["page", "vcpu", "spte"]
+    assert (guests["memory_mib"]["unit"], guests["page_cache_share"]["type"]) == ("MiB", "number")
+    parameters = {row["name"]: row for row in content["workloads"][0]["parameters"]}
+    assert (parameters["tick_ns"]["unit"], parameters["vfork_as_fork"]["default"]) == ("ns", True)
 
 
 def test_summarize_and_diff_read_a_run(

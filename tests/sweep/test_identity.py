@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.random import SeedSequence
 
 from engine.guests import Guest
-from engine.operations import OPERATION
-from engine.policies import POLICIES
+from engine.operations import OPERATION, Operations
+from engine.workloads import WORKLOADS
+from engine.workloads.kernbench_run import draw_units
+from engine.workloads.piped import PipedSource
 from results.cell_ids import CellIds
-from sweep.cell import TraceFamily, engine_fingerprint, knobs_key
+from sweep.cell import TraceFamily, knobs_key
 from sweep.plan import plan_sweep, remaining
-from sweep.seeds import spawned_seeds
 from sweep.spec import SweepSpec, WorkloadCase
+from tests.policies import POLICIES
 
 SPEC = SweepSpec(
     name="one",
@@ -74,10 +77,11 @@ def test_order_of_parameters_is_no_part_of_the_identity() -> None:
     assert ids(SPEC) == ids(replace(SPEC, workloads=(turned,)))
 
 
-@given(seed=st.integers(0, 2**63 - 1), replicate=st.integers(0, 1000), vcpus=st.integers(1, 64))
-def test_the_seed_is_a_function_of_the_trace(seed: int, replicate: int, vcpus: int) -> None:
-    """The seed fits 63 bits, repeats, and changes with the sweep's seed, the replicate and the guest."""
-    here, other = (TraceFamily(SPEC.workloads[0], Guest(vcpus=count)) for count in (vcpus, vcpus + 1))
+@given(seed=st.integers(0, 2**63 - 1), replicate=st.integers(0, 1000))
+def test_the_seed_is_a_function_of_what_is_drawn(seed: int, replicate: int) -> None:
+    """The seed fits 63 bits, repeats, and changes with the sweep's seed, the replicate and the workload."""
+    case = SPEC.workloads[0]
+    here, other = (TraceFamily(replace(case, name=name), Guest()) for name in ("kernbench", "fork"))
 
     found = here.seeds(seed, [replicate, replicate, replicate + 1]) + here.seeds(seed ^ 1, [replicate])
 
@@ -86,13 +90,46 @@ def test_the_seed_is_a_function_of_the_trace(seed: int, replicate: int, vcpus: i
     assert len({*found, *other.seeds(seed, [replicate])}) == 4
 
 
-@given(entropy=st.integers(0, 2**128 - 1), keys=st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=4)))
-def test_seeds_are_those_of_numpy(entropy: int, keys: list[list[int]]) -> None:
-    """Many seeds at once are what a SeedSequence gives for each of them."""
-    found = spawned_seeds(entropy, np.array(keys, np.uint32).reshape(len(keys), 4))
+@given(changes=st.fixed_dictionaries({"units": st.integers(1, 100), "process_data_pages": st.integers(0, 64)}))
+def test_what_meets_the_draw_does_not_touch_the_seed(changes: dict[str, int]) -> None:
+    """Parameters, of the workload or of the guest model, and every field of the guest leave the seed what it is."""
+    case = SPEC.workloads[0]
+    guests = (Guest(memory_mib=512), Guest(vcpus=4), Guest(clear_instruction="stosb"), Guest(page_cache_share=0.25))
+    changed = replace(case, parameters={**case.parameters, **changes})
 
-    expected = [SeedSequence(entropy, spawn_key=key).generate_state(1, "uint64")[0] for key in keys]
-    assert found.tolist() == expected
+    seeds = {TraceFamily(one, guest).seeds(1, [0])[0] for one in (case, changed) for guest in (Guest(), *guests)}
+
+    assert len(seeds) == 1
+
+
+@given(seed=st.integers(0, 2**63 - 1), fewer=st.integers(1, 50), more=st.integers(0, 50))
+def test_a_longer_draw_begins_with_the_shorter_one(seed: int, fewer: int, more: int) -> None:
+    """A larger build consists of what the smaller one of the same seed does, and of more."""
+    small, large = (draw_units(recorded=46, wanted=wanted, seed=seed) for wanted in (fewer, fewer + more))
+
+    assert large[:fewer].tolist() == small.tolist()
+
+
+def drawn(parameters: dict[str, Any], *, replicate: int, guest: Guest) -> Operations:
+    """Return the process operations of a small build, as a sweep would have them generated."""
+    case = WorkloadCase(label="kernbench", name="kernbench", parameters={"compile_units": 1, **parameters})
+    [seed] = TraceFamily(case, guest).seeds(7, [replicate])
+    source = WORKLOADS["kernbench"].open(case.parameters, guest, seed, 10_000_000)
+    assert isinstance(source, PipedSource)
+    return np.concatenate([chunk.copy() for chunk in source.operations.chunks()])
+
+
+@pytest.mark.slow
+def test_a_sweep_over_a_parameter_of_the_guest_is_paired() -> None:
+    """Sweeps that differ in how the guest works, in its memory or kind draw the same processes; replicates others."""
+    few, many = {"process_data_pages": 1}, {"process_data_pages": 9}
+    other = Guest(memory_mib=512, clear_instruction="stosb", page_cache_share=0.1)
+
+    first = drawn(few, replicate=0, guest=Guest())
+
+    assert np.array_equal(first, drawn(many, replicate=0, guest=Guest()))
+    assert np.array_equal(first, drawn(few, replicate=0, guest=other))
+    assert not np.array_equal(first, drawn(few, replicate=1, guest=Guest()))
 
 
 def test_policies_do_not_touch_the_seed() -> None:
@@ -102,7 +139,7 @@ def test_policies_do_not_touch_the_seed() -> None:
     seeds = [[batch.seed for batch in plan_sweep(spec, "engine").batches] for spec in (SPEC, few)]
 
     assert seeds[0] == seeds[1]
-    assert len(set(seeds[0])) == 4
+    assert len(set(seeds[0])) == SPEC.replicates
 
 
 def test_the_identity_is_pinned() -> None:
@@ -112,7 +149,7 @@ def test_the_identity_is_pinned() -> None:
     found = here.digests([b'{"knob":1}'], seed=7, window_ns=1000, fingerprint="engine")
 
     assert found.hex() == "eec07548b927c22bda80b193220d2518"
-    assert here.seeds(1, [0]) == [4_826_337_615_628_225_678]
+    assert here.seeds(1, [0]) == [2_432_488_194_463_598_708]
 
 
 def test_grown_grids_keep_what_is_finished() -> None:
@@ -147,27 +184,6 @@ def test_batches_hold_64_policies() -> None:
     assert [len(batch.policies) for batch in plan.batches] == [64, 64, 2]
     assert len({batch.seed for batch in plan.batches}) == 1
     assert [policy for batch in plan.batches for policy in batch.policies] == list(policies)
-
-
-def test_the_fingerprint_covers_sources_and_data(tmp_path: Path) -> None:
-    """An edited source or data file changes the fingerprint; the reference and compiled leftovers do not."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "reference").mkdir()
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "kernel.py").write_text("a = 1\n", encoding="utf-8")
-    (tmp_path / "data" / "templates.npz").write_bytes(b"\0\1")
-    first = engine_fingerprint(tmp_path)
-
-    (tmp_path / "reference" / "mmu.py").write_text("b = 2\n", encoding="utf-8")
-    (tmp_path / "__pycache__" / "kernel.pyc").write_bytes(b"x")
-    same = engine_fingerprint(tmp_path)
-    (tmp_path / "data" / "templates.npz").write_bytes(b"\0\2")
-    other_data = engine_fingerprint(tmp_path)
-    (tmp_path / "kernel.py").write_text("a = 2\n", encoding="utf-8")
-    other_source = engine_fingerprint(tmp_path)
-
-    assert first == same
-    assert len({first, other_data, other_source}) == 3
 
 
 def test_keys_of_knobs_differ_where_policies_do() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from engine.policies import POLICIES
 from results.store import RunStore
 from sweep.exit_codes import ExitCode
+from tests.policies import POLICIES
 from tests.sweep.test_cli import call
 
 FIRST_COMPILATION_SECONDS = 1800

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from engine.guests import Guest
-from engine.policies import POLICIES
 from sweep.plan import plan_sweep
 from sweep.spec import SweepSpec, guest_label
 from sweep.spec_nodes import Source
 from sweep.spec_problems import SpecError
 from sweep.spec_read import load_spec, read_spec
+from tests.policies import POLICIES
 from tests.sweep.fakes import WORKLOADS
 
 

@@ -1,11 +1,13 @@
 """Broken specifications and the exact message of each; `python -m tests.sweep.test_spec_broken` writes them anew."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from engine.policies import POLICIES
-from sweep import cli, spec_rules, spec_sections
+from engine.knobs import KNOBS
+from sweep import cli, spec_costs, spec_sections
 from sweep.commands import common
 from sweep.spec_problems import SpecError
 from sweep.spec_read import load_spec
@@ -18,11 +20,14 @@ NAMES = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
 
 def message(name: str) -> str:
     """Return what is said about a broken file; the working directory must be the project."""
-    rules = spec_rules.knob_rules()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         # Fixed lists of what is allowed: a new policy or knob is no reason to touch these expectations.
-        patch.setattr(spec_sections, "POLICIES", {key: POLICIES[key] for key in POLICY_NAMES})
-        patch.setattr(spec_sections, "knob_rules", lambda: {key: rules[key] for key in KNOB_NAMES})
+        shutil.copytree(ROOT / "configs", folder, dirs_exist_ok=True)
+        for path in (Path(folder) / "policies").iterdir():
+            if path.stem not in POLICY_NAMES:
+                path.unlink()
+        patch.setattr(spec_costs, "CONFIGS", Path(folder))
+        patch.setattr(spec_sections, "KNOBS", {key: KNOBS[key] for key in KNOB_NAMES})
         with pytest.raises(SpecError) as caught:
             load_spec(FOLDER / f"{name}.yaml", workloads=WORKLOADS)
     return f"{caught.value}\n"

@@ -1,0 +1,68 @@
+"""Which files of the engine make results, which ones kernels are compiled from, and the hashes of both.
+
+The lists are explicit: an edit of anything else, be it the reference, a policy's file or a trace importer, leaves
+finished cells finished and compiled kernels compiled. `tests/engine/test_sources.py` fails for a file that is in no
+list, and for a kernel that takes code or constants from a file which is not among `KERNEL_SOURCES`.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+ENGINE: Final = Path(__file__).resolve().parent
+
+RESULT_SOURCES: Final = (
+    "detectors/*.py",
+    "digest.py",
+    "events.py",
+    "fields.py",
+    "guest/*.py",
+    "guests.py",
+    "knobs.py",
+    "lanes/*.py",
+    "operations.py",
+    "simulate.py",
+    "vocabulary.py",
+    "workloads/*.py",
+    "workloads/data/*.npz",
+)
+"""What the answer of a batch depends on: code and data."""
+
+NO_RESULT_SOURCES: Final = ("__init__.py", "jit.py", "py.typed", "reference/*.py", "sources.py", "warm.py")
+"""The rest of the engine: it checks results, or makes them faster."""
+
+KERNEL_SOURCES: Final = (
+    "detectors/*.py",
+    "digest.py",
+    "events.py",
+    "fields.py",
+    "guest/*.py",
+    "guests.py",
+    "jit.py",
+    "knobs.py",
+    "lanes/*.py",
+    "operations.py",
+    "vocabulary.py",
+    "workloads/scheduler*.py",
+    "workloads/templates.py",
+)
+"""Modules of kernels, and those whose constants are compiled into them."""
+
+_DIGEST_BYTES: Final = 16
+"""128 bits: among 10^9 sets of sources a collision has a chance below 10^-20."""
+
+
+def source_files(patterns: Iterable[str], folder: Path = ENGINE) -> list[Path]:
+    """Return the files of an engine that one of the patterns names, in the order of their names."""
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def source_digest(patterns: Iterable[str], folder: Path = ENGINE) -> str:
+    """Hash the places and the contents of the files that one of the patterns names."""
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for path in source_files(patterns, folder):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()

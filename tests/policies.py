@@ -1,0 +1,8 @@
+"""The shipped policies, for tests of what reads no files: the engine and the planner."""
+
+from typing import Final
+
+from sweep.spec_policies import shipped_policies
+
+POLICIES: Final = shipped_policies()
+"""Name -> policy, in the order of the catalog."""
