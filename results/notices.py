@@ -10,6 +10,7 @@ from typing import Any
 
 from results.completeness import Completeness, completeness_of
 from results.store import RunStore
+from results.unsound import unsound_notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,4 +47,5 @@ def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
         if not found.is_complete:
             incomplete[store.name] = found
             first.append(f"{store.name}: {found.line}" if len(stores) > 1 else found.line)
+        first += [f"UNSOUND: {store.name}: {note}" for note in unsound_notes(store.spec())]
     return Notices(first=tuple(first), notes=tuple(notes), incomplete=incomplete)

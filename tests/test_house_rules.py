@@ -19,13 +19,11 @@ from tests.policies import POLICIES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("engine", "results", "sweep")
-FILE_LINES_MAX: Final = 300
+FILE_LINES_MAX: Final = 500
 FUNCTION_LINES_MAX: Final = 60
 FILE_BYTES_MAX: Final = 10 * 1024 * 1024
 
-LONG_FILES: Final[MappingProxyType[str, str]] = MappingProxyType(
-    {"sweep/status.py": "what is known of a run, and how it is told"}
-)
+LONG_FILES: Final[MappingProxyType[str, str]] = MappingProxyType({})
 """Path -> why this file may be longer than the limit."""
 
 LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
@@ -170,7 +168,7 @@ def test_numba_caches_only_behind_the_keyed_directory() -> None:
 
 
 def test_files_are_short() -> None:
-    """A file of code has one reason to be opened, hence at most 300 lines."""
+    """A file of code has one reason to be opened, hence at most 500 lines."""
     lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in sources(*PACKAGES)}
 
     assert {name: n for name, n in lengths.items() if n > FILE_LINES_MAX and name not in LONG_FILES} == {}

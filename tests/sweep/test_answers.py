@@ -609,3 +609,21 @@ def test_an_interrupted_sweep_says_how_much_is_there(
 
     assert code is ExitCode.INTERRUPTED
     assert re.search(r"^INCOMPLETE: \d+ of 16 cells", capsys.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", sorted(ANSWERS))
+def test_an_unsound_recording_is_said_first(sweep: Callable[..., Ended], tmp_path: Path, verb: str) -> None:
+    """Every answer about a run that replays an unsound recording begins with the reason."""
+    run = tmp_path / "run"
+    shutil.copytree(RUN, run)
+    spec = json.loads((run / "spec.json").read_text())
+    spec["workloads"][0]["unsound"] = ["3 events were lost"]
+    (run / "spec.json").write_text(json.dumps(spec))
+    name, *words = ANSWERS[verb]
+
+    said = sweep(name, str(run), *words, PARTIAL).out.splitlines()[1]
+
+    assert (
+        said
+        == f"UNSOUND: {run}: workload {spec['workloads'][0]['label']} replays an unsound recording: 3 events were lost"
+    )
