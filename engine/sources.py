@@ -13,6 +13,7 @@ from typing import Final
 ENGINE: Final = Path(__file__).resolve().parent
 
 RESULT_SOURCES: Final = (
+    "checks.py",
     "detectors/*.py",
     "digest.py",
     "events.py",
@@ -33,6 +34,7 @@ NO_RESULT_SOURCES: Final = ("__init__.py", "jit.py", "py.typed", "reference/*.py
 """The rest of the engine: it checks results, or makes them faster."""
 
 KERNEL_SOURCES: Final = (
+    "checks.py",
     "detectors/*.py",
     "digest.py",
     "events.py",
