@@ -27,7 +27,7 @@ test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chro
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --durations=25 --durations-min=5
 
 kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
-	$(BIN)/python -c "from sweep.warm import ensure_compiled; ensure_compiled(print)"
+	$(BIN)/python -c "from sweep.tasks.warm import ensure_compiled; ensure_compiled(print)"
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

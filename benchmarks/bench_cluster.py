@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT))
 from engine.fields import Field  # noqa: E402  The line above finds it.
 from engine.simulate import Batch, BatchCounts  # noqa: E402  The line above finds it.
 from engine.workloads.contract import Workload  # noqa: E402
-from sweep.spec_policies import shipped_policies  # noqa: E402
+from sweep.spec.policies import shipped_policies  # noqa: E402
 from tests.sweep import fakes  # noqa: E402
 
 CASES: Final = ((1_000, 0.0), (10_000, 0.0), (2_000, 0.05), (40, 2.0))
@@ -112,10 +112,10 @@ def watched_memory(log: Path, batches: int) -> Iterator[dict[str, float]]:
 def measure(batches: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Run one sweep in this process, which is its driver, and return figures and digest."""
     import benchmarks.bench_cluster as here  # Workers find functions by the names of their modules.
-    from results.store import RunStore
+    from results.store.run_store import RunStore
     from sweep.backends.choose import BackendChoice, BackendName
-    from sweep.execute import Execution, execute
-    from sweep.spec_read import load_spec
+    from sweep.spec.read import load_spec
+    from sweep.start.execute import Execution, execute
 
     log = folder / "log"
     path = folder / "bench.yaml"

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from engine.guests import Guest
 from engine.knobs import Policy
 from engine.simulate import Batch, BatchCounts, run_batch
-from sweep.spec_policies import shipped_policies
+from sweep.spec.policies import shipped_policies
 
 EIGHT: Final = (
     "kvm-3.0",

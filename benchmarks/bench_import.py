@@ -32,8 +32,8 @@ _TIME: Final = re.compile(rb"\]  (29\d\d)\.")
 
 def measure(recording: Path) -> dict[str, Any]:
     """Import one recording in this process, compiled and warm, and return figures and digest."""
-    from sweep.trace.importing import import_perf
-    from sweep.trace.store import read_operations
+    from sweep.recordings.importing import import_perf
+    from sweep.recordings.store import read_operations
 
     output = recording.with_suffix(".operations.parquet")
     import_perf(HEAD, output, strict=True)

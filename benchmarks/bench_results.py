@@ -35,15 +35,15 @@ import pyarrow as pa
 
 from engine.guests import Guest
 from engine.vocabulary import COUNTER_NAMES
-from results.columns import COUNTER, IDENTITY, TABLES
-from results.labels import LABELS_SCHEMA, write_labels
-from results.schema import table_schema
-from results.store import RunStore
+from results.store.columns import COUNTER, IDENTITY, TABLES
+from results.store.labels import LABELS_SCHEMA, write_labels
+from results.store.run_store import RunStore
+from results.store.schema import table_schema
 from sweep.commands.common import read_sweep
-from sweep.costs import load_cost_model
-from sweep.spec import SweepSpec, guest_label
-from sweep.spec_policies import shipped_policies
-from sweep.view import write_costs
+from sweep.spec.costs import load_cost_model
+from sweep.spec.policies import shipped_policies
+from sweep.spec.spec import SweepSpec, guest_label
+from sweep.start.labels import write_costs
 
 COSTS: Final = "nehalem-2011"
 BASELINE: Final = "kvm-3.0"
@@ -139,7 +139,7 @@ def commit(run: Path, cells: int) -> str:
 
 def compact(run: Path, _cells: int) -> str:
     """Compact the run."""
-    from results.compaction import compact as compact_run
+    from results.upkeep.compaction import compact as compact_run
 
     store = RunStore(run)
     compact_run(store)
@@ -155,7 +155,7 @@ def facts(store: RunStore) -> str:
 
 def summarize(run: Path, _cells: int) -> str:
     """Summarise as `sweep summarize --csv` does."""
-    from sweep.closing import render_summary
+    from sweep.start.closing import render_summary
 
     text = render_summary(RunStore(run), form="csv")
     assert text is not None

@@ -17,12 +17,12 @@ from engine.guests import GUEST_FIELDS
 from engine.knobs import KNOBS, Policy
 from engine.vocabulary import COUNTERS, Access, Activity, Event, Instruction, Operation
 from engine.workloads import WORKLOADS
-from results.columns import columns_markdown
+from results.store.columns import columns_markdown
 from sweep.cli import VERBS, load_verb, verb_summary
 from sweep.exit_codes import ExitCode
-from sweep.spec_axes import show_plain
-from sweep.spec_costs import CONFIGS, read_costs
-from sweep.spec_policies import shipped_policies
+from sweep.spec.axes import show_plain
+from sweep.spec.configs import CONFIGS, read_costs
+from sweep.spec.policies import shipped_policies
 
 HERE: Final = Path(__file__).resolve().parent
 POLICIES: Final = shipped_policies()

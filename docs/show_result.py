@@ -14,7 +14,7 @@ import polars as pl
 from results.charts.change import changes
 from results.charts.export import chart_bytes, paper_spec
 from results.charts.theme import LAYOUTS
-from results.verdicts import Verdict
+from results.statistics.verdicts import Verdict
 from sweep.commands.common import open_frames
 from sweep.runs import open_store
 

@@ -1,6 +1,6 @@
 """Knobs, in which policies differ, and what a policy is: a name, knob values, a summary and a source.
 
-Policies are data: files in configs/policies and anywhere else, which sweep/spec_policies.py reads. Mechanisms and
+Policies are data: files in configs/policies and anywhere else, which sweep/spec/policies.py reads. Mechanisms and
 detectors read knobs. A rule that no knob expresses is a new detector (engine/detectors/).
 """
 

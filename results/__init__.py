@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from results.compare import Comparison
-    from results.completeness import Completeness
-    from results.cost_model import CostModel, cost_model_from_mapping
-    from results.diff import diff_runs
-    from results.explain import Explanation
-    from results.metrics import metric_expressions
-    from results.pairing import ComparisonError
+    from results.compare.compare import Comparison
+    from results.compare.metrics import metric_expressions
+    from results.compare.uncertainty import Doubt
+    from results.explain.explain import Explanation
+    from results.notices.completeness import Completeness
+    from results.prices.cost_model import CostModel, cost_model_from_mapping
     from results.run import Run
     from results.run import open_run as open  # noqa: A004
-    from results.store import RunStore
+    from results.statistics.pairing import ComparisonError
+    from results.store.run_store import RunStore
     from results.summary import seed_comparison, summarize
-    from results.uncertainty import Doubt
+    from results.upkeep.diff import diff_runs
 
 __all__ = [
     "Comparison",
@@ -38,17 +38,17 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Comparison": ("results.compare", "Comparison"),
-    "ComparisonError": ("results.pairing", "ComparisonError"),
-    "Completeness": ("results.completeness", "Completeness"),
-    "CostModel": ("results.cost_model", "CostModel"),
-    "Doubt": ("results.uncertainty", "Doubt"),
-    "Explanation": ("results.explain", "Explanation"),
+    "Comparison": ("results.compare.compare", "Comparison"),
+    "ComparisonError": ("results.statistics.pairing", "ComparisonError"),
+    "Completeness": ("results.notices.completeness", "Completeness"),
+    "CostModel": ("results.prices.cost_model", "CostModel"),
+    "Doubt": ("results.compare.uncertainty", "Doubt"),
+    "Explanation": ("results.explain.explain", "Explanation"),
     "Run": ("results.run", "Run"),
-    "RunStore": ("results.store", "RunStore"),
-    "cost_model_from_mapping": ("results.cost_model", "cost_model_from_mapping"),
-    "diff_runs": ("results.diff", "diff_runs"),
-    "metric_expressions": ("results.metrics", "metric_expressions"),
+    "RunStore": ("results.store.run_store", "RunStore"),
+    "cost_model_from_mapping": ("results.prices.cost_model", "cost_model_from_mapping"),
+    "diff_runs": ("results.upkeep.diff", "diff_runs"),
+    "metric_expressions": ("results.compare.metrics", "metric_expressions"),
     "open": ("results.run", "open_run"),
     "seed_comparison": ("results.summary", "seed_comparison"),
     "summarize": ("results.summary", "summarize"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from results.statistics import Interval, welch_change
+from results.statistics.moments import Interval, welch_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

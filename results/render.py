@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.statistics import CONFIDENCE
-from results.verdicts import Verdict
+from results.statistics.moments import CONFIDENCE
+from results.statistics.verdicts import Verdict
 
 FORMATS: Final = ("text", "md", "csv", "json")
 WIDTH: Final = 120

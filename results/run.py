@@ -9,25 +9,25 @@ from typing import Any
 
 import polars as pl
 
-from results.compare import Comparison
-from results.compare_runs import Compared, Question, compare_runs
-from results.completeness import Completeness, completeness_of
-from results.cost_model import CostModel
-from results.deaths import deaths_of
-from results.explain import Explanation, Pair, explain_pair, pairs_of_policies
-from results.explain_activities import explain_activities
-from results.labels import LabelledRun
-from results.manifest import StoreError
-from results.own_costs import own_costs
-from results.pareto import GOALS, trade_offs
-from results.repricing import Repricer
-from results.sampling import parameters
-from results.sequential import rule_of
-from results.soundness import check_sound
-from results.store import RunStore
+from results.compare.compare import Comparison
+from results.compare.pareto import GOALS, trade_offs
+from results.compare.question import Compared, Question, compare_runs
+from results.compare.uncertainty import Doubt, doubt, pair_rows
+from results.explain.activities import explain_activities
+from results.explain.explain import Explanation, Pair, explain_pair, pairs_of_policies
+from results.notices.completeness import Completeness, completeness_of
+from results.prices.cost_model import CostModel
+from results.prices.own_costs import own_costs
+from results.prices.repricing import Repricer
+from results.prices.sampling import parameters
+from results.statistics.deaths import deaths_of
+from results.statistics.sequential import rule_of
+from results.statistics.verdicts import MINIMUM_EFFECT
+from results.store.labels import LabelledRun
+from results.store.manifest import StoreError
+from results.store.run_store import RunStore
+from results.store.soundness import check_sound
 from results.summary import price_run, summarize
-from results.uncertainty import Doubt, doubt, pair_rows
-from results.verdicts import MINIMUM_EFFECT
 
 
 class Run:
@@ -86,7 +86,7 @@ class Run:
         return self._store.orphans()
 
     def priced(self, costs: CostModel | None = None) -> pl.DataFrame:
-        """Return one row per cell with its times in whole ns (`results.pricing.PRICE_COLUMNS`) and main counters."""
+        """Return one row per cell with its times in whole ns (`PRICE_COLUMNS`) and main counters."""
         return price_run(self._tables, costs or self.costs)
 
     def summary(self, costs: CostModel | None = None, baseline: str | None = None) -> pl.DataFrame:
@@ -131,7 +131,7 @@ class Run:
         return table
 
     def compared(self) -> Compared:
-        """Return this run as `results.compare_runs` takes it."""
+        """Return this run as `results.compare.question` takes it."""
         fingerprint = self.provenance[-1]["code_fingerprint"] if self.provenance else ""
         return Compared(name=self.name, tables=self._tables, spec=self.spec, fingerprint=fingerprint)
 

@@ -8,15 +8,15 @@ from typing import Final, Protocol
 
 import polars as pl
 
-from results.cell_times import CellTimes
-from results.cost_model import CostModel
-from results.labels import LabelledRun, Pieces, Reader
-from results.numbered_rows import PLACE, TRACE, NumberedRows, Piece
-from results.pairing import ComparisonError, check_baseline, pair_with
-from results.pricing import price_cells, price_inputs, price_windows
+from results.prices.cost_model import CostModel
+from results.prices.pricing import price_cells, price_inputs, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics import interval_columns
-from results.verdicts import PLAIN_RULE, Rule, Verdict, relative_difference, verdict_columns
+from results.statistics.cell_times import CellTimes
+from results.statistics.moments import interval_columns
+from results.statistics.numbered_rows import PLACE, TRACE, NumberedRows, Piece
+from results.statistics.pairing import ComparisonError, check_baseline, pair_with
+from results.statistics.verdicts import PLAIN_RULE, Rule, Verdict, relative_difference, verdict_columns
+from results.store.labels import LabelledRun, Pieces, Reader
 
 GROUP: Final = PLACE
 COUNTS: Final = (
@@ -48,7 +48,7 @@ class Tables(Protocol):
 
 
 def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
-    """Return one row per cell: identity, times (`results.pricing`) and the counters that a summary shows."""
+    """Return one row per cell: identity, times (`results.prices.pricing`) and the counters that a summary shows."""
     counts = tables.scan_cells().select("cell_id", *COUNTS)
     priced = price_cells(tables.scan_windows(), cost_model)
     return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.interrupts import interruptible
+from sweep.start.interrupts import interruptible
 from sweep.terminal import guard_output
 
 VERBS: Final = (

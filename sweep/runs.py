@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from sweep.exit_codes import DamagedError, SweepError
 
 if TYPE_CHECKING:
-    from results.store import RunStore
-    from sweep.spec import SweepSpec
+    from results.store.run_store import RunStore
+    from sweep.spec.spec import SweepSpec
 
 RUNS: Final = Path("runs")
 _REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"})
@@ -21,7 +21,7 @@ _REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"}
 
 def run_location(spec: "SweepSpec", out: str | None) -> str:
     """Return where a sweep's results go: a folder, or a URL in its one spelling."""
-    from results.storage import checked_url, is_url
+    from results.store.storage import checked_url, is_url
 
     if out is None:
         return str(RUNS / spec.name)
@@ -31,7 +31,7 @@ def run_location(spec: "SweepSpec", out: str | None) -> str:
 
 def neighbours(run: str) -> Path:
     """Return the folder whose runs tell what batches take."""
-    from results.storage import is_url
+    from results.store.storage import is_url
 
     return RUNS if is_url(run) else Path(run).parent
 
@@ -39,10 +39,10 @@ def neighbours(run: str) -> Path:
 @contextmanager
 def results_errors(*runs: str) -> Iterator[None]:
     """Turn what results/ can't use into an error without a traceback; `runs` are those that are read meanwhile."""
-    from results.manifest import StoreError
-    from results.pairing import ComparisonError
-    from results.schema import SchemaError
-    from results.storage import DamageError
+    from results.statistics.pairing import ComparisonError
+    from results.store.manifest import StoreError
+    from results.store.schema import SchemaError
+    from results.store.storage import DamageError
 
     try:
         yield
@@ -70,8 +70,8 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _find_damage(runs: tuple[str, ...]) -> None:
     """Raise DamagedError if a file of a run is damaged: the library that met it told neither its name nor a reason."""
-    from results.fsck import Level, check_run
-    from results.store import RunStore
+    from results.store.run_store import RunStore
+    from results.upkeep.fsck import Level, check_run
 
     for run in runs:
         store = RunStore(run)
@@ -85,10 +85,10 @@ def _find_damage(runs: tuple[str, ...]) -> None:
 
 def open_store(run: str, *, damaged: bool = False) -> "RunStore":
     """Return the store of a run that must be there, and sound unless a `damaged` one will do."""
-    from results.labels import check_labels
-    from results.soundness import check_sound
-    from results.store import RunStore
-    from sweep.resolved import check_resolved
+    from results.store.labels import check_labels
+    from results.store.run_store import RunStore
+    from results.store.soundness import check_sound
+    from sweep.spec.kept import check_resolved
 
     with results_errors():
         store = RunStore(run)
@@ -105,7 +105,7 @@ def check_engine(store: "RunStore", fingerprint: str) -> None:
     Raises:
         SweepError: the run has cells of another engine.
     """
-    from results.engines import engines_of
+    from results.store.engines import engines_of
 
     with results_errors():
         engines = engines_of(store)

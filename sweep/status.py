@@ -16,8 +16,8 @@ from sweep.progress import counted, format_bytes, format_seconds
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from results.manifest import ManifestEntry
-    from results.storage import Storage
+    from results.store.manifest import ManifestEntry
+    from results.store.storage import Storage
 
 AXES: Final = ("policy", "workload", "guest", "replicate")
 _SPEC_FILE: Final = "spec.json"
@@ -108,7 +108,7 @@ class RunReader:
         Raises:
             SweepError: there is no run.
         """
-        from results.storage import StoreError
+        from results.store.storage import StoreError
 
         try:
             return self._look()
@@ -117,9 +117,9 @@ class RunReader:
             return self._look()
 
     def _look(self) -> RunStatus:
-        from results.lost import check_begun, check_commits
-        from results.manifest import Manifest
-        from results.storage import open_storage, read_json
+        from results.store.lost import check_begun, check_commits
+        from results.store.manifest import Manifest
+        from results.store.storage import open_storage, read_json
 
         storage = open_storage(self.location)
         manifest = Manifest(storage)
@@ -159,8 +159,8 @@ class RunReader:
         """Return the ids of committed cells."""
         import pyarrow as pa
 
-        from results.soundness import HASHED_BYTES, RESTORE, other_bytes
-        from results.storage import DamageError
+        from results.store.soundness import HASHED_BYTES, RESTORE, other_bytes
+        from results.store.storage import DamageError
 
         parts = [part for entry in entries for part in entry.parts if part.table == "cells"]
         hashed = storage.stages and sum(part.bytes for part in parts) <= HASHED_BYTES
@@ -178,7 +178,7 @@ class RunReader:
 
 def _last_driver(storage: "Storage") -> tuple[dict[str, Any], bool]:
     """Return the record of the last driver, and whether it is gone without a word: then nobody holds its run."""
-    from results.storage import is_url, read_json
+    from results.store.storage import is_url, read_json
 
     def newest() -> dict[str, Any]:
         records = read_json(storage, _PROVENANCE_FILE, list)
@@ -244,7 +244,7 @@ def _rate(
 
 
 def _read(storage: "Storage", name: str, columns: list[str]) -> "pa.Table":
-    from results.parts import read_rows
+    from results.store.parts import read_rows
 
     return read_rows(storage.open(name), storage.locate(name), columns)
 

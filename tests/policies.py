@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sweep.spec_policies import shipped_policies
+from sweep.spec.policies import shipped_policies
 
 POLICIES: Final = shipped_policies()
 """Name -> policy, in the order of the catalog."""

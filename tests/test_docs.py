@@ -17,8 +17,8 @@ import pytest
 
 from docs.generate_reference import anchor, is_fresh, pages
 from engine.workloads import WORKLOADS
-from sweep.spec_problems import Source
-from sweep.spec_read import read_spec
+from sweep.spec.problems import Source
+from sweep.spec.read import read_spec
 from tests.results.s3_server import s3_server
 from tests.sweep.test_cli import call
 from tests.test_house_rules import files

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from docs.show_result import MARKS, section
-from results.store import RunStore
+from results.store.run_store import RunStore
 from tests.results.synthetic import POLICIES, PROVENANCE, cell, write_batch
 
 

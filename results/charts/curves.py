@@ -19,7 +19,7 @@ from results.charts.change import (
 )
 from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, rounded
 from results.charts.theme import Layout
-from results.verdicts import Verdict
+from results.statistics.verdicts import Verdict
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""

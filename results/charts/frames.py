@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.cost_model import CostModel
-from results.geomean import geometric_change
-from results.pareto import yardsticks_of
-from results.sequential import rule_of
+from results.compare.pareto import yardsticks_of
+from results.prices.cost_model import CostModel
+from results.statistics.geomean import geometric_change
+from results.statistics.sequential import rule_of
+from results.statistics.verdicts import MINIMUM_EFFECT, Rule, Verdict
 from results.summary import GROUP, PricedCells, Tables, priced_or_error, published_comparison, summarize_priced
-from results.verdicts import MINIMUM_EFFECT, Rule, Verdict
 
 BASELINE: Final = "baseline"
 YARDSTICK: Final = "yardstick"

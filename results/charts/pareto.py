@@ -8,7 +8,7 @@ import polars as pl
 
 from results.charts.frames import YARDSTICK, RunFrames, in_order, is_dying, names, only, rounded
 from results.charts.theme import Layout
-from results.pareto import beaten_by
+from results.compare.pareto import beaten_by
 
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
 FRONT: Final = "none is better in all three"

@@ -8,8 +8,8 @@ import polars as pl
 
 from results.charts.frames import RunFrames, labels_of, rounded, without_the_dying
 from results.charts.theme import Layout
-from results.pricing import price_windows
-from results.verdicts import relative_difference
+from results.prices.pricing import price_windows
+from results.statistics.verdicts import relative_difference
 
 BINS: Final = 240
 """Points of a timeline; more than a line of a page has room for are averaged."""

@@ -14,7 +14,7 @@ from results.charts.export import vega_lite
 from results.charts.frames import RunFrames
 from results.charts.grid import shown_grid
 from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
-from results.notices import Notices
+from results.notices.notices import Notices
 from results.report.figures import FIGURES, Figure
 from results.report.html import details, json_block, phrase, script, source_hash, table, text
 from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes

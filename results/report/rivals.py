@@ -9,7 +9,7 @@ import polars as pl
 
 from results.charts.frames import BASELINE, POLICY, RunFrames, is_dying, names
 from results.report.phrases import joined, listed, signed
-from results.verdicts import Verdict
+from results.statistics.verdicts import Verdict
 
 _HEADLINE_NAMES_MAX: Final = 3
 

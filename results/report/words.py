@@ -11,10 +11,10 @@ from typing import Any, Final
 import polars as pl
 
 from results.charts.frames import YARDSTICK, RunFrames, is_dying
-from results.idle_vcpus import idle_vcpu_notes
+from results.notices.idle_vcpus import idle_vcpu_notes
 from results.report.phrases import joined, listed, signed
 from results.report.rivals import Rivals
-from results.verdicts import DEAD, Verdict
+from results.statistics.verdicts import DEAD, Verdict
 
 _KINDS: Final = (
     "Faster everywhere",

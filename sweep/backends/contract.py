@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from sweep.exit_codes import ExitCode, SweepError
 
 if TYPE_CHECKING:
-    from sweep.outcome import Outcome, Task
+    from sweep.tasks.task import Outcome, Task
 
     Work = Callable[[Task], Outcome]
 

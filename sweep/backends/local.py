@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from sweep.backends.contract import BackendError
 from sweep.backends.serving import serve
-from sweep.failures import last_lines
-from sweep.outcome import FailureKind, Outcome, Task
 from sweep.progress import format_bytes
-from sweep.worker import lost
+from sweep.tasks.failures import last_lines
+from sweep.tasks.task import FailureKind, Outcome, Task
+from sweep.tasks.worker import lost
 
 if TYPE_CHECKING:
     from sweep.backends.contract import Work

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.failures import without_secrets
+from sweep.tasks.failures import without_secrets
 
 _CODE: Final = ("configs", "engine", "results", "sweep")
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent

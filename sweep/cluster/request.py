@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sweep.coordinate import canonical
 from sweep.exit_codes import SweepError
-from sweep.spec import SweepSpec
-from sweep.spec_problems import SpecError
+from sweep.plan.coordinate import canonical
+from sweep.spec.problems import SpecError
+from sweep.spec.spec import SweepSpec
 
 DRAIN_SECONDS: Final = 120
 """How long before the end of its time a job is asked to stop, so that running batches can be committed."""

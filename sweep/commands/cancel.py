@@ -3,7 +3,7 @@
 import typer
 
 from sweep.commands.jobs_common import AddressOption, JobArgument, needed_address
-from sweep.failures import without_secrets
+from sweep.tasks.failures import without_secrets
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -10,7 +10,7 @@ import typer
 
 from engine.fields import Field
 from sweep.commands.common import workload_registry
-from sweep.spec_axes import show_plain
+from sweep.spec.axes import show_plain
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -48,7 +48,7 @@ def catalog(
 
 
 def _policies() -> list[dict[str, Any]]:
-    from sweep.spec_policies import shipped_policies
+    from sweep.spec.policies import shipped_policies
 
     return [asdict(policy) for policy in shipped_policies().values()]
 
@@ -73,7 +73,7 @@ def _workloads() -> list[dict[str, Any]]:
 
 def _guests() -> list[dict[str, Any]]:
     from engine.guests import GUEST_FIELDS
-    from sweep.spec_costs import CONFIGS
+    from sweep.spec.configs import CONFIGS
 
     files = sorted((CONFIGS / "guests").glob("*.yaml"))
     named = [{"name": path.stem, "summary": _first_comment(path.read_text(encoding="utf-8"))} for path in files]
@@ -85,8 +85,8 @@ def _described(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
 
 
 def _costs() -> list[dict[str, Any]]:
-    from sweep.costs import load_cost_model
-    from sweep.spec_costs import CONFIGS
+    from sweep.spec.configs import CONFIGS
+    from sweep.spec.costs import load_cost_model
 
     return [
         {"name": path.stem, "summary": load_cost_model(path.stem).summary}

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from sweep.costs import cost_model_of
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.runs import results_errors
+from sweep.spec.costs import cost_model_of
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
     from results.charts.frames import RunFrames
-    from results.notices import Notices
-    from results.store import RunStore
-    from sweep.spec import SweepSpec
+    from results.notices.notices import Notices
+    from results.store.run_store import RunStore
+    from sweep.spec.spec import SweepSpec
 
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file.", show_default=False)]
@@ -81,7 +81,7 @@ def say_last(notices: "Notices", form: str = "text", *, allow_partial: bool) -> 
 
 def notices_about(*stores: "RunStore") -> "Notices":
     """Return what has to be said with an answer about these runs."""
-    from results.notices import notices_of
+    from results.notices.notices import notices_of
 
     with results_errors(*(store.name for store in stores)):
         return notices_of(stores)
@@ -106,7 +106,7 @@ def all_overrides(overrides: list[str] | None, name: str | None) -> tuple[str, .
 
 def read_sweep(path: Path, overrides: tuple[str, ...]) -> "SweepSpec":
     """Return the sweep of a file with the overrides of the command line."""
-    from sweep.spec_read import load_spec
+    from sweep.spec.read import load_spec
 
     return load_spec(path, overrides, workloads=workload_registry())
 
@@ -121,7 +121,7 @@ def workload_registry() -> Mapping[str, "Workload"]:
 def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -> "RunFrames":
     """Return what charts and reports read of a run, under its own prices and baseline if none are given."""
     from results.charts.frames import RunFrames
-    from results.labels import LabelledRun
+    from results.store.labels import LabelledRun
 
     with results_errors():
         spec = store.spec()
@@ -135,7 +135,7 @@ def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -
 
 def write_output(path: Path, content: bytes) -> None:
     """Write a file that the user has named, whole or not at all."""
-    from results.files import write_whole
+    from results.store.files import write_whole
 
     try:
         write_whole(path, content)

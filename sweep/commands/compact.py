@@ -10,7 +10,7 @@ from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
 from sweep.runs import locked, open_store, results_errors
 
 if TYPE_CHECKING:
-    from results.manifest import ManifestEntry
+    from results.store.manifest import ManifestEntry
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -18,8 +18,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def compact(run: RunArgument, break_lock: BreakLockOption = False, as_json: JsonOption = False) -> None:
     """Make a few sorted files of a run's many, as a finished sweep does; not while a sweep is writing there."""
-    from results.compaction import compact as compact_run
-    from results.soundness import check_sound
+    from results.store.soundness import check_sound
+    from results.upkeep.compaction import compact as compact_run
 
     store = open_store(run)
     with results_errors(run), locked(store, breaking=break_lock):

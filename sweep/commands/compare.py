@@ -19,15 +19,15 @@ from sweep.commands.common import (
     say_first,
     say_last,
 )
-from sweep.costs import cost_model_of
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.runs import open_store, results_errors
+from sweep.spec.costs import cost_model_of
 
 if TYPE_CHECKING:
-    from results.compare import Comparison
-    from results.compare_gate import Breach
-    from results.cost_model import CostModel
-    from results.notices import Notices
+    from results.compare.compare import Comparison
+    from results.compare.gate import Breach
+    from results.notices.notices import Notices
+    from results.prices.cost_model import CostModel
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -90,10 +90,10 @@ def compare(
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     if len(runs) > 2:
         raise SweepError(f"compare takes one run or two, found {len(runs)}. Compare them two by two")
-    from results.compare_gate import breaches, parse_gate
-    from results.compare_runs import Question, compare_runs
+    from results.compare.gate import breaches, parse_gate
+    from results.compare.question import Question, compare_runs
     from results.run import Run
-    from results.verdicts import MINIMUM_EFFECT
+    from results.statistics.verdicts import MINIMUM_EFFECT
 
     if pareto:
         given = {"two runs": len(runs) > 1, "--baseline": baseline, "--rows": rows, "--cols": cols, "--where": where}
@@ -149,10 +149,10 @@ def _refuse_with_pareto(options: Mapping[str, object]) -> None:
 def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form: str, allow_partial: bool) -> None:
     import json
 
-    from results.deaths import death_sentences
-    from results.pareto import GOALS, trade_off_sheets
+    from results.compare.pareto import GOALS, trade_off_sheets
     from results.render import show_notes, show_sheets
     from results.run import Run
+    from results.statistics.deaths import death_sentences
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
@@ -179,8 +179,8 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
 def _render(
     tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], notices: "Notices", *, as_list: bool
 ) -> str:
-    from results.compare_long import comparison_list
-    from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+    from results.compare.listing import comparison_list
+    from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
     from results.render import show_sheets
 
     if form == "json":

@@ -17,8 +17,8 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="B", help="Folder or URL of another run.", show_default=False)],
 ) -> None:
     """Say whether two runs have the same results."""
-    from results.diff import diff_runs
-    from results.soundness import check_sound
+    from results.store.soundness import check_sound
+    from results.upkeep.diff import diff_runs
 
     with results_errors(first, second):
         for run in (first, second):

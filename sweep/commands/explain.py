@@ -17,14 +17,14 @@ from sweep.commands.common import (
     say_first,
     say_last,
 )
-from sweep.costs import cost_model_of
 from sweep.runs import open_store, results_errors
+from sweep.spec.costs import cost_model_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.explain import Explanation, Pair
-    from results.notices import Notices
+    from results.explain.explain import Explanation, Pair
+    from results.notices.notices import Notices
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -90,7 +90,7 @@ def _render(
 ) -> str:
     import polars as pl
 
-    from results.explain_table import death_content, explanation_content, explanation_sheets, lines_frame
+    from results.explain.table import death_content, explanation_content, explanation_sheets, lines_frame
     from results.render import show_sheets
 
     both = list(zip(found, activities, strict=True))

@@ -28,9 +28,9 @@ def export(
 
     Rows of policies under which the host dies are among them: their column `fatal` is not 0, and a note names them.
     """
-    from results.deaths import death_sentences, deaths_of
-    from results.exporting import export as export_table
-    from results.labels import LabelledRun
+    from results.statistics.deaths import death_sentences, deaths_of
+    from results.store.labels import LabelledRun
+    from results.upkeep.exporting import export as export_table
 
     store = open_store(run)
     if not out.parent.is_dir():

@@ -9,12 +9,12 @@ import typer
 from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import ExitCode
 from sweep.progress import format_bytes
-from sweep.resolved import spec_problems
 from sweep.runs import results_errors
+from sweep.spec.kept import spec_problems
 
 if TYPE_CHECKING:
-    from results.fsck import Checkup
-    from results.store import RunStore
+    from results.store.run_store import RunStore
+    from results.upkeep.fsck import Checkup
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -22,8 +22,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
     """Check every file of a run against its manifest, and say what gc and compact would do; change nothing."""
-    from results.fsck import check_run
-    from results.store import RunStore
+    from results.store.run_store import RunStore
+    from results.upkeep.fsck import check_run
 
     with results_errors():
         store = RunStore(run)
@@ -36,8 +36,8 @@ def fsck(run: RunArgument, as_json: JsonOption = False) -> None:
 
 def _note_spec(store: "RunStore", checkup: "Checkup") -> None:
     """Add to what was found that spec.json holds something else than a sweep."""
-    from results.fsck import REWRITTEN, Level
-    from results.lost import SPEC_FILE
+    from results.store.lost import SPEC_FILE
+    from results.upkeep.fsck import REWRITTEN, Level
 
     if any(finding.place == SPEC_FILE for finding in checkup.findings):
         return

@@ -22,7 +22,7 @@ def gc(
 
     A file whose commit was lost is damage, and then nothing is removed.
     """
-    from results.lost import check_begun, check_commits
+    from results.store.lost import check_begun, check_commits
 
     store = open_store(run, damaged=True)
     with locked(store, breaking=break_lock):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sweep.exit_codes import SweepError
-from sweep.failures import without_secrets
+from sweep.tasks.failures import without_secrets
 
 
 def checked_address(address: str | None) -> str | None:

@@ -29,8 +29,8 @@ def merge(
     Policies, workloads and guests of both come along. Where baseline, costs, seed or another setting differs, --prefer
     says which run's counts; without it nothing is written. Which of the two is named first makes no difference.
     """
-    from results.merging import merge_runs
-    from results.store import RunStore
+    from results.store.run_store import RunStore
+    from results.upkeep.merging import merge_runs
 
     stores = [open_store(run) for run in (first, second)]
     with results_errors(first, second):

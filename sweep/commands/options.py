@@ -9,13 +9,13 @@ import typer
 
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
 from sweep.commands.common import all_overrides, read_sweep
-from sweep.failures import without_secrets
-from sweep.interrupts import GRACE_SECONDS
 from sweep.runs import run_location
-from sweep.spec import SweepSpec
+from sweep.spec.spec import SweepSpec
+from sweep.start.interrupts import GRACE_SECONDS
+from sweep.tasks.failures import without_secrets
 
 if TYPE_CHECKING:
-    from sweep.driver import Rules
+    from sweep.start.driver import Rules
 
 BackendOption = Annotated[
     BackendName, typer.Option(help="Where batches run; auto takes ray if an address is known, else local.")
@@ -80,7 +80,7 @@ def choose_place(
     break_lock: bool,
 ) -> ChosenPlace:
     """Return the backend of the arguments and the rules for an early end."""
-    from sweep.driver import Rules
+    from sweep.start.driver import Rules
 
     words: list[str] = []
     if backend is not BackendName.AUTO:

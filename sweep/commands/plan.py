@@ -9,11 +9,11 @@ import typer
 
 from sweep.commands.common import NameOption, OutOption, OverrideOption, SpecArgument
 from sweep.commands.options import choose_sweep
-from sweep.estimate import Estimate, estimate_cost
-from sweep.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remaining
+from sweep.plan.estimate import Estimate, estimate_cost
+from sweep.plan.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
 from sweep.runs import neighbours, results_errors
-from sweep.spec import SweepSpec
+from sweep.spec.spec import SweepSpec
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -27,10 +27,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cells, batches and estimated cost of a sweep; start nothing."""
-    from results.cell_ids import CellIds
-    from results.store import RunStore
-    from sweep.adaptive import wanted_plan
-    from sweep.cell import engine_fingerprint
+    from results.store.cell_ids import CellIds
+    from results.store.run_store import RunStore
+    from sweep.plan.adaptive import wanted_plan
+    from sweep.plan.cell import engine_fingerprint
 
     sweep = choose_sweep(spec, overrides=overrides, name=name, out=out)
     folder = sweep.folder

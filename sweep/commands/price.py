@@ -19,15 +19,15 @@ from sweep.commands.common import (
     say_first,
     say_last,
 )
-from sweep.costs import cost_model_of, split_bound
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
+from sweep.spec.costs import cost_model_of, split_bound
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.notices import Notices
-    from results.uncertainty import Doubt
+    from results.compare.uncertainty import Doubt
+    from results.notices.notices import Notices
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -56,7 +56,7 @@ def price(
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     from results.run import Run
-    from results.verdicts import MINIMUM_EFFECT
+    from results.statistics.verdicts import MINIMUM_EFFECT
 
     store = open_store(run)
     model = cost_model_of(store, costs)
@@ -76,8 +76,8 @@ def price(
 
 
 def _render(found: "Doubt", form: str, notices: "Notices", *, baseline: str, only_tornado: bool) -> str:
+    from results.compare.uncertainty_table import conclusion_sheets, tornado_sheet
     from results.render import show_sheets
-    from results.uncertainty_table import conclusion_sheets, tornado_sheet
 
     tables: dict[str, pl.DataFrame] = {"tornado": found.tornado}
     if not only_tornado:

@@ -17,7 +17,7 @@ from sweep.commands.options import (
     command_line,
 )
 from sweep.exit_codes import ExitCode
-from sweep.interrupts import GRACE_SECONDS
+from sweep.start.interrupts import GRACE_SECONDS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -47,10 +47,10 @@ def retry(
 
     The specification is the one that the run keeps.
     """
-    from sweep.cell import engine_fingerprint
-    from sweep.execute import execute
-    from sweep.retrying import retry_execution, simulate_here
-    from sweep.worker import simulate_batch
+    from sweep.plan.cell import engine_fingerprint
+    from sweep.start.execute import execute
+    from sweep.start.retry import retry_execution, simulate_here
+    from sweep.tasks.worker import simulate_batch
 
     place = choose_place(
         backend, address=address, workers=workers, fail_fast=fail_fast, grace=grace, break_lock=break_lock

@@ -18,7 +18,7 @@ from sweep.commands.options import (
     command_line,
 )
 from sweep.exit_codes import ExitCode
-from sweep.interrupts import GRACE_SECONDS
+from sweep.start.interrupts import GRACE_SECONDS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,9 +37,9 @@ def run(
     break_lock: BreakLockOption = False,
 ) -> None:
     """Run a sweep, or go on with one: finished cells are not repeated."""
-    from sweep.cell import engine_fingerprint
-    from sweep.execute import Execution, execute
-    from sweep.worker import simulate_batch
+    from sweep.plan.cell import engine_fingerprint
+    from sweep.start.execute import Execution, execute
+    from sweep.tasks.worker import simulate_batch
 
     sweep = choose_sweep(spec, overrides=overrides, name=name, out=out)
     place = choose_place(

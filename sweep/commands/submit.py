@@ -16,8 +16,8 @@ from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.commands.options import command_line
 from sweep.commands.submit_files import cluster_size, rayjob, sbatch, write
 from sweep.exit_codes import SweepError
-from sweep.failures import without_secrets
 from sweep.runs import results_errors, run_location
+from sweep.tasks.failures import without_secrets
 
 if TYPE_CHECKING:
     from sweep.cluster.jobs import JobPlan
@@ -131,9 +131,9 @@ def _check_options(context: typer.Context, mode: str) -> None:
 
 
 def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python: str) -> "JobRequest":
-    from sweep.cell import engine_fingerprint
     from sweep.cluster.options import check_line
     from sweep.cluster.request import JobRequest, check_portable
+    from sweep.plan.cell import engine_fingerprint
 
     for option, text in (("SPEC", str(path)), ("--out", out), ("--python", python), *(("-s", o) for o in overrides)):
         check_line(option, text or "")
@@ -152,7 +152,7 @@ def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python:
 
 def _shared_run(run: str) -> str:
     """Return a run as every node calls it: a URL in its one spelling, or an absolute path."""
-    from results.storage import checked_url, is_url
+    from results.store.storage import checked_url, is_url
 
     with results_errors():
         return checked_url(run) if is_url(run) else _absolute(run)

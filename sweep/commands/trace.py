@@ -54,7 +54,7 @@ def import_recording(
     reasons. Exit code: 0 the trace is written, 1 the recording can't be used (nothing is written), 2 the command line
     is wrong.
     """
-    from sweep.trace.importing import (
+    from sweep.recordings.importing import (
         default_output,
         describe_defects,
         describe_report,
@@ -89,9 +89,9 @@ def show_info(
 
     Exit code: 0, or 1 if the file can't be used.
     """
-    from sweep.trace.importing import summarise
-    from sweep.trace.soundness import unsound_reasons_of_source
-    from sweep.trace.summary_table import print_summary
+    from sweep.recordings.importing import summarise
+    from sweep.recordings.soundness import unsound_reasons_of_source
+    from sweep.recordings.summary_table import print_summary
 
     try:
         summary, source = summarise(file)
@@ -123,8 +123,8 @@ def record_command(
 
     Exit code: 0 nothing is missing (with --run: the trace is written), 1 something is missing or a command failed.
     """
-    from sweep.trace.importing import describe_defects, describe_report
-    from sweep.trace.record import describe, probe, problems, record
+    from sweep.recordings.importing import describe_defects, describe_report
+    from sweep.recordings.record import describe, probe, problems, record
 
     typer.echo("\n".join(describe(command, out)))
     missing = problems(probe())
@@ -148,8 +148,8 @@ def derive_templates(
 
     Exit code: 0, or 1 if the recording can't be used.
     """
-    from sweep.trace.importing import check_sound, read_recording
-    from sweep.trace.templates import Recording, derive_file
+    from sweep.recordings.importing import check_sound, read_recording
+    from sweep.recordings.templates import Recording, derive_file
 
     try:
         check_sound(file)
@@ -169,8 +169,8 @@ def write_array_file(
 
     Exit code: 0, or 1 if the trace can't be used.
     """
-    from sweep.recording_file import unsound_reasons_of
-    from sweep.trace.arrays import write_array
+    from sweep.recordings.array_file import unsound_reasons_of
+    from sweep.recordings.arrays import write_array
 
     try:
         count = write_array(file, out)

@@ -5,7 +5,7 @@ from typing import Final
 import polars as pl
 
 from engine.vocabulary import Access, Event, Instruction
-from sweep.trace.kvm_truth import KvmTruth
+from sweep.recordings.kvm.reading import KvmTruth
 
 EVENTS_SHOWN: Final = 20
 REACTIONS_SHOWN: Final = 10

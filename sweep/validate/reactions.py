@@ -11,7 +11,7 @@ import polars as pl
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Event
-from sweep.trace.kvm_truth import KvmTruth
+from sweep.recordings.kvm.reading import KvmTruth
 
 KINDS: Final = (
     "fault_fixed", "fault_emulated", "fault_guest", "unsync", "sync", "get_page_new", "get_page_existing", "emulation",

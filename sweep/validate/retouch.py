@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.events import EVENT
 from engine.vocabulary import Access, Event
-from sweep.trace.kvm_truth import KvmTruth
+from sweep.recordings.kvm.reading import KvmTruth
 
 USER_END: Final = 1 << 47
 ROOT_LEVEL: Final = 4

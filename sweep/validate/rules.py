@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
-from sweep.trace.kvm_truth import KvmTruth, load_events
+from sweep.recordings.kvm.reading import KvmTruth, load_events
 from sweep.validate.align import align
 from sweep.validate.divergence import describe_first
 from sweep.validate.engines import Counts, run_lanes, run_reference

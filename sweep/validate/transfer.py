@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.vocabulary import COUNTER_INDEX
-from sweep.trace.kvm_truth import KvmTruth, load_events
+from sweep.recordings.kvm.reading import KvmTruth, load_events
 from sweep.validate.engines import run_lanes
 from sweep.validate.recording_set import GUEST, WHOLE, RecordingSet, real_counts
 from sweep.validate.retouch import Form, RetouchFit, fit_retouches, with_retouches

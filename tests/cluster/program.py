@@ -13,12 +13,12 @@ from tests.sweep import fakes
 def put_in_place(fake: str, put: Callable[[str, object], None]) -> None:
     """Put a fake in the engine's place, in this process only: workers find their functions by name."""
     # These hold the real engine under its name, so that what depends on it, such as compiling, stays away from fakes.
-    import sweep.batch_memory
-    import sweep.execute  # noqa: F401
+    import sweep.start.execute
+    import sweep.tasks.memory  # noqa: F401
 
     put("engine.workloads.WORKLOADS", fakes.WORKLOADS)
-    put("sweep.cell.engine_fingerprint", lambda: "a fake engine")
-    put("sweep.worker.simulate_batch", getattr(fakes, fake))
+    put("sweep.plan.cell.engine_fingerprint", lambda: "a fake engine")
+    put("sweep.tasks.worker.simulate_batch", getattr(fakes, fake))
 
 
 def put_for_good(target: str, value: object) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import psutil
 import pytest
 
-from results.diff import diff_runs
-from results.store import RunStore
+from results.store.run_store import RunStore
+from results.upkeep.diff import diff_runs
 from sweep.exit_codes import ExitCode
 from tests.cluster.processes import Bench, RunningCluster, ended, open_cluster
 from tests.sweep.fakes import WINDOWS

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from results.diff import diff_runs
-from results.store import RunStore
+from results.store.run_store import RunStore
+from results.upkeep.diff import diff_runs
 from sweep.backends.ray.guard import members
 from sweep.exit_codes import ExitCode
 from sweep.status import RunReader

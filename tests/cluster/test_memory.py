@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from results.diff import diff_runs
+from results.upkeep.diff import diff_runs
 from sweep.exit_codes import ExitCode
 from tests.cluster.processes import Bench, ended
 from tests.sweep import fakes

@@ -15,7 +15,7 @@ from engine.sources import (
     source_digest,
     source_files,
 )
-from sweep.cell import engine_fingerprint
+from sweep.plan.cell import engine_fingerprint
 
 ROOT: Final = ENGINE.parent
 
@@ -87,7 +87,7 @@ def checkout(tmp_path: Path) -> Path:
         ("configs/policies/a-new-one.yaml", ()),
         ("engine/reference/mmu.py", ()),
         ("engine/warm.py", ()),
-        ("sweep/trace/perf.py", ()),
+        ("sweep/recordings/perf/text.py", ()),
         ("engine/workloads/kernbench.py", ("results",)),
         ("engine/jit.py", ("kernels",)),
         ("engine/lanes/writes.py", ("results", "kernels")),

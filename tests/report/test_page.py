@@ -13,7 +13,7 @@ from engine.vocabulary import COUNTER_NAMES
 from results.charts.frames import RunFrames
 from results.report.html import json_block, phrase, script, text
 from results.report.page import SUMMARY_ROWS_MAX, ReportSource, report_html
-from sweep.costs import load_cost_model
+from sweep.spec.costs import load_cost_model
 from tests.report.conftest import sweep
 from tests.report.opening import opened
 

@@ -13,7 +13,7 @@ from results.charts.export import chart_bytes, paper_spec, vega_lite
 from results.charts.frames import RunFrames
 from results.charts.pareto import BEATEN, FRONT, trade_off_chart
 from results.charts.theme import LAYOUTS
-from results.compare_runs import Compared, Question, compare_runs
+from results.compare.question import Compared, Question, compare_runs
 from results.report.figures import size_figures
 from results.report.words import Answer, answer
 from tests.report.test_page import Made

@@ -17,10 +17,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from engine.vocabulary import COUNTER_INDEX
-from results.columns import TABLES
-from results.compaction import compact
-from results.rows import failures_table
-from results.store import RunStore
+from results.store.columns import TABLES
+from results.store.rows import failures_table
+from results.store.run_store import RunStore
+from results.upkeep.compaction import compact
 from tests.results.synthetic import PROVENANCE, SPEC, failed, replicate_batches, totals_of, windows_of, write_batch
 
 WINDOWS: Final = 3

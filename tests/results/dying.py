@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from results.store import RunStore
+from results.store.run_store import RunStore
 from tests.results.crashing import (
     DISK_FULL,
     batches_seen,

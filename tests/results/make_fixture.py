@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from results.schema import SCHEMA_VERSION
+from results.store.schema import SCHEMA_VERSION
 from sweep.exit_codes import ExitCode
 
 ROOT: Final = Path(__file__).parents[2]
@@ -27,7 +27,9 @@ def main() -> None:
     """Run the sweep into its folder, from the root, so that no path of this machine is in it."""
     out = FIXTURES / f"v{SCHEMA_VERSION}"
     if out.exists():
-        sys.exit(f"{out}: there is a run of version {SCHEMA_VERSION}; raise SCHEMA_VERSION in results/schema.py first")
+        sys.exit(
+            f"{out}: there is a run of version {SCHEMA_VERSION}; raise SCHEMA_VERSION in results/store/schema.py first"
+        )
     settings = [word for override in (*OVERRIDES, f"name=v{SCHEMA_VERSION}") for word in ("-s", override)]
     command = [sys.executable, "-m", "sweep.cli", "run", "configs/smoke.yaml", *settings, "-j", "1"]
     done = subprocess.run([*command, "--out", str(out.relative_to(ROOT))], cwd=ROOT, check=False)

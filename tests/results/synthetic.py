@@ -10,10 +10,10 @@ import numpy as np
 
 from engine.guests import Guest
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES
-from results.cost_model import CostModel, cost_model_from_mapping
-from results.parts import PART_TABLES
-from results.rows import Cell, Counts, FailedBatch, Trace, activities_table, cells_table, windows_table
-from results.store import RunStore
+from results.prices.cost_model import CostModel, cost_model_from_mapping
+from results.store.parts import PART_TABLES
+from results.store.rows import Cell, Counts, FailedBatch, Trace, activities_table, cells_table, windows_table
+from results.store.run_store import RunStore
 
 POLICIES: Final = ("kvm-3.0", "kvm-3.3", "tdp", "xiao-v1")
 WINDOW_NS: Final = 10_000_000

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.intervals import t_half_width
-from results.sequential import Target, look_half_widths, look_sizes, wanted_replicates
+from results.statistics.intervals import t_half_width
+from results.statistics.sequential import Target, look_half_widths, look_sizes, wanted_replicates
 
 
 def target(**changes: float) -> Target:

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 import results
-from results.columns import TABLES
-from results.compare_table import comparisons_csv
-from results.manifest import StoreError
-from results.own_costs import COSTS_FILE
-from results.pricing import PRICE_COLUMNS
+from results.compare.table import comparisons_csv
+from results.prices.own_costs import COSTS_FILE
+from results.prices.pricing import PRICE_COLUMNS
+from results.store.columns import TABLES
+from results.store.manifest import StoreError
 from results.summary import summarize
 from tests.results.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
 

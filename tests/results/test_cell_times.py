@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from results.cell_times import CellTimes
-from results.compaction import compact
-from results.labels import LABELS_SCHEMA, LabelledRun, write_labels
-from results.numbered_rows import PLACE, TRACE, NumberedRows
-from results.statistics import difference_moments
-from results.store import RunStore
+from results.statistics.cell_times import CellTimes
+from results.statistics.moments import difference_moments
+from results.statistics.numbered_rows import PLACE, TRACE, NumberedRows
+from results.store.labels import LABELS_SCHEMA, LabelledRun, write_labels
+from results.store.run_store import RunStore
 from results.summary import ComparisonError, priced_cells, summarize
+from results.upkeep.compaction import compact
 from tests.results.synthetic import POLICIES, cell, make_run, replicate_batches, small_model
 
 BASELINE: Final = "kvm-3.0"

@@ -9,17 +9,17 @@ import pytest
 from scipy import stats
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.compare import Comparison
-from results.compare_gate import Gate, breaches, parse_gate
-from results.compare_long import comparison_list
-from results.compare_runs import Compared, Question, compare_runs
-from results.compare_table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
-from results.idle import idle_notes
-from results.pairing import ComparisonError
-from results.pareto import beaten_by, trade_offs
+from results.compare.compare import Comparison
+from results.compare.gate import Gate, breaches, parse_gate
+from results.compare.idle_axes import idle_notes
+from results.compare.listing import comparison_list
+from results.compare.pareto import beaten_by, trade_offs
+from results.compare.question import Compared, Question, compare_runs
+from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
 from results.render import probability
 from results.report.figures import CHANGES
-from results.rows import cells_table
+from results.statistics.pairing import ComparisonError
+from results.store.rows import cells_table
 from tests.results.synthetic import cell, small_model, trace
 
 KNOBS = {

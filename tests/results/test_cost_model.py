@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from engine.vocabulary import COUNTER_NAMES
-from results.cost_model import CostModel, CostModelError, cost_model_from_mapping
+from results.prices.cost_model import CostModel, CostModelError, cost_model_from_mapping
 from tests.results.synthetic import cost, model_mapping, quantity, small_model
 
 COSTS: Final = Path(__file__).parents[2] / "configs" / "costs"

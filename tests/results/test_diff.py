@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX
-from results.compaction import compact
-from results.diff import diff_runs
-from results.manifest import StoreError
-from results.rows import cells_table, windows_table
+from results.store.manifest import StoreError
+from results.store.rows import cells_table, windows_table
+from results.upkeep.compaction import compact
+from results.upkeep.diff import diff_runs
 from tests.results.synthetic import PROVENANCE, cell, make_run, replicate_batches, totals_of, trace, windows_of
 
 

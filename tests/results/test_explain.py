@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.explain import ROUNDING, Explanation, apportioned, explain_pair, pairs_of_policies
-from results.explain_activities import explain_activities
-from results.explain_table import explanation_content, explanation_sheets, lines_frame
-from results.pairing import ComparisonError
-from results.pricing import price_cells
+from results.explain.activities import explain_activities
+from results.explain.explain import ROUNDING, Explanation, apportioned, explain_pair, pairs_of_policies
+from results.explain.table import explanation_content, explanation_sheets, lines_frame
+from results.prices.pricing import price_cells
+from results.prices.time_parts import WAITING
 from results.render import WIDTH, show_sheets
-from results.rows import cells_table, windows_table
-from results.time_parts import WAITING
+from results.statistics.pairing import ComparisonError
+from results.store.rows import cells_table, windows_table
 from tests.results.synthetic import cell, cost, make_run, quantity, replicate_batches, small_model, totals_of, trace
 
 SHADOW = {

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results import exporting
-from results.compaction import compact
-from results.exporting import FORMS, export
-from results.labels import LABELS_FILE, LABELS_SCHEMA
-from results.manifest import StoreError
-from results.schema import table_schema
-from results.store import RunStore
+from results.store.labels import LABELS_FILE, LABELS_SCHEMA
+from results.store.manifest import StoreError
+from results.store.run_store import RunStore
+from results.store.schema import table_schema
+from results.upkeep import exporting
+from results.upkeep.compaction import compact
+from results.upkeep.exporting import FORMS, export
 from tests.results.synthetic import cell, make_run, replicate_batches
 
 READ: Final[dict[str, Callable[[Path], pl.DataFrame]]] = {

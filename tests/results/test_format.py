@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results.columns import COUNTER, SORT_KEYS, TABLES, Column
-from results.compaction import compact
-from results.parts import DIGESTS_LISTED, ROW_GROUP_ROWS, encode_part
-from results.rows import cells_table, failures_table
-from results.schema import SCHEMA_VERSION
-from results.store import RunStore
+from results.store.columns import COUNTER, SORT_KEYS, TABLES, Column
+from results.store.parts import DIGESTS_LISTED, ROW_GROUP_ROWS, encode_part
+from results.store.rows import cells_table, failures_table
+from results.store.run_store import RunStore
+from results.store.schema import SCHEMA_VERSION
+from results.upkeep.compaction import compact
 from tests.results.synthetic import SPEC, cell, failed, make_run, replicate_batches, totals_of, trace, windows_of
 
 RUN: Final = Path(__file__).resolve().parents[1] / "data" / "runs" / f"v{SCHEMA_VERSION}"

@@ -10,15 +10,15 @@ from typing import Final
 import pyarrow.parquet as pq
 import pytest
 
-from results.compaction import compact
-from results.fsck import Level, check_run
-from results.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
-from results.lost import LOST
-from results.parts import PART_TABLES
-from results.rows import failures_table
-from results.soundness import check_sound
-from results.storage import DamageError
-from results.store import RunStore
+from results.store.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
+from results.store.lost import LOST
+from results.store.parts import PART_TABLES
+from results.store.rows import failures_table
+from results.store.run_store import RunStore
+from results.store.soundness import check_sound
+from results.store.storage import DamageError
+from results.upkeep.compaction import compact
+from results.upkeep.fsck import Level, check_run
 from tests.results.synthetic import PROVENANCE, cell, failed, make_run, replicate_batches, write_batch
 
 ROOT: Final = Path(__file__).parents[2]
@@ -235,8 +235,8 @@ def test_a_check_leaves_no_thread_behind(store: RunStore) -> None:
     store.scan_cells().select(LABELS_SCHEMA.names()).collect().write_parquet(store.path / LABELS_FILE)
     code = f"""
 import os
-from results.fsck import check_run
-from results.store import RunStore
+from results.upkeep.fsck import check_run
+from results.store.run_store import RunStore
 before = len(os.listdir("/proc/self/task"))
 found = check_run(RunStore({str(store.path)!r}))
 print(found.is_damaged, found.rows, len(os.listdir("/proc/self/task")) - before)

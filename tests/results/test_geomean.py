@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from results.geomean import geometric_means
+from results.statistics.geomean import geometric_means
 
 TABLES = 2000
 TRUTH = {"small": -30.0, "large": 10.0}

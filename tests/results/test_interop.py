@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-from results.columns import TABLES
-from results.compaction import compact
-from results.schema import SCHEMA_VERSION
-from results.store import RunStore
+from results.store.columns import TABLES
+from results.store.run_store import RunStore
+from results.store.schema import SCHEMA_VERSION
+from results.upkeep.compaction import compact
 from tests.results.synthetic import make_run, replicate_batches
 
 ROOT: Final = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from typing import Final
 import polars as pl
 import pytest
 
-from results.compaction import compact
-from results.labels import LABELS, LABELS_SCHEMA, LabelledRun, note_plain_labels, write_labels
-from results.store import RunStore
+from results.store.labels import LABELS, LABELS_SCHEMA, LabelledRun, note_plain_labels, write_labels
+from results.store.run_store import RunStore
+from results.upkeep.compaction import compact
 from tests.results.synthetic import cell, make_run, replicate_batches, write_batch
 
 PLAIN: Final = "labels-plain.json"

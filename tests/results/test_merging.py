@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX
-from results.compaction import compact
-from results.diff import diff_runs
-from results.fsck import check_run
-from results.labels import LABELS_FILE, LABELS_SCHEMA, LabelledRun
-from results.manifest import StoreError
-from results.merging import merge_runs
-from results.rows import cells_table, failures_table, windows_table
-from results.storage import DamageError
-from results.store import RunStore
+from results.store.labels import LABELS_FILE, LABELS_SCHEMA, LabelledRun
+from results.store.manifest import StoreError
+from results.store.rows import cells_table, failures_table, windows_table
+from results.store.run_store import RunStore
+from results.store.storage import DamageError
+from results.upkeep.compaction import compact
+from results.upkeep.diff import diff_runs
+from results.upkeep.fsck import check_run
+from results.upkeep.merging import merge_runs
 from tests.results.synthetic import (
     POLICIES,
     PROVENANCE,

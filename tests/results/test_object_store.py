@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from results import storage_lease
-from results.compaction import compact
-from results.diff import diff_runs
-from results.fsck import Level, check_run
-from results.manifest import LATEST_FILE, StoreError
-from results.merging import merge_runs
-from results.soundness import check_sound
-from results.storage import DamageError, open_storage
-from results.storage_lease import LEASE_FILE
-from results.storage_object import ObjectStorage
-from results.store import RunStore
+from results.store import lease as storage_lease
+from results.store.lease import LEASE_FILE
+from results.store.manifest import LATEST_FILE, StoreError
+from results.store.objects import ObjectStorage
+from results.store.run_store import RunStore
+from results.store.soundness import check_sound
+from results.store.storage import DamageError, open_storage
+from results.upkeep.compaction import compact
+from results.upkeep.diff import diff_runs
+from results.upkeep.fsck import Level, check_run
+from results.upkeep.merging import merge_runs
 from tests.results.s3_server import BUCKET, KEY, SECRET, arrow_files, s3_server
 from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, write_batch
 

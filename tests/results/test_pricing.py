@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.metrics import METRICS, metric_expressions
-from results.pricing import PRICE_COLUMNS, price_cells, price_windows
-from results.rows import Cell, Trace, windows_table
-from results.waiting import lock_waiting
+from results.compare.metrics import METRICS, metric_expressions
+from results.prices.pricing import PRICE_COLUMNS, price_cells, price_windows
+from results.prices.waiting import lock_waiting
+from results.store.rows import Cell, Trace, windows_table
 from tests.results.synthetic import WINDOW_NS, cell, cost, quantity, replicate_batches, small_model, trace, windows_of
 
 

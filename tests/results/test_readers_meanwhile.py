@@ -4,10 +4,10 @@ import multiprocessing
 from pathlib import Path
 from typing import Final
 
-from results.compaction import compact
-from results.soundness import check_sound
-from results.storage import DamageError
-from results.store import RunStore
+from results.store.run_store import RunStore
+from results.store.soundness import check_sound
+from results.store.storage import DamageError
+from results.upkeep.compaction import compact
 from tests.results.crashing import CELLS
 from tests.results.synthetic import PROVENANCE, SPEC, replicate_batches, write_batch
 

@@ -13,10 +13,10 @@ import pytest
 
 import results
 from engine.vocabulary import COUNTER_NAMES
-from results.columns import TABLES, columns_markdown
-from results.compaction import compact
-from results.manifest import StoreError
 from results.run import Run
+from results.store.columns import TABLES, columns_markdown
+from results.store.manifest import StoreError
+from results.upkeep.compaction import compact
 from tests.results.synthetic import PROVENANCE, SPEC, make_run, replicate_batches, small_model
 
 ROOT: Final = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_any_reader_sees_the_same_table(path: Path, reader: str, table: str) -> 
 
 
 def test_the_page_about_columns_is_fresh() -> None:
-    """docs/reference/columns.md is what the tables say; `python -m results.columns` writes it."""
+    """docs/reference/columns.md is what the tables say; `python -m results.store.columns` writes it."""
     assert (ROOT / "docs" / "reference" / "columns.md").read_text(encoding="utf-8") == columns_markdown()
 
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from results.spec_union import union_of_specs
-from results.storage import StoreError
+from results.store.storage import StoreError
+from results.upkeep.spec_union import union_of_specs
 
 SETTINGS: Final[dict[str, Any]] = {"seed": 1, "baseline": "x", "costs": "c", "until": None}
 

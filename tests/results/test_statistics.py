@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from results.intervals import bootstrap_bounds, t_half_width
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics import bootstrap_columns, interval_columns
+from results.statistics.intervals import bootstrap_bounds, t_half_width
+from results.statistics.moments import bootstrap_columns, interval_columns
 
 
 def intervals_of(**values: list[float]) -> dict[str, tuple[float, float | None, float | None, int]]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from results.student_t import t_quantile, t_tail
+from results.statistics.student_t import t_quantile, t_tail
 
 FREEDOMS = st.one_of(st.integers(1, 40).map(float), st.floats(1.0, 1e6))
 

@@ -10,14 +10,14 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
-from results.cell_times import CellTimes
 from results.charts.frames import RunFrames
-from results.numbered_rows import PLACE, NumberedRows
-from results.pairing import ComparisonError
 from results.render import WIDTH, compact_count, render, shortened
-from results.store import RunStore
+from results.statistics.cell_times import CellTimes
+from results.statistics.numbered_rows import PLACE, NumberedRows
+from results.statistics.pairing import ComparisonError
+from results.statistics.verdicts import Rule
+from results.store.run_store import RunStore
 from results.summary import COUNTS, TIMES, PricedCells, seed_comparison, summarize, summarize_priced
-from results.verdicts import Rule
 from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 

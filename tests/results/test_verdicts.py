@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from results.statistics import difference_moments
-from results.verdicts import (
+from results.statistics.moments import difference_moments
+from results.statistics.verdicts import (
     VERDICTS,
     Judgement,
     Rule,

@@ -6,14 +6,14 @@ from typing import Final
 
 import pytest
 
-from results.columns import TABLES
-from results.compaction import compact
-from results.diff import diff_runs
-from results.exporting import export
-from results.fsck import check_run
-from results.merging import merge_runs
-from results.schema import SCHEMA_VERSION, table_schema
-from results.store import RunStore
+from results.store.columns import TABLES
+from results.store.run_store import RunStore
+from results.store.schema import SCHEMA_VERSION, table_schema
+from results.upkeep.compaction import compact
+from results.upkeep.diff import diff_runs
+from results.upkeep.exporting import export
+from results.upkeep.fsck import check_run
+from results.upkeep.merging import merge_runs
 
 RUNS: Final = Path(__file__).parents[1] / "data" / "runs"
 VERSIONS: Final = sorted(path.name for path in RUNS.iterdir())

@@ -10,7 +10,7 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.waiting import Floats, lock_waiting, response_time
+from results.prices.waiting import Floats, lock_waiting, response_time
 
 
 def response(hold: float, think: float, customers: int) -> float:

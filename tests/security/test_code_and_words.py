@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sweep.commands import plan
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.spec_costs import read_costs
-from sweep.spec_nodes import BYTES_MAX, DEPTH_MAX, read_nodes, read_source
-from sweep.spec_problems import Source, SpecError
+from sweep.spec.configs import read_costs
+from sweep.spec.nodes import BYTES_MAX, DEPTH_MAX, read_nodes, read_source
+from sweep.spec.problems import Source, SpecError
 from tests.security.mutations import answer, bytes_damaged
 from tests.test_house_rules import ROOT, imports, sources, tree
 

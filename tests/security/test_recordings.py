@@ -9,7 +9,7 @@ import pytest
 from engine.operations import OPERATION
 from sweep.commands import plan
 from sweep.exit_codes import ExitCode
-from sweep.recording_file import BYTES_MAX, NOTES_MARK, encode_notes, unsound_reasons_of
+from sweep.recordings.array_file import BYTES_MAX, NOTES_MARK, encode_notes, unsound_reasons_of
 from tests.security.mutations import answer, bytes_damaged
 
 SPEC = """

@@ -14,8 +14,8 @@ from engine.fields import Field
 from engine.simulate import Batch, BatchCounts
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Activity
 from engine.workloads.contract import Workload
-from results.rows import Counts
-from sweep.cell import knobs_key
+from results.store.rows import Counts
+from sweep.plan.cell import knobs_key
 
 WINDOWS = 3
 POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "kvm-6.1", "tdp")

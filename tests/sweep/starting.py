@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweep.backends.choose import BackendChoice, BackendName
-from sweep.driver import Rules
-from sweep.execute import Execution, execute
 from sweep.exit_codes import ExitCode
-from sweep.outcome import Simulate
-from sweep.spec import SweepSpec
-from sweep.spec_read import load_spec
+from sweep.spec.read import load_spec
+from sweep.spec.spec import SweepSpec
+from sweep.start.driver import Rules
+from sweep.start.execute import Execution, execute
+from sweep.tasks.task import Simulate
 from tests.sweep import fakes
 
 SPEC = """

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
-from results.own_costs import COSTS_FILE
-from results.rows import Trace, cells_table, windows_table
-from results.store import RunStore
+from results.prices.own_costs import COSTS_FILE
+from results.store.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
+from results.store.rows import Trace, cells_table, windows_table
+from results.store.run_store import RunStore
 from sweep.exit_codes import ExitCode
 from tests.results.synthetic import (
     POLICIES,
@@ -603,7 +603,7 @@ def test_an_interrupted_sweep_says_how_much_is_there(
 ) -> None:
     """Whoever stops a sweep reads how much of it there is; the exit code is that of an interruption."""
     machines = Interrupted(bad_folder=tmp_path / "run", window=1, capture=capsys)
-    monkeypatch.setattr("sweep.execute.open_backend", lambda *_: machines)
+    monkeypatch.setattr("sweep.start.execute.open_backend", lambda *_: machines)
 
     code = start(write_spec(tmp_path))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from results.store import RunStore
+from results.store.run_store import RunStore
 from sweep.backends.choose import BackendName, choose_backend
 from sweep.backends.contract import BackendError
 from sweep.backends.ray.connection import check_address

@@ -12,11 +12,11 @@ import pytest
 from engine.knobs import KNOBS
 from engine.vocabulary import COUNTER_NAMES
 from engine.workloads import WORKLOADS
-from results.cell_ids import CellIds
+from results.store.cell_ids import CellIds
 from sweep import cli
 from sweep.exit_codes import ExitCode
-from sweep.plan import plan_sweep
-from sweep.spec_read import load_spec
+from sweep.plan.plan import plan_sweep
+from sweep.spec.read import load_spec
 from tests.policies import POLICIES
 from tests.sweep import fakes
 from tests.sweep.starting import start, swallow_the_end, write_spec
@@ -150,8 +150,8 @@ def test_the_end_of_a_verb_is_what_was_asked_for(project: Path, monkeypatch: pyt
 def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     """After a run the plan of a larger sweep counts finished cells and estimates the rest from what was measured."""
     from sweep.commands.plan import plan_content, plan_lines
-    from sweep.estimate import estimate_cost
-    from sweep.plan import identities, remaining
+    from sweep.plan.estimate import estimate_cost
+    from sweep.plan.plan import identities, remaining
     from tests.sweep.starting import read
 
     path = write_spec(tmp_path)
@@ -211,7 +211,7 @@ def test_there_may_be_nothing_to_retry(
 ) -> None:
     """`sweep retry` of a run in which nothing has failed says so, and nothing else."""
     start(write_spec(tmp_path))
-    monkeypatch.setattr("sweep.cell.engine_fingerprint", lambda: "a fake engine")
+    monkeypatch.setattr("sweep.plan.cell.engine_fingerprint", lambda: "a fake engine")
     run = str(tmp_path / "run")
     capsys.readouterr()
 

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 import results
-from results import soundness
-from results.storage import StoreError
+from results.store import soundness
+from results.store.storage import StoreError
 from sweep.cli import VERBS
 from sweep.exit_codes import DamagedError, ExitCode
 from sweep.runs import results_errors
@@ -99,7 +99,7 @@ def run(tmp_path: Path) -> Path:
 def sweep(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Words], int]:
     """Return what runs a verb in this process, with names of runs and files filled in, by the engine of the run."""
     planned_with = json.loads((RUN / "provenance.json").read_text())[-1]["code_fingerprint"]
-    monkeypatch.setattr("sweep.cell.engine_fingerprint", lambda: planned_with)
+    monkeypatch.setattr("sweep.plan.cell.engine_fingerprint", lambda: planned_with)
     places = {"run": run, "sound": RUN, "out": run.parent / "out"}
     return lambda words: call(monkeypatch, *(word.format_map(places) for word in words))
 

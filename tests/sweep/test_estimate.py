@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep.estimate import estimate
-from sweep.plan import PlannedBatch, plan_sweep
-from sweep.timings import BatchTiming
+from sweep.plan.estimate import estimate
+from sweep.plan.plan import PlannedBatch, plan_sweep
+from sweep.plan.timings import BatchTiming
 from tests.sweep.starting import read, write_spec
 
 

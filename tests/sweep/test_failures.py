@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from sweep.failures import cause_of, innermost_frames, last_lines, without_secrets
+from sweep.tasks.failures import cause_of, innermost_frames, last_lines, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep.grouping import TAIL_SECONDS, TASK_SECONDS, Grouper
-from sweep.outcome import WantedBatch
-from sweep.plan import plan_sweep
+from sweep.plan.plan import plan_sweep
+from sweep.start.grouping import TAIL_SECONDS, TASK_SECONDS, Grouper
+from sweep.tasks.task import WantedBatch
 from tests.sweep.starting import read, write_spec
 
 

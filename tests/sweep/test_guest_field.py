@@ -25,13 +25,13 @@ from pathlib import Path
 import polars as pl
 from docs.generate_reference import guests
 from engine.workloads import WORKLOADS
-from results.columns import columns_markdown
-from results.schema import SCHEMA_VERSION, table_schema
-from results.store import RunStore
-from sweep.plan import plan_sweep
-from sweep.rows import batch_cells
-from sweep.spec import guest_label
-from sweep.spec_read import load_spec
+from results.store.columns import columns_markdown
+from results.store.schema import SCHEMA_VERSION, table_schema
+from results.store.run_store import RunStore
+from sweep.plan.plan import plan_sweep
+from sweep.tasks.rows import batch_cells
+from sweep.spec.spec import guest_label
+from sweep.spec.read import load_spec
 
 spec = load_spec(Path("configs/smoke.yaml"), ["guests={paging: [4-level, 5-level]}"], workloads=WORKLOADS)
 plan = plan_sweep(spec, "engine")

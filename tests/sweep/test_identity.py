@@ -14,10 +14,10 @@ from engine.operations import OPERATION, Operations
 from engine.workloads import WORKLOADS
 from engine.workloads.kernbench_run import draw_units
 from engine.workloads.piped import PipedSource
-from results.cell_ids import CellIds
-from sweep.cell import TraceFamily, knobs_key
-from sweep.plan import plan_sweep, remaining
-from sweep.spec import SweepSpec, WorkloadCase
+from results.store.cell_ids import CellIds
+from sweep.plan.cell import TraceFamily, knobs_key
+from sweep.plan.plan import plan_sweep, remaining
+from sweep.spec.spec import SweepSpec, WorkloadCase
 from tests.policies import POLICIES
 
 SPEC = SweepSpec(

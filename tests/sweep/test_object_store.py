@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from results import storage_object
-from results.diff import diff_runs
-from results.manifest import ManifestEntry
-from results.storage import open_storage
-from results.store import RunStore
+from results.store import objects as storage_object
+from results.store.manifest import ManifestEntry
+from results.store.run_store import RunStore
+from results.store.storage import open_storage
+from results.upkeep.diff import diff_runs
 from sweep import cli
 from sweep.backends.choose import BackendChoice, BackendName
-from sweep.execute import Execution, execute
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.start.execute import Execution, execute
 from sweep.status import RunReader
 from tests.results.s3_server import BUCKET, KEY, SECRET, s3_server
 from tests.results.test_object_store import objects

@@ -9,12 +9,12 @@ import pytest
 
 from engine.jit import cache_directory
 from engine.knobs import KNOBS, Knobs
-from results.store import RunStore
+from results.store.run_store import RunStore
 from sweep.exit_codes import ExitCode
-from sweep.spec_nodes import Source
-from sweep.spec_policies import shipped_policies
-from sweep.spec_problems import SpecError
-from sweep.spec_read import read_spec
+from sweep.spec.nodes import Source
+from sweep.spec.policies import shipped_policies
+from sweep.spec.problems import SpecError
+from sweep.spec.read import read_spec
 from tests.policies import POLICIES
 from tests.sweep import fakes
 from tests.sweep.starting import start, write_spec
@@ -233,8 +233,8 @@ def test_a_wrong_shipped_file_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     """The catalog of policies is whole or says what is wrong with which file."""
     (tmp_path / "policies").mkdir()
     write(tmp_path / "policies", mine=TOLD + "base: kvm-9\n")
-    monkeypatch.setattr("sweep.spec_policies.CONFIGS", tmp_path)
-    monkeypatch.setattr("sweep.spec_costs.CONFIGS", tmp_path)
+    monkeypatch.setattr("sweep.spec.policies.CONFIGS", tmp_path)
+    monkeypatch.setattr("sweep.spec.configs.CONFIGS", tmp_path)
 
     with pytest.raises(SpecError, match=r"mine\.yaml:3:7: policies: no file for 'kvm-9'"):
         shipped_policies()

@@ -7,20 +7,20 @@ import polars as pl
 import pytest
 
 import results
-from results import compaction
-from results.diff import diff_runs
-from results.engines import engines_of
-from results.labels import LabelledRun
-from results.store import RunStore
-from sweep import execute as execute_module
+from results.store.engines import engines_of
+from results.store.labels import LabelledRun
+from results.store.run_store import RunStore
+from results.upkeep import compaction
+from results.upkeep.diff import diff_runs
 from sweep.backends.choose import BackendChoice, BackendName, choose_backend
-from sweep.driver import Rules
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Failure, FailureKind, Simulate, Task, WantedBatch
-from sweep.plan import plan_sweep
-from sweep.retrying import retry_execution
-from sweep.timings import read_timings
-from sweep.worker import run_task, simulate_batch
+from sweep.plan.plan import plan_sweep
+from sweep.plan.timings import read_timings
+from sweep.start import execute as execute_module
+from sweep.start.driver import Rules
+from sweep.start.retry import retry_execution
+from sweep.tasks.task import Failure, FailureKind, Simulate, Task, WantedBatch
+from sweep.tasks.worker import run_task, simulate_batch
 from tests.sweep import fakes
 from tests.sweep.starting import read, start, write_spec
 

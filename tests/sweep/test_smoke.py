@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from results.store import RunStore
+from results.store.run_store import RunStore
 from sweep.exit_codes import ExitCode
 from tests.policies import POLICIES
 from tests.sweep.test_cli import call

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from engine.guests import Guest
-from sweep.plan import plan_sweep
-from sweep.spec import SweepSpec, guest_label
-from sweep.spec_nodes import Source
-from sweep.spec_problems import SpecError
-from sweep.spec_read import load_spec, read_spec
+from sweep.plan.plan import plan_sweep
+from sweep.spec.nodes import Source
+from sweep.spec.problems import SpecError
+from sweep.spec.read import load_spec, read_spec
+from sweep.spec.spec import SweepSpec, guest_label
 from tests.policies import POLICIES
 from tests.sweep.fakes import WORKLOADS
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from engine.knobs import KNOBS
-from sweep import cli, spec_costs, spec_sections
+from sweep import cli
 from sweep.commands import common
-from sweep.spec_problems import SpecError
-from sweep.spec_read import load_spec
+from sweep.spec import configs as spec_costs
+from sweep.spec import sections as spec_sections
+from sweep.spec.problems import SpecError
+from sweep.spec.read import load_spec
 from tests.sweep.fakes import KNOB_NAMES, POLICY_NAMES, WORKLOADS
 
 FOLDER = Path("tests/data/broken-specs")

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from results.store import RunStore
+from results.store.run_store import RunStore
 from sweep import cli
 from sweep.exit_codes import ExitCode
 from tests.results.synthetic import cell, make_run, replicate_batches, write_batch

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from engine.operations import OPERATION
-from results.store import RunStore
-from sweep import execute as execute_module
+from results.store.run_store import RunStore
 from sweep.backends.ray.nodes import a_file_of_the_run, differences, look
-from sweep.cell import engine_fingerprint
 from sweep.exit_codes import ExitCode, SweepError
-from sweep.outcome import Outcome, Task
-from sweep.worker import run_task
+from sweep.plan.cell import engine_fingerprint
+from sweep.start import execute as execute_module
+from sweep.tasks.task import Outcome, Task
+from sweep.tasks.worker import run_task
 from tests.sweep.starting import start, write_spec
 
 CELLS = 16

@@ -19,16 +19,16 @@ import pytest
 
 from engine.simulate import Batch, BatchCounts
 from engine.vocabulary import COUNTER_INDEX
-from results.diff import diff_runs
-from results.labels import LabelledRun
-from results.own_costs import own_costs
-from results.pricing import price_cells
-from results.sequential import Target, look_half_widths, look_sizes, wanted_replicates
-from results.store import RunStore
-from sweep.cell import knobs_key
+from results.prices.own_costs import own_costs
+from results.prices.pricing import price_cells
+from results.statistics.sequential import Target, look_half_widths, look_sizes, wanted_replicates
+from results.store.labels import LabelledRun
+from results.store.run_store import RunStore
+from results.upkeep.diff import diff_runs
 from sweep.commands.plan import plan_content, plan_lines
 from sweep.exit_codes import ExitCode
-from sweep.plan import plan_sweep
+from sweep.plan.cell import knobs_key
+from sweep.plan.plan import plan_sweep
 from tests.sweep import fakes
 from tests.sweep.starting import read, start, swallow_the_end, write_spec
 
@@ -178,7 +178,7 @@ def test_a_stop_between_rounds_is_no_other_than_one_in_a_round(
     """Told to end while it chooses the next round, it ends with that code, keeps its cells and says how to go on."""
     path = spec_of(tmp_path)
 
-    monkeypatch.setattr("sweep.execute._next_round", swallow_the_end)
+    monkeypatch.setattr("sweep.start.execute._next_round", swallow_the_end)
 
     code = start(path, UNTIL, simulate=scattered)
 
@@ -203,7 +203,7 @@ def test_a_plan_says_at_most_how_many(tmp_path: Path) -> None:
     assert planned.cell_count == 2 * 12 * 4
     content = plan_content(sweep, planned, left=[], cost=None) | {
         "run": "runs/small",
-        "until": sweep.resolved()["until"],
+        "until": sweep.spec.kept()["until"],
         "cells_at_most": planned.cell_count,
         "batches_at_most": len(planned.batches),
     }

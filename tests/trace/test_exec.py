@@ -9,9 +9,9 @@ from engine.guest.model import GuestModel
 from engine.guests import Guest
 from engine.operations import Operations
 from engine.vocabulary import Event, Operation
-from sweep.trace import source as source_module
-from sweep.trace.exec_order import REACH_OPERATIONS
-from sweep.trace.importing import read_recording
+from sweep.recordings import source as source_module
+from sweep.recordings.exec_order import REACH_OPERATIONS
+from sweep.recordings.importing import read_recording
 
 PARENT = 500
 NEW_IMAGE_WRITES = 3

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from engine.operations import OPERATION, Operations
 from sweep.commands.trace import app
-from sweep.trace import source as source_module
-from sweep.trace.errors import TraceError
-from sweep.trace.importing import import_perf
-from sweep.trace.perf import ImportReport, PerfText
-from sweep.trace.source import TextSource
-from sweep.trace.store import read_operations
+from sweep.recordings import source as source_module
+from sweep.recordings.errors import TraceError
+from sweep.recordings.importing import import_perf
+from sweep.recordings.perf.text import ImportReport, PerfText
+from sweep.recordings.source import TextSource
+from sweep.recordings.store import read_operations
 from tests.trace.plain_reader import read_rows
 
 BROKEN = Path(__file__).resolve().parent.parent / "data" / "broken-perf"

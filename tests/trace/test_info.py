@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
 from sweep.commands.trace import app
-from sweep.trace.importing import import_perf, summarise
-from sweep.trace.summary import Summary
+from sweep.recordings.importing import import_perf, summarise
+from sweep.recordings.summary import Summary
 
 
 def operations_of(*rows: tuple[int, int, Operation, int, int, int, int]) -> Operations:

@@ -9,10 +9,10 @@ import zstandard
 from typer.testing import CliRunner
 
 from sweep.commands.trace import app
-from sweep.trace.errors import TraceError
-from sweep.trace.importing import read_recording
-from sweep.trace.record import RECORDED_EVENTS, Machine, describe, probe, problems, record
-from sweep.trace.store import read_operations
+from sweep.recordings.errors import TraceError
+from sweep.recordings.importing import read_recording
+from sweep.recordings.record import RECORDED_EVENTS, Machine, describe, probe, problems, record
+from sweep.recordings.store import read_operations
 
 GOOD = Machine(
     perf="/usr/bin/perf",
@@ -115,9 +115,9 @@ def test_record_imports_what_perf_gives(recording: Path, tmp_path: Path, monkeyp
 
 def test_verb_prints_and_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """`sweep trace record -- CMD` prints the commands, and ends with 1 where something is missing."""
-    monkeypatch.setattr("sweep.trace.record.probe", lambda: GOOD)
+    monkeypatch.setattr("sweep.recordings.record.probe", lambda: GOOD)
     good = CliRunner().invoke(app, ["record", "-o", "kb.data", "--", "make", "-j2"])
-    monkeypatch.setattr("sweep.trace.record.problems", lambda _: ["everything. Start again"])
+    monkeypatch.setattr("sweep.recordings.record.problems", lambda _: ["everything. Start again"])
     bad = CliRunner().invoke(app, ["record", "--run", "--", "make", "-j2"])
 
     assert good.exit_code == 0

@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from engine.workloads import WORKLOADS
 from engine.workloads.recorded import RecordedOperations
-from results.unsound import unsound_notes
+from results.notices.unsound import unsound_notes
 from sweep.commands.trace import app
 from sweep.exit_codes import ExitCode
-from sweep.spec import spec_from_resolved
-from sweep.spec_read import load_spec
-from sweep.trace.lives import Lives
-from sweep.trace.perf import ImportReport, PerfText
-from sweep.trace.soundness import ENDLESS_MIN, ENDLESS_SHARE_MAX, MAPS_WITHOUT_UNMAP_MAX
-from sweep.trace.source import TextSource
-from sweep.trace.store import OperationFile
+from sweep.recordings.lives import Lives
+from sweep.recordings.perf.text import ImportReport, PerfText
+from sweep.recordings.soundness import ENDLESS_MIN, ENDLESS_SHARE_MAX, MAPS_WITHOUT_UNMAP_MAX
+from sweep.recordings.source import TextSource
+from sweep.recordings.store import OperationFile
+from sweep.spec.read import load_spec
+from sweep.spec.spec import spec_from_resolved
 from tests.workloads.runs import all_of
 
 Lines = list[str]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.operations import OPERATION, OPERATION_FORMAT_VERSION, Operations
-from sweep.trace import store
-from sweep.trace.errors import TraceError
-from sweep.trace.importing import import_perf, read_recording
-from sweep.trace.schema import SCHEMA, TABLE_KEYS
-from sweep.trace.store import OperationFile, OperationWriter, read_operations, write_operations
+from sweep.recordings import store
+from sweep.recordings.errors import TraceError
+from sweep.recordings.importing import import_perf, read_recording
+from sweep.recordings.schema import SCHEMA, TABLE_KEYS
+from sweep.recordings.store import OperationFile, OperationWriter, read_operations, write_operations
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=6, unique=True)
 

@@ -11,9 +11,9 @@ import pytest
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access, Event, Instruction
-from sweep.trace.errors import TraceError
-from sweep.trace.kvm_truth import KvmTruth, import_kvm_truth, load_events
-from sweep.trace.kvm_truth_pieces import PIECE_ROWS
+from sweep.recordings.errors import TraceError
+from sweep.recordings.kvm.pieces import PIECE_ROWS
+from sweep.recordings.kvm.reading import KvmTruth, import_kvm_truth, load_events
 from tests.validate.golden import RECORDINGS
 
 SCHEMA = {
@@ -241,7 +241,7 @@ def random_rows(seed: int, length: int = 150) -> list[dict[str, Any]]:
 def test_events_do_not_depend_on_where_rows_are_cut(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces as small as one row give what the whole gives, whatever looks back, looks ahead or becomes one event."""
     for module in ("kvm_truth_pieces", "kvm_truth_rows"):
-        monkeypatch.setattr(f"sweep.trace.{module}.REACH_ROWS", 6)
+        monkeypatch.setattr(f"sweep.recordings.{module}.REACH_ROWS", 6)
     source = recording(tmp_path, random_rows(seed))
     whole = load_events(source, piece_rows=WHOLE)
 

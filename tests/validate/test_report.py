@@ -9,8 +9,8 @@ import pytest
 
 from engine.events import EVENT
 from engine.vocabulary import Event
-from sweep.trace.errors import TraceError
-from sweep.trace.kvm_truth import KvmTruth
+from sweep.recordings.errors import TraceError
+from sweep.recordings.kvm.reading import KvmTruth
 from sweep.validate.divergence import describe_first
 from sweep.validate.page import write_markdown
 from sweep.validate.plots import write_html

@@ -5,7 +5,7 @@ import polars as pl
 
 from engine.events import EVENT
 from engine.vocabulary import Access, Event
-from sweep.trace.kvm_truth import KvmTruth
+from sweep.recordings.kvm.reading import KvmTruth
 from sweep.validate.retouch import Form, fit_retouches, with_retouches
 
 USER = int(Access.USER)

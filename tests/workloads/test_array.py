@@ -6,9 +6,9 @@ import pytest
 
 from engine.workloads.kernbench_run import TEMPLATE_FILE, load_templates
 from engine.workloads.recorded import RecordedOperations
-from sweep.trace.arrays import write_array
-from sweep.trace.errors import TraceError
-from sweep.trace.store import OperationWriter
+from sweep.recordings.arrays import write_array
+from sweep.recordings.errors import TraceError
+from sweep.recordings.store import OperationWriter
 from tests.workloads.runs import all_of, operations_of, small_run
 
 

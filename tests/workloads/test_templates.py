@@ -11,7 +11,7 @@ from engine.operations import Operations
 from engine.vocabulary import Operation
 from engine.workloads.kernbench_run import TEMPLATE_FILE, KernbenchOperations, load_templates
 from engine.workloads.templates import Step, Templates, read_templates, write_templates
-from sweep.trace.templates import Recording, derive_templates
+from sweep.recordings.templates import Recording, derive_templates
 from tests.workloads.runs import all_of, counts, operations_of, small_run
 
 UNITS = 3

@@ -21,8 +21,8 @@ from sweep.backends.ray.nodes import check_fits, check_shared, node_lines
 from sweep.backends.ray.own_cluster import OwnCluster
 from sweep.backends.ray.probe import Node, live_nodes
 from sweep.backends.ray.task import carry_out, elsewhere
-from sweep.outcome import FailureKind, Outcome, Task
-from sweep.worker import lost
+from sweep.tasks.task import FailureKind, Outcome, Task
+from sweep.tasks.worker import lost
 
 if TYPE_CHECKING:
     from sweep.backends.contract import Work

@@ -41,7 +41,7 @@ class NodeFacts:
 
 def gather_facts() -> NodeFacts:
     """Look at this machine."""
-    from sweep.cell import engine_fingerprint
+    from sweep.plan.cell import engine_fingerprint
 
     temp = tempfile.gettempdir()
     return NodeFacts(

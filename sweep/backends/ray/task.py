@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sweep.outcome import Outcome, Task
+from sweep.tasks.task import Outcome, Task
 
 if TYPE_CHECKING:
     from sweep.backends.contract import Work

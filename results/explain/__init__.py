@@ -1,0 +1,1 @@
+"""Where the difference between two policies comes from."""

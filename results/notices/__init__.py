@@ -1,0 +1,1 @@
+"""What must be said with every answer: what is missing, what is unsound, what is not modelled."""

@@ -1,0 +1,51 @@
+"""What has to be said with every answer about a run, whoever gives it: the one place where such lines are put together.
+
+A further one is a further line in `notices_of`: in `first` if the answer may mislead whoever has not read it, which
+comes before anything else; in `notes` if it qualifies the answer, and comes after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from results.notices.completeness import Completeness, completeness_of
+from results.notices.unsound import unsound_notes
+from results.store.run_store import RunStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """Lines that come with an answer about one run or about several."""
+
+    first: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    incomplete: dict[str, Completeness] = field(default_factory=dict)
+    """Run -> how much of it is there, for those that are not complete."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the answer stands on a part of what was planned."""
+        return bool(self.incomplete)
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields that each answer in JSON has."""
+        found = {run: one.content() for run, one in self.incomplete.items()}
+        return {"incomplete": found or None, "notices": [*self.first, *self.notes]}
+
+
+def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
+    """Return what has to be said with an answer about these runs; `own` if this process holds their locks.
+
+    Raises:
+        StoreError: a file of a run can't be read.
+    """
+    first: list[str] = []
+    notes: list[str] = []
+    incomplete: dict[str, Completeness] = {}
+    for store in stores:
+        found = completeness_of(store, own=own)
+        if not found.is_complete:
+            incomplete[store.name] = found
+            first.append(f"{store.name}: {found.line}" if len(stores) > 1 else found.line)
+        first += [f"UNSOUND: {store.name}: {note}" for note in unsound_notes(store.spec())]
+    return Notices(first=tuple(first), notes=tuple(notes), incomplete=incomplete)

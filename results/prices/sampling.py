@@ -1,0 +1,73 @@
+"""The uncertain numbers of a cost model: which there are, samples of all of them, and each alone at its two ends."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from results.prices.cost_model import PAGINGS, Cost, CostModel, Quantity
+from results.prices.ranges import draw_range
+from results.statistics.intervals import Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One number of a cost model: `cpu_ghz`, `native_time_scale`, or the cycles of a counter as `shadow.exits`."""
+
+    name: str
+    low: float
+    value: float
+    high: float
+    shape: str
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it has a range."""
+        return self.high > self.low
+
+
+def parameters(model: CostModel) -> tuple[Parameter, ...]:
+    """Return all numbers of `model`, in the order of its file."""
+    numbers: list[tuple[str, float, Quantity | Cost]] = [
+        ("cpu_ghz", model.cpu_ghz.value, model.cpu_ghz),
+        ("native_time_scale", model.native_time_scale.value, model.native_time_scale),
+    ]
+    for paging in PAGINGS:
+        numbers += [(f"{paging}.{cost.counter}", cost.cycles, cost) for cost in model.costs(paging)]
+    return tuple(
+        Parameter(name=name, low=found.low, value=value, high=found.high, shape=found.shape)
+        for name, value, found in numbers
+    )
+
+
+def point(numbers: tuple[Parameter, ...]) -> Floats:
+    """Return the values of the model itself, as a sample of one row."""
+    return np.array([[number.value for number in numbers]])
+
+
+def draw(numbers: tuple[Parameter, ...], *, count: int, seed: int) -> Floats:
+    """Return `count` samples, a row each: every number drawn from its range, independently of the others.
+
+    The draws of a number depend on the seed and its name, so that another number in the file does not move them.
+    """
+    columns = []
+    for number in numbers:
+        key = tuple(number.name.encode())
+        uniform = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)).random(count)
+        columns.append(
+            draw_range(uniform, low=number.low, likely=number.value, high=number.high, shape=number.shape),
+        )
+    return np.stack(columns, axis=1)
+
+
+def one_at_a_time(numbers: tuple[Parameter, ...]) -> tuple[list[Parameter], Floats]:
+    """Return the uncertain numbers, and two rows for each: at its low and at its high end, others as they are."""
+    middle = point(numbers)[0]
+    uncertain, rows = [], []
+    for column, number in enumerate(numbers):
+        if number.uncertain:
+            uncertain.append(number)
+            for end in (number.low, number.high):
+                row = middle.copy()
+                row[column] = end
+                rows.append(row)
+    return uncertain, np.stack(rows) if rows else np.empty((0, middle.size))

@@ -1,0 +1,1 @@
+"""Pairs, means, intervals and verdicts."""

@@ -1,0 +1,1 @@
+"""Where a run lives: its files, tables, commits, and what is damage."""

@@ -1,0 +1,1 @@
+"""From a specification to batches of cells, and what they will take."""

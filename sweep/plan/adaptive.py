@@ -1,0 +1,160 @@
+"""Replicates in rounds: which part of a plan is wanted by what the finished cells say, for sweeps with `until`.
+
+A round is a look of `sequential`. The wanted part is a function of the plan and of the finished cells, and it
+only grows; so a sweep that was stopped, or is started again, goes on where it was.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sweep.plan.plan import Plan, PlannedBatch
+from sweep.spec.costs import load_cost_model
+from sweep.spec.spec import SweepSpec, Until, guest_label
+from sweep.spec.until import ELAPSED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from results.statistics.intervals import Floats
+    from results.statistics.sequential import Target
+    from results.store.run_store import RunStore
+
+Place = tuple[str, str]
+"""Workload and guest: what gets its replicates together, for its policies share their traces."""
+
+
+def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
+    """Return the part of `plan` that the finished cells ask for; all of it for a sweep without `until`."""
+    if spec.until is None:
+        return plan
+    wanted = wanted_by_place(plan, spec, store)
+    batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[_place(batch)])
+    return replace(plan, batches=batches)
+
+
+def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Place, int]:
+    """Return how many replicates each workload on each guest needs by what is known of it."""
+    from results.statistics.sequential import wanted_replicates
+
+    until = _until(spec)
+    target = _target(until)
+    known = _differences(plan, spec, store)
+    return {
+        place: wanted_replicates([known.get((*place, policy), _nothing()) for policy in policies], target)
+        for place, policies in _compared(plan, until).items()
+    }
+
+
+def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]:
+    """Yield what the rounds have come to: for each workload and guest the replicates, and the widest interval."""
+    import numpy as np
+
+    from results.statistics.sequential import look_half_widths
+
+    until = _until(spec)
+    target = _target(until)
+    known = _differences(plan, spec, store)
+    wanted = wanted_by_place(plan, spec, store)
+    for place, policies in _compared(plan, until).items():
+        rows = {policy: known.get((*place, policy), _nothing()) for policy in policies}
+        most = min(wanted[place], min((len(values) for values in rows.values()), default=0))
+        size = max((look for look in target.sizes if look <= most), default=0)
+        if not size:
+            continue
+        there = {policy: values[:size] for policy, values in rows.items()}
+        widths = look_half_widths(np.stack(list(there.values())), target)
+        widest = int(widths.argmax())
+        verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"
+        yield (
+            f"until: {place[0]} on {place[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
+            f"({list(there)[widest]}): {target.half_width:g} % {verdict}"
+        )
+
+
+def _until(spec: SweepSpec) -> Until:
+    if spec.until is None:
+        raise ValueError(f"sweep {spec.name} has no `until`: its replicates are fixed")
+    return spec.until
+
+
+def _target(until: Until) -> "Target":
+    from results.statistics.sequential import Target
+
+    return Target(
+        half_width=until.half_width,
+        minimum=until.minimum,
+        maximum=until.maximum,
+        confidence=until.confidence,
+    )
+
+
+def _place(batch: PlannedBatch) -> Place:
+    return batch.coordinate.workload.label, guest_label(batch.coordinate.guest)
+
+
+def _compared(plan: Plan, until: Until) -> dict[Place, list[str]]:
+    """Return for each place the policies whose differences have to become narrow."""
+    there: dict[Place, dict[str, None]] = defaultdict(dict)
+    for batch in plan.batches:
+        there[_place(batch)] |= dict.fromkeys(policy.name for policy in batch.policies)
+    chosen = until.policies
+    return {
+        place: [name for name in names if name != until.baseline and (not chosen or name in chosen)]
+        if until.baseline in names
+        else []
+        for place, names in there.items()
+    }
+
+
+def _differences(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[tuple[str, str, str], "Floats"]:
+    """Return by workload, guest and policy the differences to the baseline in %, as far as no replicate is missing."""
+    import polars as pl
+
+    from results.statistics.verdicts import relative_difference
+
+    if not store.exists():
+        return {}
+    until = _until(spec)
+    cells = _planned_cells(plan).join(_values(spec, store), on="cell_id")
+    base = cells.filter(pl.col("policy") == until.baseline).select("workload", "guest", "replicate", base="value")
+    pairs = cells.join(base, on=["workload", "guest", "replicate"]).with_columns(d=relative_difference("value", "base"))
+    rows = pairs.sort("replicate").group_by("workload", "guest", "policy").agg("replicate", "d")
+    found = {}
+    for workload, guest, policy, replicates, differences in rows.iter_rows():
+        gapless = next((i for i, replicate in enumerate(replicates) if i != replicate), len(replicates))
+        # No difference in % exists where the baseline counts nothing: more replicates would not change that.
+        values = [0.0 if difference is None else difference for difference in differences[:gapless]]
+        found[workload, guest, policy] = pl.Series(values, dtype=pl.Float64).to_numpy()
+    return found
+
+
+def _values(spec: SweepSpec, store: "RunStore") -> "pl.DataFrame":
+    import polars as pl
+
+    metric = _until(spec).metric
+    if metric != ELAPSED:
+        return store.scan_cells().select("cell_id", value=pl.col(metric).cast(pl.Float64)).collect()
+    from results.prices.pricing import price_cells
+
+    priced = price_cells(store.scan_windows(), load_cost_model(spec.costs))
+    return priced.select("cell_id", value=pl.col("elapsed_ns").cast(pl.Float64)).collect(engine="streaming")
+
+
+def _planned_cells(plan: Plan) -> "pl.DataFrame":
+    """Return the cells of a plan by the names of the plan: finished cells may have been stored under others."""
+    import polars as pl
+
+    rows = [
+        (cell_id, *_place(batch), batch.coordinate.replicate, policy.name)
+        for batch in plan.batches
+        for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=["cell_id", "workload", "guest", "replicate", "policy"], orient="row")
+
+
+def _nothing() -> "Floats":
+    import numpy as np
+
+    return np.empty(0)

@@ -1,0 +1,1 @@
+"""Recordings of a real KVM as page-table events."""

@@ -1,0 +1,1 @@
+"""One start of a sweep, from the plan to the summary."""
