@@ -12,6 +12,8 @@ _FIRST, _BORN, _ENDED, _LAST = range(4)
 """What a thread can do, in the order in which it does it where one operation is several."""
 _CLONE_THREAD: Final = 0x1_0000
 """Flag of clone(2), Linux 6.1 include/uapi/linux/sched.h."""
+_NAME_BITS: Final = 16
+"""Width of `comm` in an operation."""
 _IDLE: Final = 0
 """Thread id of the idle task, which nothing starts or ends."""
 
@@ -85,8 +87,9 @@ class Lives:
     def _note_names(self, chunk: Operations) -> None:
         is_process = (chunk["kind"] == Operation.CLONE) & (chunk["flags"] & _CLONE_THREAD == 0)
         self.processes.update(chunk["peer"][is_process].tolist())
-        pairs, first = np.unique(chunk[["pid", "comm"]], return_index=True)
-        for thread, name in pairs[np.argsort(first)].tolist():
+        keys = chunk["pid"].astype(np.uint64) << np.uint64(_NAME_BITS) | chunk["comm"]
+        _, first = np.unique(keys, return_index=True)
+        for thread, name in chunk[["pid", "comm"]][np.sort(first)].tolist():
             if thread in self.processes and self.names.setdefault(thread, name) != name:
                 self.renamed.add(thread)
 

@@ -11,6 +11,7 @@ from engine.operations import Operations
 from engine.vocabulary import Operation
 from engine.workloads.kernbench_run import TEMPLATE_FILE, KernbenchOperations, load_templates
 from engine.workloads.templates import Step, Templates, read_templates, write_templates
+from sweep.recordings.importing import read_recording
 from sweep.recordings.templates import Recording, derive_templates
 from tests.workloads.runs import all_of, counts, operations_of, small_run
 
@@ -91,6 +92,27 @@ def test_kernel_writes_belong_to_the_new_image() -> None:
     kernel_writes = (before["kind"] == Operation.FAULT) & (before["flags"] & 6 == 2)
 
     assert not kernel_writes.any()
+
+
+def test_the_shipped_templates_are_the_recording(project: Path) -> None:
+    """Each process that ends within the head of the recording has the operations of its template, in the same order."""
+    recording, _ = read_recording(project / "tests" / "data" / "perf" / "kernbench-mm-head.perf.txt.zst")
+    templates = load_templates(TEMPLATE_FILE)
+    born = [int(recording["pid"][0]), *recording["peer"][recording["kind"] == Operation.CLONE].tolist()]
+    ended = set(recording["pid"][recording["kind"] == Operation.EXIT].tolist())
+    no_steps = [Operation.SWITCH_IN, Operation.SWITCH_OUT]
+
+    for number, pid in enumerate(born):
+        if pid not in ended:
+            continue
+        own = recording[(recording["pid"] == pid) & ~np.isin(recording["kind"], no_steps)]
+        steps = templates.steps[templates.template_start[number] : templates.template_start[number + 1]]
+        steps = steps[(steps["kind"] < len(Operation)) & ~np.isin(steps["kind"], no_steps)]
+        assert steps["kind"].tolist() == own["kind"].tolist()
+        of_memory = ~np.isin(own["kind"], [Operation.CLONE, Operation.EXEC])
+        for field in ("address", "length", "flags"):
+            assert np.array_equal(steps[field][of_memory], own[field][of_memory])
+    assert len(ended) == 50
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
