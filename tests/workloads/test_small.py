@@ -138,9 +138,9 @@ def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, found: str)
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"units": 3}, "unknown parameter 'units'; known are: .*compile_units"),
-        ({"load": "full"}, "load = 'full'; allowed are: 'half', 'optimal', 'max'"),
-        ({"compile_units": 0}, "compile_units = 0; allowed is 1 to 1000000"),
+        ({"units": 3}, "unknown name 'units'. Allowed: .*compile_units"),
+        ({"load": "full"}, "load: expected one of half, optimal, max, found 'full'"),
+        ({"compile_units": 0}, "compile_units: expected a whole number from 1 to 1000000, found 0"),
     ],
 )
 def test_wrong_parameters_are_refused(parameters: dict[str, object], message: str) -> None:
