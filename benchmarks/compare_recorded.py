@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from engine.policies import POLICIES
 
 from engine.guests import Guest
 from engine.lanes.machine import LaneMachine
 from engine.operations import Operations
-from engine.policies import POLICIES
 from engine.vocabulary import COUNTER_INDEX
 from engine.workloads import kernbench_run
 from engine.workloads.kernbench import OWN_PARAMETERS
