@@ -20,7 +20,16 @@ from setuptools.command.build_ext import build_ext
 ROOT: Final = Path(__file__).resolve().parent
 CORE: Final = Path("engine", "core")
 PYTHON_3_11: Final = "0x030B0000"
-OPTIONS: Final = ("-std=c11", "-O3", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
+OPTIONS: Final = (
+    "-std=c11",
+    "-O3",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-psabi",
+)
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 

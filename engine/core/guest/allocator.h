@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Allocate the hottest free frame of this vCPU; if there is none at all, note the failure and return frame 0. */
 int64_t allocate_frame(struct guest *guest, int vcpu, int migrate, int kind);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Return the index of the first area that ends above an address (Linux find_vma); the number of areas if none does. */
 int first_area_after(const struct guest *guest, int mm, int64_t va);

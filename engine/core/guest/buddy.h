@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Free one frame to the buddy lists, merged with its free buddies (Linux __free_one_page). */
 void free_to_buddy(struct guest *guest, int64_t gfn);

@@ -1,7 +1,7 @@
 /* The system calls that change an address space, or make and end processes. */
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Map a range; what was there is unmapped first. A mapping whose address nobody knows is found by its faults. */
 void map_range(struct guest *guest, int vcpu, int mm, int64_t start, int64_t length, int64_t flags, int64_t comm);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /*
  * Carry out operations from `*position` on, until they end or the buffer is full, and move `*position` behind the last

@@ -1,7 +1,7 @@
 /* Write layer-2 events (engine/events.py says what their fields mean). */
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* What an event has besides kind, vCPU, address and value. */
 struct operand {

@@ -140,21 +140,13 @@ static void break_cow(struct guest *guest, int vcpu, int mm, int index, int64_t 
 	forget_touches(guest, old);
 }
 
-bool mark_seen(struct guest *guest, int vcpu, int mm, int64_t va, int access)
+bool mark_seen(struct guest *guest, int vcpu, uint64_t *entry, int access)
 {
-	int64_t table = find_table(guest, guest->mms[mm].root, va, 1);
-	uint64_t *entries = table == NONE ? NULL : table_entries(guest, table);
 	bool write = (access & ACCESS_WRITE) != 0;
-	uint64_t *entry;
-	int64_t *stamp;
-	int64_t wanted;
+	int64_t *stamp = &stamps_of(guest, entry_gfn(*entry))[vcpu];
+	int64_t wanted = guest->cpus[vcpu].generation * 4 + (write ? 3 : 1);
 
-	if (entries == NULL)
-		return false;
-	entry = &entries[entry_index(va, 1)];
 	*entry |= (uint64_t)(PTE_ACCESSED | (write ? PTE_DIRTY : 0));
-	stamp = &stamps_of(guest, entry_gfn(*entry))[vcpu];
-	wanted = guest->cpus[vcpu].generation * 4 + (write ? 3 : 1);
 	if (*stamp >= wanted)
 		return false;
 	*stamp = wanted;
@@ -162,9 +154,8 @@ bool mark_seen(struct guest *guest, int vcpu, int mm, int64_t va, int access)
 }
 
 /* Show the first stores of a program to a page whose frame was a table once. */
-static void show_user_stores(struct guest *guest, int vcpu, int mm, int64_t va)
+static void show_user_stores(struct guest *guest, int vcpu, int64_t gfn, int64_t va)
 {
-	int64_t gfn = entry_gfn(read_entry(guest, guest->mms[mm].root, va));
 	const struct frame *frame = &guest->frames[gfn];
 	int64_t offset = va & (PAGE_SIZE - 1) & ~7;
 
@@ -189,15 +180,16 @@ void page_fault(struct guest *guest, int vcpu, int mm, int64_t va, int access, i
 	bool write = (access & ACCESS_WRITE) != 0;
 	bool user_stores = false;
 	int index = find_area(guest, mm, va);
-	uint64_t entry;
+	uint64_t *place = find_entry(guest, guest->mms[mm].root, va);
+	uint64_t entry = place == NULL ? 0 : *place;
 
 	if (index == NONE)
 		index = infer_area(guest, mm, va, comm, (access & ACCESS_FETCH) != 0);
-	entry = read_entry(guest, guest->mms[mm].root, va);
 	world->activity = ACTIVITY_DEMAND_FAULT;
 	if (!is_mapped(entry)) {
 		emit_fault(guest, vcpu, va, access);
 		map_missing(guest, vcpu, mm, index, va, write);
+		place = find_entry(guest, guest->mms[mm].root, va);
 		user_stores = write;
 	} else if (!(entry & PTE_PRESENT) || (write && !(entry & PTE_WRITABLE))) {
 		int64_t table = find_table(guest, guest->mms[mm].root, va, 1);
@@ -212,11 +204,11 @@ void page_fault(struct guest *guest, int vcpu, int mm, int64_t va, int access, i
 			user_stores = true;
 		}
 	}
-	if (world->failure)
+	if (world->failure || place == NULL)
 		return;
 	remember_page(guest, mm, va);
-	mark_seen(guest, vcpu, mm, va, access);
+	mark_seen(guest, vcpu, place, access);
 	emit_touch(guest, vcpu, va, access);
 	if (user_stores)
-		show_user_stores(guest, vcpu, mm, va);
+		show_user_stores(guest, vcpu, entry_gfn(*place), va);
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Load CR3 with the root of an address space, or with the kernel's own root (mm NONE). */
 void load_root(struct guest *guest, int vcpu, int mm);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /*
  * Copy an address space: areas with privately written pages entry by entry, others not at all; flush the parent (Linux

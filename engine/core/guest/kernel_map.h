@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /*
  * Build the kernel's tables, give the free frames to the allocator, and emit what says so: LINK of each table, CONTENT

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.core.scheduler import state as b
 from engine.guest import constants as c
 from engine.guest import state as s
+from engine.workloads.templates import LINE_REGISTER, REGISTERS, STEP, Step
 
 TIME_NS_MAX: Final = (1 << 55) - 1
 """Latest time of an operation: the run time of 255 vCPUs up to then fits into 63 bits."""
@@ -37,6 +39,13 @@ def structs() -> dict[str, np.dtype[Any]]:
         "process": s.PROCESS,
         "world": s.GLOBALS,
         "guest_knobs": s.KNOBS,
+        "step": STEP,
+        "task": b.TASK,
+        "runqueue": b.RUNQUEUE,
+        "draw": b.DRAW,
+        "build": b.BUILD,
+        "build_counts": b.COUNTS,
+        "tunables": b.TUNABLES,
     }
 
 
@@ -53,6 +62,20 @@ def constants() -> dict[str, int]:
         **_frames(),
         **_flags(),
         **{f"STATUS_{status.name}": int(status) for status in Status},
+        **_builds(),
+    }
+
+
+def _builds() -> dict[str, int]:
+    """Return the numbers of the scheduler."""
+    return {
+        "IDLE": b.IDLE,
+        "NEVER": b.NEVER,
+        "LINE_REGISTER": LINE_REGISTER,
+        "REGISTERS": REGISTERS,
+        **{f"STEP_{step.name}": int(step) for step in Step},
+        **{f"TASK_{status.name}": int(status) for status in b.TaskStatus},
+        **{f"WAITS_{what.name}": int(what) for what in b.Waits},
     }
 
 

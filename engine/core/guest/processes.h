@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Return a process by its pid, or NULL. */
 struct process *find_process(const struct guest *guest, int64_t pid);

@@ -53,8 +53,7 @@ static bool take_page_away(struct guest *guest, int vcpu, int64_t gfn)
 	const struct frame *frame = &guest->frames[gfn];
 	struct mm *space;
 	int64_t table, va;
-	uint64_t *entries;
-	uint64_t entry;
+	const uint64_t *entry;
 	int mm;
 
 	if (frame->kind != FRAME_ANONYMOUS || frame->references != 1)
@@ -63,13 +62,10 @@ static bool take_page_away(struct guest *guest, int vcpu, int64_t gfn)
 	mm = frame->owner;
 	va = frame->va;
 	space = &guest->mms[mm];
+	entry = find_entry(guest, space->root, va);
+	if (entry == NULL || !(*entry & PTE_PRESENT) || entry_gfn(*entry) != gfn)
+		return false;
 	table = find_table(guest, space->root, va, 1);
-	entries = table == NONE ? NULL : table_entries(guest, table);
-	if (entries == NULL)
-		return false;
-	entry = entries[entry_index(va, 1)];
-	if (!(entry & PTE_PRESENT) || entry_gfn(entry) != gfn)
-		return false;
 	write_entry(guest, vcpu, table, entry_index(va, 1), 0, INSTRUCTION_XCHG, live_flag(space));
 	flush_page(guest, vcpu, mm, va);
 	space->resident--;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Let a process write files: frames become page cache, the oldest ones are freed. */
 void fill_file_pages(struct guest *guest, int vcpu);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Add the time since the last operation to a vCPU that is running. */
 void account_run(struct guest *guest, int vcpu, int64_t now);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Make an empty address space with a root (Linux mm_alloc); NONE and a noted failure if there is no room. */
 int new_space(struct guest *guest, int vcpu, int64_t comm);

@@ -7,26 +7,6 @@
 
 #define ROOT_HALF (ENTRIES / 2)
 
-int64_t table_below(const struct guest *guest, int64_t table, int64_t va, int level)
-{
-	const uint64_t *entries = table_entries(guest, table);
-	uint64_t entry;
-
-	if (entries == NULL)
-		return NONE;
-	entry = entries[entry_index(va, level)];
-	return entry & PTE_PRESENT ? entry_gfn(entry) : NONE;
-}
-
-int64_t find_table(const struct guest *guest, int64_t root, int64_t va, int level)
-{
-	int64_t table = root;
-
-	for (int above = TOP_LEVEL; above > level && table != NONE; above--)
-		table = table_below(guest, table, va, above);
-	return table;
-}
-
 int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 {
 	int64_t table = root;
@@ -39,14 +19,6 @@ int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 		level--;
 	}
 	return (va & ~(entry_span(level) - 1)) + entry_span(level);
-}
-
-uint64_t read_entry(const struct guest *guest, int64_t root, int64_t va)
-{
-	int64_t table = find_table(guest, root, va, 1);
-	const uint64_t *entries = table == NONE ? NULL : table_entries(guest, table);
-
-	return entries == NULL ? 0 : entries[entry_index(va, 1)];
 }
 
 void write_entry(struct guest *guest, int vcpu, int64_t table, int index, uint64_t value, int insn, int access)

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "emit.h"
-#include "state.h"
+#include "guest/state.h"
 
 #define PTE_NO_EXECUTE (UINT64_C(1) << 63)
 #define REGION_SIZE (INT64_C(1) << REGION_SHIFT)
@@ -39,19 +39,39 @@ static inline uint64_t *table_entries(const struct guest *guest, int64_t gfn)
 }
 
 /* Return the table that the entry of `table` (of `level`) leads to, or NONE; so for a frame that is no table. */
-int64_t table_below(const struct guest *guest, int64_t table, int64_t va, int level);
+static inline int64_t table_below(const struct guest *guest, int64_t table, int64_t va, int level)
+{
+	const uint64_t *entries = table_entries(guest, table);
+
+	if (entries == NULL || !(entries[entry_index(va, level)] & PTE_PRESENT))
+		return NONE;
+	return entry_gfn(entries[entry_index(va, level)]);
+}
 
 /* Return the table of a level on the way to an address, or NONE. */
-int64_t find_table(const struct guest *guest, int64_t root, int64_t va, int level);
+static inline int64_t find_table(const struct guest *guest, int64_t root, int64_t va, int level)
+{
+	int64_t table = root;
+
+	for (int above = TOP_LEVEL; above > level && table != NONE; above--)
+		table = table_below(guest, table, va, above);
+	return table;
+}
+
+/* Return the place of the level-1 entry of an address, or NULL if there is no table. */
+static inline uint64_t *find_entry(const struct guest *guest, int64_t root, int64_t va)
+{
+	int64_t table = find_table(guest, root, va, 1);
+	uint64_t *entries = table == NONE ? NULL : table_entries(guest, table);
+
+	return entries == NULL ? NULL : &entries[entry_index(va, 1)];
+}
 
 /*
  * Return where the next level-1 table may begin above an address that has none: the end of what is absent. Loops over
  * a range step by it, so that a mapping costs what is present in it, whatever its size.
  */
 int64_t after_gap(const struct guest *guest, int64_t root, int64_t va);
-
-/* Return the level-1 entry of an address, 0 if there is no table. */
-uint64_t read_entry(const struct guest *guest, int64_t root, int64_t va);
 
 /* Store one entry of a table. */
 void write_entry(struct guest *guest, int vcpu, int64_t table, int index, uint64_t value, int insn, int access);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* What `clear_entries` found in a range: the first page and the end of the last one; end 0 if there was none. */
 struct cleared {

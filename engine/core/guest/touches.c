@@ -98,7 +98,8 @@ static int64_t touches_due(const struct guest *guest, int vcpu)
 static void retouch_page(struct guest *guest, int vcpu, int mm, int64_t va, bool write)
 {
 	const struct mm *space = &guest->mms[mm];
-	uint64_t entry = read_entry(guest, space->root, va);
+	uint64_t *place = find_entry(guest, space->root, va);
+	uint64_t entry = place == NULL ? 0 : *place;
 	bool forked = guest->knobs->retouch_breaks_cow || space->breaks_cow;
 	int index = forked ? find_area(guest, mm, va) : NONE;
 	int flags = index != NONE ? guest->areas[mm][index].flags : 0;
@@ -123,7 +124,7 @@ static void retouch_page(struct guest *guest, int vcpu, int mm, int64_t va, bool
 	access = entry & PTE_NO_EXECUTE ? ACCESS_READ : ACCESS_FETCH;
 	if (write)
 		access = ACCESS_WRITE;
-	if (mark_seen(guest, vcpu, mm, va, access))
+	if (mark_seen(guest, vcpu, place, access))
 		emit_touch(guest, vcpu, va, access | ACCESS_USER);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "state.h"
+#include "guest/state.h"
 
 /* Touch what the page-fault path needs besides the tables: struct page and slab pages. */
 void touch_for_fault(struct guest *guest, int vcpu);
