@@ -61,7 +61,7 @@ class BuildCore(build_ext):
     def _lanes(self, ext: Extension, name: str, option: str) -> str:
         """Compile the lane machine for one instruction set; return the object file."""
         source = Path(self.build_temp, f"{name}.c")
-        source.write_text(f'#include "lanes/lanes.c"\n', encoding="utf-8")
+        source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
         (made,) = self.compiler.compile(
             [str(source)],
             output_dir=None,

@@ -83,6 +83,8 @@ class LaneMachine:
                 raise CapacityError(
                     f"the kernel has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
                 )
+            elif why == Stop.DIFFERENCE:
+                raise AssertionError(f"event {self._events + start}: a fast path differs from the slow one")
             elif why != Stop.DONE:
                 raise ValueError(f"event {self._events + start}: {self._wrong(Stop(why), events[start])}")
         self._events += len(events)
@@ -101,7 +103,7 @@ class LaneMachine:
     def counters(self) -> npt.NDArray[np.int64]:
         """Return counters[lane, counter] so far in the order of COUNTERS."""
         counters, peaks = self._read()
-        totals = counters.sum(axis=0)
+        totals: npt.NDArray[np.int64] = counters.sum(axis=0)
         totals[:, COUNTER_INDEX["pages_peak"]] = peaks
         return totals
 

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include "guess.h"
 #include "pages.h"
 #include "state.h"
 
@@ -82,15 +83,36 @@ static void set_nones(struct machine *m, int64_t pages)
 	}
 }
 
-static struct machine *create_machine(const struct knobs *knobs, int lanes, int64_t pages, int vcpus)
+/* Memory full of zeros that costs nothing until it is touched. */
+static void *reserve(size_t bytes)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	struct machine *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, flags, -1, 0);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 
-	if (m == MAP_FAILED)
+	if (memory == MAP_FAILED)
 		return NULL;
 	/* Fewer misses of the host's TLB; a system that has no large pages goes without. */
-	(void)madvise(m, sizeof *m, MADV_HUGEPAGE);
+	(void)madvise(memory, bytes, MADV_HUGEPAGE);
+	return memory;
+}
+
+static void destroy_machine(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->guesses)
+		munmap(m->guesses, GUESSES * sizeof *m->guesses);
+	destroy_machine(m->beside);
+	munmap(m, sizeof *m);
+}
+
+/* A machine that takes the slow path only. */
+static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_t pages, int vcpus)
+{
+	struct machine *m = reserve(sizeof *m);
+
+	if (!m)
+		return NULL;
 	m->pages = pages;
 	m->vcpus_used = vcpus;
 	for (int lane = 0; lane < lanes; lane++)
@@ -108,7 +130,21 @@ static struct machine *create_machine(const struct knobs *knobs, int lanes, int6
 	return m;
 }
 
-static void destroy_machine(struct machine *m)
+static struct machine *create_machine(const struct knobs *knobs, int lanes, int64_t pages, int vcpus)
 {
-	munmap(m, sizeof *m);
+	struct machine *m = create_plain(knobs, lanes, pages, vcpus);
+
+	if (!m)
+		return NULL;
+	/* Without any lane that shadows there is no way to guess. */
+	if (m->knobs.shadow)
+		m->guesses = reserve(GUESSES * sizeof *m->guesses);
+#ifdef CHECK_FAST_PATHS
+	m->beside = create_plain(knobs, lanes, pages, vcpus);
+	if (!m->beside) {
+		destroy_machine(m);
+		return NULL;
+	}
+#endif
+	return m;
 }

@@ -1,6 +1,9 @@
 /* The event loop: each event advances all lanes. */
 #pragma once
 
+#ifdef CHECK_FAST_PATHS
+#include "checked.h"
+#endif
 #include "counting.h"
 #include "faults.h"
 #include "invlpg.h"
@@ -8,6 +11,7 @@
 #include "memory.h"
 #include "paths.h"
 #include "pte_write.h"
+#include "quick.h"
 #include "roots.h"
 #include "slots.h"
 #include "state.h"
@@ -60,12 +64,11 @@ static struct advanced check_events(const struct machine *m, const struct event 
 }
 
 /* The guest uses `gva`; its own tables allow or forbid it. */
-static void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
+static void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
 {
 	bool write = access & ACCESS_WRITE;
 	lanes_t pending = m->knobs.shadow;
 
-	m->now->touches++;
 	if (!walk_guest(m, vcpu, gva, write))
 		return;
 	if (write) {
@@ -100,6 +103,16 @@ static void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access
 	}
 }
 
+static void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
+{
+	m->now->touches++;
+	if (m->guesses && quick_touch(m, vcpu, gva, access))
+		return;
+	walk_and_touch(m, vcpu, gva, access);
+	if (m->guesses)
+		remember_way(m, vcpu, gva);
+}
+
 static void store(struct machine *m, struct vcpu *vcpu, const struct event *event)
 {
 	uint64_t gfn = event->address >> 12;
@@ -121,10 +134,15 @@ static void store(struct machine *m, struct vcpu *vcpu, const struct event *even
 		.live = event->access & ACCESS_LIVE,
 	};
 
-	if (m->knobs.shadow)
-		store_in_lanes(m, vcpu, &op, m->knobs.shadow);
-	else
+	if (!m->knobs.shadow) {
 		write_memory(m, &op);
+		return;
+	}
+	if (m->guesses && quick_store(m, vcpu, &op))
+		return;
+	store_in_lanes(m, vcpu, &op, m->knobs.shadow);
+	if (m->guesses)
+		remember_way(m, vcpu, op.gva);
 }
 
 static void load_root_table(struct machine *m, struct vcpu *vcpu, uint64_t cr3)
@@ -186,6 +204,27 @@ static void carry_out(struct machine *m, const struct event *event)
 	}
 }
 
+static void carry_out_one(struct machine *m, const struct event *event)
+{
+	m->now = &m->tallies[event->activity < ACTIVITIES ? event->activity : ACTIVITY_NONE];
+	carry_out(m, event);
+	if (m->deferred_used)
+		free_deferred(m);
+}
+
+/* Checked builds: carry out an event in the second machine as well; whether that made the same of it. */
+INLINE bool is_same_beside(struct machine *m, const struct event *event)
+{
+#ifdef CHECK_FAST_PATHS
+	carry_out_one(m->beside, event);
+	return same_state(m, m->beside);
+#else
+	(void)m;
+	(void)event;
+	return true;
+#endif
+}
+
 static struct advanced advance(struct machine *m, const struct event *events, size_t count, size_t start)
 {
 	size_t checked = start;
@@ -206,10 +245,9 @@ static struct advanced advance(struct machine *m, const struct event *events, si
 			return (struct advanced){i, why};
 		if (event->kind == EVENT_WINDOW)
 			return (struct advanced){i + 1, STOP_WINDOW};
-		m->now = &m->tallies[event->activity < ACTIVITIES ? event->activity : ACTIVITY_NONE];
-		carry_out(m, event);
-		if (m->deferred_used)
-			free_deferred(m);
+		carry_out_one(m, event);
+		if (!is_same_beside(m, event))
+			return (struct advanced){i, STOP_DIFFERENCE};
 	}
 	return (struct advanced){count, STOP_DONE};
 }

@@ -181,6 +181,8 @@ struct walk {
 	int table_access[ROOT_LEVEL + 1];    /* by level: access that the entries above grant */
 };
 
+struct guess;
+
 struct machine {
 	/* What is read at nearly every event. */
 	struct knob_lanes knobs;
@@ -210,6 +212,9 @@ struct machine {
 	int32_t newest[LANES];
 	int32_t freed[LANES];
 	int32_t done[LANES]; /* operands of the present store that were stored */
+
+	struct guess *guesses; /* guess.h */
+	struct machine *beside; /* checked builds: the machine that takes the slow path only */
 
 	struct tallies tallies[ACTIVITIES];
 	struct vcpu vcpus[VCPUS];
