@@ -9,6 +9,7 @@ Three variables of the environment change the build:
 
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ OPTIONS: Final = (
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 
+LANES: Final = CORE / "lanes" / "lanes.c"
+LEVELS: Final = {"lanes_x86_64_v3": "-march=x86-64-v3", "lanes_x86_64_v4": "-march=x86-64-v4"}
+"""Instruction sets beside the baseline for which the lane machine is compiled: name -> what the compiler is told."""
+
+
+def is_x86() -> bool:
+    """Return whether this machine has the instruction sets of LEVELS in some of its models."""
+    return platform.machine().lower() in {"amd64", "x86_64"}
+
+
 def is_on(variable: str) -> bool:
     """Return whether a variable of the environment is set to something other than 0."""
     return os.environ.get(variable, "0") not in {"", "0"}
@@ -50,7 +61,25 @@ class BuildCore(build_ext):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "layout.h").write_text(header() + "\n", encoding="utf-8")
         ext.include_dirs.append(str(folder))
+        ext.extra_objects += [self._lanes(ext, "lanes_baseline", "-march=x86-64-v2" if is_x86() else "")]
+        if is_x86():
+            ext.define_macros.append(("LANES_X86", "1"))
+            ext.extra_objects += [self._lanes(ext, name, option) for name, option in LEVELS.items()]
         super().build_extension(ext)
+
+    def _lanes(self, ext: Extension, name: str, option: str) -> str:
+        """Compile the lane machine for one instruction set; return the object file."""
+        source = Path(self.build_temp, f"{name}.c")
+        source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
+        (made,) = self.compiler.compile(
+            [str(source)],
+            output_dir=None,
+            macros=[("LANES_NAME", name)],
+            include_dirs=ext.include_dirs,
+            extra_postargs=[*ext.extra_compile_args, *([option] if option else [])],
+            depends=ext.depends,
+        )
+        return str(made)
 
 
 def options() -> tuple[list[str], list[str]]:

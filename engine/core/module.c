@@ -4,6 +4,7 @@
 #include "layout.h"
 
 extern PyMethodDef guest_methods[];
+extern PyMethodDef lanes_methods[];
 
 /* digest(events, state) -> the digest after these events, from the digest before them. */
 static PyObject *digest(PyObject *module, PyObject *arguments)
@@ -32,6 +33,8 @@ static PyMethodDef methods[] = {
 
 static int add_parts(PyObject *module)
 {
+	if (PyModule_AddFunctions(module, lanes_methods) < 0)
+		return -1;
 	return PyModule_AddFunctions(module, guest_methods);
 }
 

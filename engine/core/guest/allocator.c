@@ -42,7 +42,7 @@ static void refill_list(struct guest *guest, int vcpu, int migrate)
 
 	for (int64_t left = least(guest->knobs->pcp_batch, LIST_ROOM); left > 0; left--) {
 		gfn = take_from_buddy(guest, migrate);
-		if (gfn == NONE)
+		if (gfn == ABSENT)
 			break;
 		list->bottom = ring(list->bottom - 1);
 		list->count++;
@@ -52,7 +52,7 @@ static void refill_list(struct guest *guest, int vcpu, int migrate)
 		return;
 	drain_all_lists(guest);
 	gfn = take_from_buddy(guest, migrate);
-	if (gfn != NONE) {
+	if (gfn != ABSENT) {
 		list->count = 1;
 		guest->lists[vcpu][migrate][ring(list->bottom)] = (int32_t)gfn;
 	}
@@ -84,7 +84,7 @@ int64_t allocate_frame(struct guest *guest, int vcpu, int migrate, int kind)
 
 void free_frame(struct guest *guest, int vcpu, int64_t gfn)
 {
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 	int migrate = guest->blocks[gfn >> BLOCK_ORDER];
 	struct frame_list *list = &guest->list_state[vcpu][migrate];
 

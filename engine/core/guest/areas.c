@@ -31,7 +31,7 @@ int find_area(struct guest *guest, int mm, int64_t va)
 		return index;
 	index = first_area_after(guest, mm, va);
 	if (index == space->areas || row[index].start > va)
-		return NONE;
+		return ABSENT;
 	space->last_area = index;
 	return index;
 }
@@ -88,7 +88,7 @@ void split_area(struct guest *guest, int mm, int64_t va)
 	struct area *row = guest->areas[mm];
 	int index = find_area(guest, mm, va);
 
-	if (index == NONE || row[index].start == va || guest->mms[mm].areas >= AREAS_MAX)
+	if (index == ABSENT || row[index].start == va || guest->mms[mm].areas >= AREAS_MAX)
 		return;
 	open_place(guest, mm, index);
 	row[index].end = va;

@@ -5,7 +5,7 @@
 /* Return the index of the first area that ends above an address (Linux find_vma); the number of areas if none does. */
 int first_area_after(const struct guest *guest, int mm, int64_t va);
 
-/* Return the index of the area that holds an address, or NONE. */
+/* Return the index of the area that holds an address, or ABSENT. */
 int find_area(struct guest *guest, int mm, int64_t va);
 
 /* Remove the area at an index. */

@@ -8,12 +8,12 @@
 static void push_block(struct guest *guest, int64_t gfn, int order)
 {
 	int32_t *head = &guest->free_heads[guest->blocks[gfn >> BLOCK_ORDER]][order];
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 
 	frame->next = *head;
-	frame->previous = NONE;
+	frame->previous = ABSENT;
 	frame->order = (int8_t)order;
-	if (*head != NONE)
+	if (*head != ABSENT)
 		guest->frames[*head].previous = (int32_t)gfn;
 	*head = (int32_t)gfn;
 }
@@ -21,15 +21,15 @@ static void push_block(struct guest *guest, int64_t gfn, int order)
 /* Take a free block out of its list (Linux del_page_from_free_list). */
 static void remove_block(struct guest *guest, int64_t gfn)
 {
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 
-	if (frame->previous == NONE)
+	if (frame->previous == ABSENT)
 		guest->free_heads[guest->blocks[gfn >> BLOCK_ORDER]][frame->order] = frame->next;
 	else
 		guest->frames[frame->previous].next = frame->next;
-	if (frame->next != NONE)
+	if (frame->next != ABSENT)
 		guest->frames[frame->next].previous = frame->previous;
-	frame->order = NONE;
+	frame->order = ABSENT;
 }
 
 void free_to_buddy(struct guest *guest, int64_t gfn)
@@ -74,7 +74,7 @@ static void claim_block(struct guest *guest, int64_t block, int migrate)
 	for (int64_t gfn = block << BLOCK_ORDER; gfn < end; gfn++) {
 		int order = guest->frames[gfn].order;
 
-		if (order == NONE)
+		if (order == ABSENT)
 			continue;
 		/* The list of a block is found by the type of its pageblock: it leaves by the old, comes by the new. */
 		remove_block(guest, gfn);
@@ -92,7 +92,7 @@ static int64_t free_in_block(const struct guest *guest, int64_t block)
 	int64_t total = 0;
 
 	for (int64_t gfn = block << BLOCK_ORDER; gfn < end; gfn++) {
-		if (guest->frames[gfn].order != NONE)
+		if (guest->frames[gfn].order != ABSENT)
 			total += INT64_C(1) << guest->frames[gfn].order;
 	}
 	return total;
@@ -109,7 +109,7 @@ static int64_t take_fallback(struct guest *guest, int migrate)
 		int64_t block = head >> BLOCK_ORDER;
 		bool may_claim = migrate == MIGRATE_UNMOVABLE || order >= BLOCK_ORDER / 2;
 
-		if (head == NONE)
+		if (head == ABSENT)
 			continue;
 		split_off(guest, head);
 		if (order > BLOCK_ORDER) {
@@ -120,7 +120,7 @@ static int64_t take_fallback(struct guest *guest, int migrate)
 		}
 		return head;
 	}
-	return NONE;
+	return ABSENT;
 }
 
 int64_t take_from_buddy(struct guest *guest, int migrate)
@@ -128,7 +128,7 @@ int64_t take_from_buddy(struct guest *guest, int migrate)
 	for (int order = 0; order < ORDERS; order++) {
 		int64_t head = guest->free_heads[migrate][order];
 
-		if (head != NONE)
+		if (head != ABSENT)
 			return split_off(guest, head);
 	}
 	return take_fallback(guest, migrate);

@@ -17,7 +17,7 @@ static void end_stale(struct guest *guest, int vcpu, struct process *process)
 	}
 }
 
-/* Return the address space of a child; NONE is that of a kernel thread, or a noted failure. */
+/* Return the address space of a child; ABSENT is that of a kernel thread, or a noted failure. */
 static int child_space(struct guest *guest, int vcpu, struct process *parent, const struct operation *operation)
 {
 	int mm = parent->mm;
@@ -25,16 +25,16 @@ static int child_space(struct guest *guest, int vcpu, struct process *parent, co
 
 	guest->world->activity = ACTIVITY_FORK;
 	if (operation->flags & CLONE_FLAG_VM) {
-		if (mm != NONE)
+		if (mm != ABSENT)
 			guest->mms[mm].users++;
 		return mm;
 	}
 	mm = ensure_space(guest, vcpu, parent, operation->comm);
-	if (mm == NONE)
-		return NONE;
+	if (mm == ABSENT)
+		return ABSENT;
 	guest->world->activity = ACTIVITY_FORK;
 	child = fork_space(guest, vcpu, mm);
-	if (child != NONE && operation->flags & CLONE_FLAG_VFORK) {
+	if (child != ABSENT && operation->flags & CLONE_FLAG_VFORK) {
 		guest->mms[child].breaks_cow = 1;
 		guest->mms[mm].breaks_cow = 1;
 	}

@@ -95,7 +95,7 @@ static struct process *acting_process(struct guest *guest, int vcpu, const struc
 
 	if (process != NULL)
 		return process;
-	process = add_process(guest, operation->pid, NONE, operation->comm);
+	process = add_process(guest, operation->pid, ABSENT, operation->comm);
 	if (process == NULL)
 		return NULL;
 	guest->world->activity = ACTIVITY_FORK;
@@ -121,7 +121,7 @@ static void act(struct guest *guest, int vcpu, struct process *process, const st
 		break;
 	default:
 		mm = ensure_space(guest, vcpu, process, operation->comm);
-		if (mm != NONE)
+		if (mm != ABSENT)
 			change_space(guest, vcpu, mm, operation);
 	}
 }
@@ -141,7 +141,7 @@ static void carry_out(struct guest *guest, const struct trace *trace)
 	}
 	if (cpu->pid != operation->pid || (operation->kind == OPERATION_SWITCH_IN && !cpu->running)) {
 		switch_in(guest, vcpu, operation->pid);
-		cpu->exited = NONE;
+		cpu->exited = ABSENT;
 	}
 	if (operation->kind == OPERATION_SWITCH_IN) {
 		retouch(guest, vcpu);
@@ -166,7 +166,7 @@ static int64_t frames_wanted(const struct guest *guest, const struct operation *
 	if (operation->kind != OPERATION_CLONE)
 		return wanted;
 	process = find_process(guest, operation->pid);
-	return process == NULL || process->mm == NONE ? wanted : wanted + guest->mms[process->mm].tables;
+	return process == NULL || process->mm == ABSENT ? wanted : wanted + guest->mms[process->mm].tables;
 }
 
 /* Tell whether an operation is one: the caller has looked at it too, and says more. */

@@ -38,7 +38,7 @@ static void protect_arguments(struct guest *guest, int vcpu, int mm, int64_t end
 		int index = entry_index(va, 1);
 		uint64_t entry;
 
-		if (table == NONE)
+		if (table == ABSENT)
 			return;
 		entry = table_entries(guest, table)[index];
 		write_entry(guest, vcpu, table, index, 0, INSTRUCTION_XCHG, ACCESS_LIVE);
@@ -55,16 +55,16 @@ void exec_process(struct guest *guest, int vcpu, struct process *process, int64_
 
 	world->activity = ACTIVITY_EXEC;
 	mm = new_space(guest, vcpu, comm);
-	if (mm == NONE || !build_stack(guest, vcpu, mm, end))
+	if (mm == ABSENT || !build_stack(guest, vcpu, mm, end))
 		return;
 	process->mm = mm;
 	process->comm = (int32_t)comm;
 	guest->cpus[vcpu].active_mm = mm;
 	load_root(guest, vcpu, mm);
-	if (old != NONE) {
+	if (old != ABSENT) {
 		int64_t root = drop_space(guest, vcpu, old);
 
-		if (root != NONE)
+		if (root != ABSENT)
 			free_root(guest, vcpu, root);
 	}
 	world->activity = ACTIVITY_EXEC;

@@ -10,13 +10,13 @@ void end_process(struct guest *guest, int vcpu, struct process *process)
 	struct cpu *cpu = &guest->cpus[vcpu];
 	int64_t pid = process->pid;
 
-	if (process->mm != NONE) {
+	if (process->mm != ABSENT) {
 		int64_t root;
 
 		fill_file_pages(guest, vcpu);
 		guest->world->activity = ACTIVITY_EXIT;
 		root = drop_space(guest, vcpu, process->mm);
-		if (root != NONE) {
+		if (root != ABSENT) {
 			free_dead_root(guest, vcpu);
 			cpu->dead_root = root;
 		}
@@ -24,7 +24,7 @@ void end_process(struct guest *guest, int vcpu, struct process *process)
 	drop_process_data(guest, vcpu, process);
 	remove_process(guest, process);
 	if (cpu->pid == pid) {
-		cpu->active_mm = NONE;
+		cpu->active_mm = ABSENT;
 		cpu->exited = pid;
 	}
 }

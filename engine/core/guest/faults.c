@@ -113,7 +113,7 @@ static void break_cow(struct guest *guest, int vcpu, int mm, int index, int64_t 
 {
 	uint64_t entry = table_entries(guest, table)[entry_index(va, 1)];
 	int64_t old = entry_gfn(entry);
-	struct frame *frame = &guest->frames[old];
+	struct guest_frame *frame = &guest->frames[old];
 	struct area *area = &guest->areas[mm][index];
 	bool own = frame->kind == FRAME_ANONYMOUS && frame->references == 1;
 	int64_t gfn;
@@ -156,7 +156,7 @@ bool mark_seen(struct guest *guest, int vcpu, uint64_t *entry, int access)
 /* Show the first stores of a program to a page whose frame was a table once. */
 static void show_user_stores(struct guest *guest, int vcpu, int64_t gfn, int64_t va)
 {
-	const struct frame *frame = &guest->frames[gfn];
+	const struct guest_frame *frame = &guest->frames[gfn];
 	int64_t offset = va & (PAGE_SIZE - 1) & ~7;
 
 	if (!frame->was_table || frame->kind != FRAME_ANONYMOUS)
@@ -183,7 +183,7 @@ void page_fault(struct guest *guest, int vcpu, int mm, int64_t va, int access, i
 	uint64_t *place = find_entry(guest, guest->mms[mm].root, va);
 	uint64_t entry = place == NULL ? 0 : *place;
 
-	if (index == NONE)
+	if (index == ABSENT)
 		index = infer_area(guest, mm, va, comm, (access & ACCESS_FETCH) != 0);
 	world->activity = ACTIVITY_DEMAND_FAULT;
 	if (!is_mapped(entry)) {

@@ -8,7 +8,7 @@ void load_root(struct guest *guest, int vcpu, int mm)
 	struct cpu *cpu = &guest->cpus[vcpu];
 	int64_t root = guest->world->kernel_root;
 
-	if (mm != NONE) {
+	if (mm != ABSENT) {
 		root = guest->mms[mm].root;
 		guest->mms[mm].live = 1;
 	}
@@ -37,7 +37,7 @@ void flush_range(struct guest *guest, int vcpu, int mm, int64_t start, int64_t e
 		if (guest->cpus[other].mm != mm)
 			continue;
 		if (other != vcpu && !runs(guest, other, mm)) {
-			guest->cpus[other].mm = NONE;
+			guest->cpus[other].mm = ABSENT;
 		} else if (whole) {
 			load_root(guest, other, mm);
 		} else {
@@ -53,7 +53,7 @@ void flush_page(struct guest *guest, int vcpu, int mm, int64_t va)
 		if (guest->cpus[other].mm != mm)
 			continue;
 		if (other != vcpu && !runs(guest, other, mm))
-			guest->cpus[other].mm = NONE;
+			guest->cpus[other].mm = ABSENT;
 		else
 			emit(guest, other, EVENT_INVLPG, va & ~(int64_t)(PAGE_SIZE - 1), 0);
 	}
@@ -68,7 +68,7 @@ void leave_space(struct guest *guest, int mm)
 {
 	for (int other = 0; other < guest->world->vcpus; other++) {
 		if (guest->cpus[other].mm == mm)
-			load_root(guest, other, NONE);
+			load_root(guest, other, ABSENT);
 	}
 }
 

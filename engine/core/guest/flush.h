@@ -2,7 +2,7 @@
 
 #include "guest/state.h"
 
-/* Load CR3 with the root of an address space, or with the kernel's own root (mm NONE). */
+/* Load CR3 with the root of an address space, or with the kernel's own root (mm ABSENT). */
 void load_root(struct guest *guest, int vcpu, int mm);
 
 /*

@@ -27,7 +27,7 @@ static void protect_entry(struct guest *guest, int vcpu, int64_t table, int inde
 static void copy_page(struct guest *guest, int vcpu, int64_t source, int64_t target, int index, int live)
 {
 	uint64_t entry = table_entries(guest, source)[index];
-	struct frame *frame = &guest->frames[entry_gfn(entry)];
+	struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
 
 	if (entry & PTE_WRITABLE) {
 		entry &= ~(uint64_t)PTE_WRITABLE;
@@ -51,7 +51,7 @@ static void copy_area_pages(struct guest *guest, int vcpu, int parent, int child
 		int64_t source = find_table(guest, root, va, 1);
 		int64_t target;
 
-		if (source == NONE) {
+		if (source == ABSENT) {
 			va = after_gap(guest, root, va);
 			continue;
 		}
@@ -88,8 +88,8 @@ int fork_space(struct guest *guest, int vcpu, int parent)
 {
 	int child = new_space(guest, vcpu, guest->mms[parent].comm);
 
-	if (child == NONE)
-		return NONE;
+	if (child == ABSENT)
+		return ABSENT;
 	copy_area_list(guest, parent, child);
 	for (int index = 0; index < guest->mms[parent].areas; index++) {
 		const struct area *area = &guest->areas[parent][index];

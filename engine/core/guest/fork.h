@@ -4,6 +4,6 @@
 
 /*
  * Copy an address space: areas with privately written pages entry by entry, others not at all; flush the parent (Linux
- * dup_mmap). NONE and a noted failure if there is no room.
+ * dup_mmap). ABSENT and a noted failure if there is no room.
  */
 int fork_space(struct guest *guest, int vcpu, int parent);

@@ -22,18 +22,18 @@ static int64_t take_frame(struct builder *builder)
 	return builder->next_gfn++;
 }
 
-/* Take the next frame of kernel data as a table; NONE and a noted failure if there is no room. */
+/* Take the next frame of kernel data as a table; ABSENT and a noted failure if there is no room. */
 static int64_t add_table(struct builder *builder, int level)
 {
 	struct guest *guest = builder->guest;
 	struct world *world = guest->world;
 	int64_t gfn = take_frame(builder);
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 
 	if (world->slot_top == 0)
 		world->failure = STATUS_NO_MEMORY;
 	if (world->failure)
-		return NONE;
+		return ABSENT;
 	frame->kind = FRAME_TABLE;
 	frame->was_table = 1;
 	frame->level = (uint8_t)level;
@@ -54,7 +54,7 @@ static void set_leaf(struct builder *builder, int64_t va, int64_t gfn, int leaf_
 		if (*entry == 0) {
 			int64_t below = add_table(builder, level - 1);
 
-			if (below == NONE)
+			if (below == ABSENT)
 				return;
 			*entry = (uint64_t)(below << PAGE_SHIFT) | KERNEL_TABLE_FLAGS;
 		}
@@ -111,7 +111,7 @@ static void emit_tables(struct guest *guest, int64_t first, int64_t last)
 	for (int64_t gfn = first; gfn < last; gfn++) {
 		const uint64_t *entries = table_entries(guest, gfn);
 
-		for (int index = 0; entries != NULL && index < ENTRIES; index++) {
+		for (int index = 0; entries != NULL && index < PTRS_PER_TABLE; index++) {
 			if (entries[index] != 0)
 				emit(guest, 0, EVENT_CONTENT, (gfn << PAGE_SHIFT) + index * 8, entries[index]);
 		}
@@ -129,7 +129,7 @@ int power_on(struct guest *guest)
 
 	name_frames(guest, first_free);
 	world->kernel_root = add_table(&builder, TOP_LEVEL);
-	if (world->kernel_root != NONE)
+	if (world->kernel_root != ABSENT)
 		build_tables(&builder);
 	if (world->failure)
 		return (int)world->failure;

@@ -32,14 +32,14 @@ class Status(IntEnum):
 def structs() -> dict[str, np.dtype[Any]]:
     """Return C name -> numpy dtype of each record; a nested record stands before the one that holds it."""
     return {
-        "frame": s.FRAME,
+        "guest_frame": s.FRAME,
         "mm": s.MM,
         "area": s.AREA,
         "cpu": s.CPU,
         "process": s.PROCESS,
         "world": s.GLOBALS,
         "guest_knobs": s.KNOBS,
-        "step": STEP,
+        "program_step": STEP,
         "task": b.TASK,
         "runqueue": b.RUNQUEUE,
         "draw": b.DRAW,
@@ -52,7 +52,7 @@ def structs() -> dict[str, np.dtype[Any]]:
 def constants() -> dict[str, int]:
     """Return C name -> value of each number that both sides use."""
     return {
-        "NONE": c.NONE,
+        "ABSENT": c.NONE,
         "TIME_NS_MAX": TIME_NS_MAX,
         "AREAS_MAX": s.AREAS_MAX,
         "RECENT": s.RECENT,
@@ -84,7 +84,7 @@ def _paging() -> dict[str, int]:
     return {
         "PAGE_SHIFT": c.PAGE_SHIFT,
         "PAGE_SIZE": c.PAGE_SIZE,
-        "ENTRIES": c.ENTRIES,
+        "PTRS_PER_TABLE": c.ENTRIES,
         "INDEX_BITS": c.INDEX_BITS,
         "TOP_LEVEL": c.TOP_LEVEL,
         "GFN_MASK": c.GFN_MASK,

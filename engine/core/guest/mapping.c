@@ -53,7 +53,7 @@ void unmap_call(struct guest *guest, int vcpu, int mm, int64_t start, int64_t le
 /* Return an entry after mprotect (Linux change_pte_range, can_change_pte_writable). */
 static uint64_t protected_entry(const struct guest *guest, uint64_t entry, int flags)
 {
-	const struct frame *frame = &guest->frames[entry_gfn(entry)];
+	const struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
 	bool own = frame->kind == FRAME_ANONYMOUS && frame->references == 1;
 
 	entry = (entry & ~(PTE_GLOBAL | PTE_WRITABLE | PTE_NO_EXECUTE)) | PTE_PRESENT;
@@ -78,7 +78,7 @@ static bool protect_entries(struct guest *guest, int vcpu, int mm, int64_t start
 		int64_t limit = least(end, (va & ~(REGION_SIZE - 1)) + REGION_SIZE);
 		int64_t table = find_table(guest, space->root, va, 1);
 
-		if (table == NONE) {
+		if (table == ABSENT) {
 			va = after_gap(guest, space->root, va);
 			continue;
 		}
@@ -157,7 +157,7 @@ void remap_range(struct guest *guest, int vcpu, int mm, int64_t start, int64_t l
 	int64_t ceiling = USER_END;
 	struct area *area;
 
-	if (index == NONE)
+	if (index == ABSENT)
 		return;
 	area = &guest->areas[mm][index];
 	if (end < area->end) {

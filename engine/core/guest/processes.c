@@ -24,7 +24,7 @@ struct process *find_process(const struct guest *guest, int64_t pid)
 	int64_t place = home_place(guest, pid);
 
 	/* The table is never full, so that every search ends. */
-	while (guest->processes[place].pid != NONE) {
+	while (guest->processes[place].pid != ABSENT) {
 		if (guest->processes[place].pid == pid)
 			return &guest->processes[place];
 		place = place_after(guest, place);
@@ -41,9 +41,9 @@ struct process *add_process(struct guest *guest, int64_t pid, int mm, int64_t co
 		world->failure = STATUS_NO_PROCESS_SLOT;
 		return NULL;
 	}
-	while (guest->processes[place].pid != NONE)
+	while (guest->processes[place].pid != ABSENT)
 		place = place_after(guest, place);
-	guest->processes[place] = (struct process){.pid = pid, .mm = mm, .data = NONE, .comm = (int32_t)comm};
+	guest->processes[place] = (struct process){.pid = pid, .mm = mm, .data = ABSENT, .comm = (int32_t)comm};
 	world->processes++;
 	return &guest->processes[place];
 }
@@ -54,7 +54,7 @@ void remove_process(struct guest *guest, struct process *process)
 	int64_t hole = process - guest->processes;
 	int64_t probe = place_after(guest, hole);
 
-	while (guest->processes[probe].pid != NONE) {
+	while (guest->processes[probe].pid != ABSENT) {
 		int64_t home = home_place(guest, guest->processes[probe].pid);
 
 		/* What may stand in the hole without being searched for above it moves there. */
@@ -64,13 +64,13 @@ void remove_process(struct guest *guest, struct process *process)
 		}
 		probe = place_after(guest, probe);
 	}
-	guest->processes[hole].pid = NONE;
+	guest->processes[hole].pid = ABSENT;
 	guest->world->processes--;
 }
 
 void take_process_data(struct guest *guest, int vcpu, struct process *process)
 {
-	process->data = NONE;
+	process->data = ABSENT;
 	for (int64_t left = guest->knobs->process_data_pages; left > 0; left--) {
 		int64_t gfn = allocate_frame(guest, vcpu, MIGRATE_UNMOVABLE, FRAME_KERNEL_DATA);
 
@@ -86,12 +86,12 @@ void drop_process_data(struct guest *guest, int vcpu, struct process *process)
 {
 	int32_t gfn = process->data;
 
-	while (gfn != NONE) {
+	while (gfn != ABSENT) {
 		/* To free a frame puts it in a list by the same field. */
 		int32_t after = guest->frames[gfn].next;
 
 		free_frame(guest, vcpu, gfn);
 		gfn = after;
 	}
-	process->data = NONE;
+	process->data = ABSENT;
 }

@@ -50,7 +50,7 @@ void fill_file_pages(struct guest *guest, int vcpu)
 /* Unmap and free a private page that only one address space maps (Linux try_to_unmap_one). */
 static bool take_page_away(struct guest *guest, int vcpu, int64_t gfn)
 {
-	const struct frame *frame = &guest->frames[gfn];
+	const struct guest_frame *frame = &guest->frames[gfn];
 	struct mm *space;
 	int64_t table, va;
 	const uint64_t *entry;

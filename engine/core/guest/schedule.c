@@ -63,8 +63,8 @@ void switch_out(struct guest *guest, int vcpu)
 
 	report_run(guest, vcpu);
 	cpu->running = 0;
-	cpu->pid = NONE;
-	cpu->active_mm = NONE;
+	cpu->pid = ABSENT;
+	cpu->active_mm = ABSENT;
 }
 
 void switch_in(struct guest *guest, int vcpu, int64_t pid)
@@ -76,9 +76,9 @@ void switch_in(struct guest *guest, int vcpu, int64_t pid)
 		switch_out(guest, vcpu);
 	cpu->pid = pid;
 	cpu->running = 1;
-	cpu->active_mm = process == NULL ? NONE : process->mm;
+	cpu->active_mm = process == NULL ? ABSENT : process->mm;
 	guest->world->activity = ACTIVITY_SWITCH;
-	if (cpu->active_mm != NONE && cpu->mm != cpu->active_mm)
+	if (cpu->active_mm != ABSENT && cpu->mm != cpu->active_mm)
 		load_root(guest, vcpu, cpu->active_mm);
 	free_dead_root(guest, vcpu);
 }
@@ -87,8 +87,8 @@ void free_dead_root(struct guest *guest, int vcpu)
 {
 	struct cpu *cpu = &guest->cpus[vcpu];
 
-	if (cpu->dead_root == NONE)
+	if (cpu->dead_root == ABSENT)
 		return;
 	free_root(guest, vcpu, cpu->dead_root);
-	cpu->dead_root = NONE;
+	cpu->dead_root = ABSENT;
 }

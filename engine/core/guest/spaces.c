@@ -13,11 +13,11 @@ int new_space(struct guest *guest, int vcpu, int64_t comm)
 
 	if (world->mm_top == 0) {
 		world->failure = STATUS_NO_ADDRESS_SPACE;
-		return NONE;
+		return ABSENT;
 	}
 	root = allocate_root(guest, vcpu);
 	if (root == 0)
-		return NONE;
+		return ABSENT;
 	mm = guest->mm_stack[--world->mm_top];
 	guest->mms[mm] = (struct mm){.root = root, .users = 1, .comm = (int32_t)comm, .tables = 1};
 	return mm;
@@ -26,7 +26,7 @@ int new_space(struct guest *guest, int vcpu, int64_t comm)
 int64_t drop_space(struct guest *guest, int vcpu, int mm)
 {
 	if (--guest->mms[mm].users > 0)
-		return NONE;
+		return ABSENT;
 	return destroy_space(guest, vcpu, mm);
 }
 
@@ -34,11 +34,11 @@ int ensure_space(struct guest *guest, int vcpu, struct process *process, int64_t
 {
 	struct cpu *cpu = &guest->cpus[vcpu];
 
-	if (process->mm == NONE) {
+	if (process->mm == ABSENT) {
 		guest->world->activity = ACTIVITY_EXEC;
 		process->mm = new_space(guest, vcpu, comm);
-		if (process->mm == NONE)
-			return NONE;
+		if (process->mm == ABSENT)
+			return ABSENT;
 	}
 	if (cpu->pid == process->pid) {
 		cpu->active_mm = process->mm;

@@ -19,9 +19,9 @@ struct guest {
 	struct world *world;
 	const struct guest_knobs *knobs;
 	/* [gfn] what the frame holds, and its place in a free list. */
-	struct frame *frames;
+	struct guest_frame *frames;
 	/* [slot][index] contents of the frames that are tables. */
-	uint64_t (*entries)[ENTRIES];
+	uint64_t (*entries)[PTRS_PER_TABLE];
 	/* Stack of free table slots, world->slot_top high. */
 	int32_t *slots;
 	int64_t slot_count;
@@ -39,11 +39,11 @@ struct guest {
 	/* [vcpu][migrate type][i] ring of free frames. */
 	int32_t (*lists)[2][LIST_ROOM];
 	struct frame_list (*list_state)[2];
-	/* [migrate type][order] first free block, or NONE. */
+	/* [migrate type][order] first free block, or ABSENT. */
 	int32_t (*free_heads)[ORDERS];
 	/* [gfn >> BLOCK_ORDER] migrate type of the pageblock. */
 	uint8_t *blocks;
-	/* Open-addressing table by pid; mm NONE is a kernel thread, pid NONE a free place. */
+	/* Open-addressing table by pid; mm ABSENT is a kernel thread, pid ABSENT a free place. */
 	struct process *processes;
 	int64_t process_places;
 	/* Frames that wait for a flush before they are freed. */

@@ -5,7 +5,7 @@
 
 #include "allocator.h"
 
-#define ROOT_HALF (ENTRIES / 2)
+#define ROOT_HALF (PTRS_PER_TABLE / 2)
 
 int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 {
@@ -14,7 +14,7 @@ int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 
 	while (level > 2) {
 		table = table_below(guest, table, va, level);
-		if (table == NONE)
+		if (table == ABSENT)
 			break;
 		level--;
 	}
@@ -56,7 +56,7 @@ void copy_frame(struct guest *guest, int vcpu, int64_t source, int64_t gfn)
 	emit_touch(guest, vcpu, DIRECT_MAP + (source << PAGE_SHIFT), ACCESS_READ);
 	if (guest->frames[gfn].was_table) {
 		world->activity = ACTIVITY_PAGE_REUSE;
-		emit_block(guest, vcpu, gfn << PAGE_SHIFT, INSTRUCTION_REP_MOVS, 8, ENTRIES);
+		emit_block(guest, vcpu, gfn << PAGE_SHIFT, INSTRUCTION_REP_MOVS, 8, PTRS_PER_TABLE);
 		world->activity = activity;
 	} else if (!guest->knobs->init_on_alloc) {
 		emit_touch(guest, vcpu, DIRECT_MAP + (gfn << PAGE_SHIFT), ACCESS_WRITE);
@@ -68,7 +68,7 @@ static int64_t allocate_table(struct guest *guest, int vcpu, int level)
 {
 	struct world *world = guest->world;
 	int64_t gfn = allocate_frame(guest, vcpu, MIGRATE_UNMOVABLE, FRAME_TABLE);
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 
 	if (world->slot_top == 0) {
 		world->failure = STATUS_NO_MEMORY;
@@ -90,14 +90,14 @@ static int64_t allocate_table(struct guest *guest, int vcpu, int level)
 
 void release_table(struct guest *guest, int64_t gfn)
 {
-	struct frame *frame = &guest->frames[gfn];
+	struct guest_frame *frame = &guest->frames[gfn];
 	struct world *world = guest->world;
 
-	if (frame->slot == NONE)
+	if (frame->slot == ABSENT)
 		return;
 	if (world->slot_top < guest->slot_count)
 		guest->slots[world->slot_top++] = frame->slot;
-	frame->slot = NONE;
+	frame->slot = ABSENT;
 }
 
 int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)
@@ -108,7 +108,7 @@ int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)
 	for (int level = TOP_LEVEL; level > 1; level--) {
 		int64_t below = table_below(guest, table, va, level);
 
-		if (below == NONE) {
+		if (below == ABSENT) {
 			below = allocate_table(guest, vcpu, level - 1);
 			if (below == 0)
 				return 0;
@@ -131,7 +131,7 @@ int64_t allocate_root(struct guest *guest, int vcpu)
 		return 0;
 	entries = table_entries(guest, root);
 	emit_block(guest, vcpu, (root << PAGE_SHIFT) + ROOT_HALF * 8, INSTRUCTION_REP_MOVS, 8, ROOT_HALF);
-	for (int index = ROOT_HALF; index < ENTRIES; index++) {
+	for (int index = ROOT_HALF; index < PTRS_PER_TABLE; index++) {
 		entries[index] = kernel[index];
 		if (kernel[index] != 0)
 			emit(guest, vcpu, EVENT_CONTENT, (root << PAGE_SHIFT) + index * 8, kernel[index]);

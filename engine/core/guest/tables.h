@@ -15,7 +15,7 @@ static inline int64_t entry_span(int level)
 /* Return the index of the entry that maps an address in a table of a level. */
 static inline int entry_index(int64_t va, int level)
 {
-	return (int)((uint64_t)va >> (PAGE_SHIFT + INDEX_BITS * (level - 1))) & (ENTRIES - 1);
+	return (int)((uint64_t)va >> (PAGE_SHIFT + INDEX_BITS * (level - 1))) & (PTRS_PER_TABLE - 1);
 }
 
 /* Return the frame that an entry points to. */
@@ -35,25 +35,25 @@ static inline uint64_t *table_entries(const struct guest *guest, int64_t gfn)
 {
 	int32_t slot = guest->frames[gfn].slot;
 
-	return slot == NONE ? NULL : guest->entries[slot];
+	return slot == ABSENT ? NULL : guest->entries[slot];
 }
 
-/* Return the table that the entry of `table` (of `level`) leads to, or NONE; so for a frame that is no table. */
+/* Return the table that the entry of `table` (of `level`) leads to, or ABSENT; so for a frame that is no table. */
 static inline int64_t table_below(const struct guest *guest, int64_t table, int64_t va, int level)
 {
 	const uint64_t *entries = table_entries(guest, table);
 
 	if (entries == NULL || !(entries[entry_index(va, level)] & PTE_PRESENT))
-		return NONE;
+		return ABSENT;
 	return entry_gfn(entries[entry_index(va, level)]);
 }
 
-/* Return the table of a level on the way to an address, or NONE. */
+/* Return the table of a level on the way to an address, or ABSENT. */
 static inline int64_t find_table(const struct guest *guest, int64_t root, int64_t va, int level)
 {
 	int64_t table = root;
 
-	for (int above = TOP_LEVEL; above > level && table != NONE; above--)
+	for (int above = TOP_LEVEL; above > level && table != ABSENT; above--)
 		table = table_below(guest, table, va, above);
 	return table;
 }
@@ -62,7 +62,7 @@ static inline int64_t find_table(const struct guest *guest, int64_t root, int64_
 static inline uint64_t *find_entry(const struct guest *guest, int64_t root, int64_t va)
 {
 	int64_t table = find_table(guest, root, va, 1);
-	uint64_t *entries = table == NONE ? NULL : table_entries(guest, table);
+	uint64_t *entries = table == ABSENT ? NULL : table_entries(guest, table);
 
 	return entries == NULL ? NULL : &entries[entry_index(va, 1)];
 }

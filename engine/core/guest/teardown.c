@@ -34,7 +34,7 @@ void free_gathered(struct guest *guest, int vcpu)
 /* Give up one mapping of a frame; queue the frame if it was the last (Linux page_remove_rmap). */
 static void drop_page(struct guest *guest, uint64_t entry)
 {
-	struct frame *frame = &guest->frames[entry_gfn(entry)];
+	struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
 
 	if (frame->kind == FRAME_ANONYMOUS && --frame->references == 0)
 		gather_frame(guest, entry_gfn(entry));
@@ -51,7 +51,7 @@ struct cleared clear_entries(struct guest *guest, int vcpu, int mm, int64_t star
 		int64_t limit = least(end, (va & ~(REGION_SIZE - 1)) + REGION_SIZE);
 		int64_t table = find_table(guest, space->root, va, 1);
 
-		if (table == NONE) {
+		if (table == ABSENT) {
 			va = after_gap(guest, space->root, va);
 			continue;
 		}
@@ -78,9 +78,9 @@ static void free_table_below(struct guest *guest, int vcpu, int mm, int64_t va, 
 {
 	struct mm *space = &guest->mms[mm];
 	int64_t above = find_table(guest, space->root, va, level);
-	int64_t below = above == NONE ? NONE : table_below(guest, above, va, level);
+	int64_t below = above == ABSENT ? ABSENT : table_below(guest, above, va, level);
 
-	if (below == NONE)
+	if (below == ABSENT)
 		return;
 	write_entry(guest, vcpu, above, entry_index(va, level), 0, INSTRUCTION_MOV, live_flag(space));
 	space->tables--;
@@ -97,7 +97,7 @@ static void free_tables(struct guest *guest, int vcpu, int mm, int64_t start, in
 	while (va < end) {
 		int64_t following = va + REGION_SIZE;
 
-		if (find_table(guest, root, va, 2) == NONE)
+		if (find_table(guest, root, va, 2) == ABSENT)
 			following = after_gap(guest, root, va);
 		else if (va >= floor && following <= ceiling)
 			free_table_below(guest, vcpu, mm, va, 2);

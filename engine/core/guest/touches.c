@@ -101,8 +101,8 @@ static void retouch_page(struct guest *guest, int vcpu, int mm, int64_t va, bool
 	uint64_t *place = find_entry(guest, space->root, va);
 	uint64_t entry = place == NULL ? 0 : *place;
 	bool forked = guest->knobs->retouch_breaks_cow || space->breaks_cow;
-	int index = forked ? find_area(guest, mm, va) : NONE;
-	int flags = index != NONE ? guest->areas[mm][index].flags : 0;
+	int index = forked ? find_area(guest, mm, va) : ABSENT;
+	int flags = index != ABSENT ? guest->areas[mm][index].flags : 0;
 	int access;
 
 	if (entry == 0 && flags & VM_FILE) {
@@ -157,7 +157,7 @@ void retouch(struct guest *guest, int vcpu)
 		touch_kernel_image(guest, vcpu);
 		touch_kernel_data(guest, vcpu);
 	}
-	if (cpu->mm == NONE || cpu->active_mm != cpu->mm || !cpu->running)
+	if (cpu->mm == ABSENT || cpu->active_mm != cpu->mm || !cpu->running)
 		return;
 	guest->world->activity = ACTIVITY_RETOUCH;
 	retouch_pages(guest, vcpu, cpu->mm);

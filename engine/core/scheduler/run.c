@@ -70,8 +70,8 @@ static struct happening first_happening(const struct scheduler *scheduler, int64
 static int64_t write_plain(struct scheduler *scheduler, int64_t vcpu, int64_t time, int64_t until, size_t room)
 {
 	struct task *task = running_task(scheduler, vcpu);
-	const struct step *step = &scheduler->steps[task->cursor];
-	const struct step *last = &scheduler->steps[scheduler->step_count - 1];
+	const struct program_step *step = &scheduler->steps[task->cursor];
+	const struct program_step *last = &scheduler->steps[scheduler->step_count - 1];
 
 	while (time < until && scheduler->out.count < room && is_plain(step->kind)) {
 		struct operation *row = append_row(&scheduler->out, sizeof(*row));

@@ -19,7 +19,7 @@ struct scheduler {
 	int32_t *sleepers;
 	struct build_counts *counts;
 	const struct tunables *tunables;
-	const struct step *steps;
+	const struct program_step *steps;
 	const int64_t *template_start;
 	const int64_t *segment_start;
 	const int64_t *unit_segment;

@@ -71,7 +71,7 @@ static void end_task(struct scheduler *scheduler, int64_t vcpu)
 		pick_next(scheduler, vcpu);
 }
 
-static void clone_task(struct scheduler *scheduler, int64_t vcpu, const struct step *step)
+static void clone_task(struct scheduler *scheduler, int64_t vcpu, const struct program_step *step)
 {
 	int64_t slot = scheduler->runqueues[vcpu].running;
 	int64_t child = create_task(scheduler, (int64_t)step->length, slot, (int64_t)step->address);
@@ -93,10 +93,10 @@ static void clone_task(struct scheduler *scheduler, int64_t vcpu, const struct s
 }
 
 /* Move the process of a vCPU past its present step; return that step. */
-static const struct step *advance_cursor(struct scheduler *scheduler, int64_t vcpu)
+static const struct program_step *advance_cursor(struct scheduler *scheduler, int64_t vcpu)
 {
 	struct task *task = running_task(scheduler, vcpu);
-	const struct step *step = &scheduler->steps[task->cursor];
+	const struct program_step *step = &scheduler->steps[task->cursor];
 	int64_t following = task->cursor + 1;
 	int64_t run_ns = 0;
 
@@ -147,7 +147,7 @@ static void wait_for_end(struct scheduler *scheduler, int64_t vcpu, int waits, i
 }
 
 /* Tell whether a step names a template or a register that is not there, as in a damaged file. */
-static bool names_nothing(const struct scheduler *scheduler, const struct step *step)
+static bool names_nothing(const struct scheduler *scheduler, const struct program_step *step)
 {
 	switch (step->kind) {
 	case OPERATION_CLONE:
@@ -163,7 +163,7 @@ static bool names_nothing(const struct scheduler *scheduler, const struct step *
 void do_special_step(struct scheduler *scheduler, int64_t vcpu)
 {
 	struct task *task = running_task(scheduler, vcpu);
-	const struct step *step = &scheduler->steps[task->cursor];
+	const struct program_step *step = &scheduler->steps[task->cursor];
 
 	if (step->kind == STEP_LINES) {
 		do_lines(scheduler, vcpu);
