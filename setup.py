@@ -21,16 +21,7 @@ from setuptools.command.build_ext import build_ext
 ROOT: Final = Path(__file__).resolve().parent
 CORE: Final = Path("engine", "core")
 PYTHON_3_11: Final = "0x030B0000"
-OPTIONS: Final = (
-    "-std=c11",
-    "-O3",
-    "-fno-math-errno",
-    "-fvisibility=hidden",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wno-psabi",
-)
+OPTIONS: Final = ("-std=c11", "-O3", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 
@@ -84,7 +75,8 @@ class BuildCore(build_ext):
 
 def options() -> tuple[list[str], list[str]]:
     """Return what the compiler and the linker are told beyond the defaults of this Python."""
-    compiling, linking = list(OPTIONS), []
+    # What no other library may replace is called directly, not through a table.
+    compiling, linking = [*OPTIONS, "-fvisibility=hidden"], []
     if is_on("SHADOWSWEEP_SANITIZE"):
         compiling += SANITIZERS
         linking += SANITIZERS
@@ -106,10 +98,12 @@ setup(
     ext_modules=[
         Extension(
             "engine._core",
-            sources=sorted(
-                str(path) for folder in (CORE, CORE / "guest", CORE / "scheduler") for path in folder.glob("*.c")
-            ),
-            depends=sorted(str(path) for path in CORE.rglob("*.[ch]")),
+            sources=sorted(str(path) for path in CORE.rglob("*.c") if path != LANES),
+            depends=[
+                "setup.py",
+                *sorted(str(path) for path in CORE.rglob("*.[ch]")),
+                *map(str, CORE.rglob("layout*.py")),
+            ],
             define_macros=[("Py_LIMITED_API", PYTHON_3_11)],
             include_dirs=[str(CORE)],
             extra_compile_args=compiling,
