@@ -67,13 +67,17 @@ def insert_area(state: State, mm: int, start: int, end: int, flags: int, file: i
     """Insert an area where none is; anonymous neighbours of the same kind become one, as in Linux."""
     index = first_area_after(state, mm, start)
     keep = ~c.PRIVATE_PAGES
+    full = state.mms[mm]["areas"] == AREAS_MAX
+    if full and index < AREAS_MAX and state.areas[mm, index]["start"] < end:
+        # There was no room to cut a hole for it: it stays a part of the area that is there.
+        return index
     if index > 0:
         before = state.areas[mm, index - 1]
         alike = (before["flags"] & keep) == flags and flags & c.FILE == 0
-        if (alike and before["end"] == start) or state.mms[mm]["areas"] == AREAS_MAX:
+        if (alike and before["end"] == start) or full:
             before["end"] = end
             return index - 1
-    elif state.mms[mm]["areas"] == AREAS_MAX:
+    elif full:
         state.areas[mm, 0]["start"] = start
         return 0
     open_place(state, mm, index)

@@ -143,5 +143,5 @@ BUFFER_FULL: Final = 1
 NO_MEMORY: Final = 2
 NO_ADDRESS_SPACE: Final = 3
 NO_PROCESS_SLOT: Final = 4
-BAD_OPERATION: Final = 5
-NO_AREA: Final = 6
+NO_ROOM: Final = 5
+"""An operation made more events than `room_needed` said: a mistake in the model, caught before it writes elsewhere."""

@@ -11,32 +11,48 @@ from engine.guest.reclaim import RECLAIM_PAGES, reclaim
 from engine.guest.schedule import account_run, open_windows, report_run, switch_in, switch_out
 from engine.guest.state import Array, State
 from engine.guest.teardown import unmap_range
-from engine.guest.touches import retouch, touch_for_fault
+from engine.guest.touches import RETOUCHES_AT_ONCE, retouch, touch_for_fault
 from engine.jit import array_kernel
 
 ROOM: Final = 8192
-"""Events that an operation may emit whatever the size of its address space: touches, one fault, one new root."""
+"""Events that an operation may emit whatever the size of its address space: touches of the kernel, new roots, an exec's
+arguments, process data, and on each vCPU a CR3 load and a RUN."""
+FAULT_ROOM: Final = 32
+"""Events of a page fault, but for those that parameters and vCPUs multiply: fault, touch, tables, copy, entry."""
 LOOK_AHEAD: Final = 2048
 """Operations after an exec that are searched for its first write to the stack, which tells where the stack is."""
 
 
 @array_kernel
+def space_room(state: State, pid: int) -> int:
+    """Return how many events it may take to copy, change or end the address space of a process."""
+    place = find_process(state, pid)
+    if place == c.NONE or state.processes[place]["mm"] == c.NONE:
+        return 0
+    knobs = state.knobs[0]
+    space = state.mms[state.processes[place]["mm"]]
+    # Retouches that fault come first, and what they map counts too.
+    pages = int(space["resident"]) + RETOUCHES_AT_ONCE * max(int(knobs["fault_around_pages"]), 1)
+    tables = int(space["tables"]) + RETOUCHES_AT_ONCE * (c.TOP_LEVEL - 1)
+    ceiling = max(int(knobs["tlb_single_page_flush_ceiling"]), 1)
+    flushes = (int(space["areas"]) + 2) * ceiling * int(state.globals[0]["vcpus"])
+    return 4 * pages + 8 * tables + flushes + 4 * int(knobs["file_pages_per_exit"])
+
+
+@array_kernel
 def room_needed(state: State, operation: Array) -> int:
-    """Return how many events an operation may emit at most."""
-    world = state.globals[0]
-    vcpus = int(world["vcpus"])
-    windows = int(operation["time_ns"]) // int(world["window_ns"]) - int(world["window"])
-    room = ROOM + max(windows, 0) * (vcpus + 1) + RECLAIM_PAGES * (vcpus + 1)
+    """Return how many events an operation may emit at most, windows aside."""
+    knobs, vcpus = state.knobs[0], int(state.globals[0]["vcpus"])
+    fault = FAULT_ROOM + int(knobs["fault_around_pages"]) + int(knobs["reuse_user_stores"]) + vcpus
+    room = ROOM + RECLAIM_PAGES * (vcpus + 1) + (RETOUCHES_AT_ONCE + 1) * fault
     kind = operation["kind"]
     if kind == c.FAULT or kind == c.SWITCH_IN or kind == c.SWITCH_OUT:
         return room
-    place = find_process(state, int(operation["pid"]))
-    if place == c.NONE or state.processes[place]["mm"] == c.NONE:
-        return room
-    space = state.mms[state.processes[place]["mm"]]
-    flushes = (int(space["areas"]) + 2) * int(state.knobs[0]["tlb_single_page_flush_ceiling"]) * vcpus
-    files = 4 * int(state.knobs[0]["file_pages_per_exit"])
-    return room + 4 * int(space["resident"]) + 8 * int(space["tables"]) + flushes + files
+    room += space_room(state, int(operation["pid"]))
+    if kind == c.CLONE:
+        # If the pid of the child is still alive, its exit was lost, and comes now.
+        room += space_room(state, int(operation["peer"]))
+    return room
 
 
 @array_kernel
@@ -155,14 +171,11 @@ def run_operations(state: State, operations: Array, position: int) -> tuple[int,
     world = state.globals[0]
     while position < len(operations):
         operation = operations[position]
-        if operation["vcpu"] >= world["vcpus"] or operation["kind"] > c.EXIT:
-            return c.BAD_OPERATION, position
-        if world["count"] + room_needed(state, operation) > len(state.out):
-            return c.BUFFER_FULL, position
         now = max(int(operation["time_ns"]), int(world["now"]))
         world["now"] = now
+        if not open_windows(state, now) or world["count"] + room_needed(state, operation) > len(state.out):
+            return c.BUFFER_FULL, position
         vcpu = int(operation["vcpu"])
-        open_windows(state, now)
         account_run(state, vcpu, now)
         wanted = frames_wanted(state, operation)
         if world["free_frames"] < wanted:

@@ -11,10 +11,17 @@ from engine.jit import array_kernel
 
 @array_kernel
 def emit(state: State, vcpu: int, kind: int, address: int, value: int) -> Any:
-    """Append an event and return its place, for the caller to fill in what its kind has besides."""
+    """Append an event and return its place, for the caller to fill in what its kind has besides.
+
+    In a full buffer that is the last place again, and the operation fails.
+    """
     world = state.globals[0]
     place = world["count"]
-    world["count"] = place + 1
+    if place < len(state.out):
+        world["count"] = place + 1
+    else:
+        place = len(state.out) - 1
+        world["failure"] = c.NO_ROOM
     event = state.out[place]
     event["address"] = address
     event["value"] = value

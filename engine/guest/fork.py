@@ -8,7 +8,15 @@ from engine.guest.areas import open_place
 from engine.guest.flush import flush_all, forget_touches
 from engine.guest.processes import new_space
 from engine.guest.state import RECENT, State
-from engine.guest.tables import ensure_table, entry_gfn, entry_index, find_table, is_mapped, write_entry
+from engine.guest.tables import (
+    after_gap,
+    ensure_table,
+    entry_gfn,
+    entry_index,
+    find_table,
+    is_mapped,
+    write_entry,
+)
 from engine.jit import array_kernel
 
 
@@ -41,16 +49,18 @@ def copy_area_pages(state: State, vcpu: int, parent: int, child: int, index: int
     while va < end:
         limit = min(end, (va & ~(region - 1)) + region)
         source = find_table(state, state.mms[parent]["root"], va, 1)
-        if source != c.NONE:
-            target = ensure_table(state, vcpu, child, va)
-            if target == 0:
-                return
-            slot = state.frames[source]["slot"]
-            for page in range(va, limit, c.PAGE_SIZE):
-                place = entry_index(page, 1)
-                if is_mapped(state.entries[slot, place]):
-                    copy_page(state, vcpu, parent, source, target, place)
-                    state.mms[child]["resident"] += 1
+        if source == c.NONE:
+            va = after_gap(state, state.mms[parent]["root"], va)
+            continue
+        target = ensure_table(state, vcpu, child, va)
+        if target == 0:
+            return
+        slot = state.frames[source]["slot"]
+        for page in range(va, limit, c.PAGE_SIZE):
+            place = entry_index(page, 1)
+            if is_mapped(state.entries[slot, place]):
+                copy_page(state, vcpu, parent, source, target, place)
+                state.mms[child]["resident"] += 1
         va = limit
 
 

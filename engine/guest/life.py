@@ -15,7 +15,7 @@ from engine.guest.processes import (
     take_process_data,
 )
 from engine.guest.reclaim import fill_file_pages
-from engine.guest.schedule import free_dead_root
+from engine.guest.schedule import free_dead_root, switch_out
 from engine.guest.state import State
 from engine.guest.tables import clear_frame, ensure_table, entry_index, find_table, write_entry
 from engine.guest.teardown import destroy_space, free_root
@@ -49,7 +49,7 @@ def clone_process(state: State, vcpu: int, place: int, child_pid: int, flags: in
     stale = find_process(state, child_pid)
     parent_pid = int(state.processes[place]["pid"])
     if stale != c.NONE:
-        end_process(state, vcpu, stale)
+        end_stale(state, vcpu, stale)
         place = find_process(state, parent_pid)
         if place == c.NONE:
             return
@@ -71,6 +71,16 @@ def clone_process(state: State, vcpu: int, place: int, child_pid: int, flags: in
     child = add_process(state, child_pid, mm, comm)
     if not world["failure"]:
         take_process_data(state, vcpu, child)
+
+
+@array_kernel
+def end_stale(state: State, vcpu: int, place: int) -> None:
+    """End a process whose exit the recording lost, for its pid is given anew: it exits here, and runs nowhere."""
+    pid = int(state.processes[place]["pid"])
+    end_process(state, vcpu, place)
+    for other in range(state.globals[0]["vcpus"]):
+        if state.cpus[other]["pid"] == pid:
+            switch_out(state, other)
 
 
 @array_kernel

@@ -4,7 +4,7 @@ from engine.guest import constants as c
 from engine.guest.areas import file_identity, find_area, first_area_after, insert_area, split_area
 from engine.guest.flush import flush_range, forget_touches
 from engine.guest.state import State
-from engine.guest.tables import entry_gfn, entry_index, find_table, is_mapped, write_entry
+from engine.guest.tables import after_gap, entry_gfn, entry_index, find_table, is_mapped, write_entry
 from engine.guest.teardown import clear_entries, free_gathered, unmap_range
 from engine.jit import array_kernel
 
@@ -62,16 +62,18 @@ def protect_entries(state: State, vcpu: int, mm: int, start: int, end: int, flag
     while va < end:
         limit = min(end, (va & ~(region - 1)) + region)
         table = find_table(state, space["root"], va, 1)
-        if table != c.NONE:
-            slot = state.frames[table]["slot"]
-            for page in range(va, limit, c.PAGE_SIZE):
-                place = entry_index(page, 1)
-                entry = int(state.entries[slot, place])
-                if is_mapped(entry):
-                    write_entry(state, vcpu, table, place, 0, c.XCHG, 8, live)
-                    write_entry(state, vcpu, table, place, protected_entry(state, entry, flags), c.MOV, 8, live)
-                    forget_touches(state, entry_gfn(entry))
-                    reached = page + c.PAGE_SIZE
+        if table == c.NONE:
+            va = after_gap(state, space["root"], va)
+            continue
+        slot = state.frames[table]["slot"]
+        for page in range(va, limit, c.PAGE_SIZE):
+            place = entry_index(page, 1)
+            entry = int(state.entries[slot, place])
+            if is_mapped(entry):
+                write_entry(state, vcpu, table, place, 0, c.XCHG, 8, live)
+                write_entry(state, vcpu, table, place, protected_entry(state, entry, flags), c.MOV, 8, live)
+                forget_touches(state, entry_gfn(entry))
+                reached = page + c.PAGE_SIZE
         va = limit
     return reached
 

@@ -16,8 +16,7 @@ from engine.guest.kernel_map import power_on
 from engine.guest.parameters import resolve
 from engine.guest.state import SIGNED_EVENT, WIDE_OPERATION, State, allocate_state, check_guest
 from engine.guests import Guest
-from engine.operations import Operations
-from engine.vocabulary import Operation
+from engine.operations import OperationChecks, Operations, name_operation
 
 _NS_PER_S = 1_000_000_000
 
@@ -29,15 +28,17 @@ class GuestModel:
         ValueError: a guest or a parameter that cannot be.
     """
 
-    def __init__(self, guest: Guest, *, seed: int, window_ns: int, parameters: Mapping[str, Any]) -> None:
-        """Power the guest on."""
+    def __init__(
+        self, guest: Guest, *, seed: int, window_ns: int, parameters: Mapping[str, Any], place: str = "guest model"
+    ) -> None:
+        """Power the guest on. `place` says where the operations are from, for errors."""
         check_guest(guest)
         if window_ns <= 0:
             raise ValueError(f"guest model: window_ns = {window_ns}; allowed is a whole number from 1")
         self._guest = guest
         self._knobs = resolve(parameters)
         self._state = allocate_state(guest, seed=seed, window_ns=window_ns, knobs=self._knobs)
-        self._position = 0
+        self._checks = OperationChecks(place=place, vcpus=guest.vcpus, window_ns=window_ns)
 
     @property
     def state(self) -> State:
@@ -67,8 +68,11 @@ class GuestModel:
         """Carry out operations and yield chunks as they fill.
 
         Raises:
+            ValueError: an operation that no recording of this guest can hold, before any of them is carried out.
             RuntimeError: an operation that this guest cannot carry out; it names the operation and the remedy.
         """
+        first = self._checks.passed
+        self._checks.check(operations)
         position = 0
         wide = operations.astype(WIDE_OPERATION)
         while position < len(operations):
@@ -79,13 +83,14 @@ class GuestModel:
                 else:
                     self._grow()
             elif status != c.DONE:
-                raise RuntimeError(self._complaint(status, operations[position], self._position + position))
-        self._position += len(operations)
+                raise RuntimeError(self._complaint(status, operations[position], first + position))
 
     def finish(self) -> Iterator[Events]:
         """Yield what is left."""
         if int(self._state.globals["count"][0]) + self._guest.vcpus > len(self._state.out):
             yield self._take()
+        while len(self._state.out) < self._guest.vcpus:
+            self._grow()
         finish_run(self._state)
         if int(self._state.globals["count"][0]):
             yield self._take()
@@ -102,11 +107,10 @@ class GuestModel:
 
     def _complaint(self, status: int, operation: Any, position: int) -> str:
         """Say which operation failed, why, and what to do."""
-        kind = int(operation["kind"])
-        name = Operation(kind).name if kind <= c.EXIT else f"kind {kind}"
-        what = f"guest model: operation {position} ({name}, pid {operation['pid']}, vcpu {operation['vcpu']})"
-        if status == c.BAD_OPERATION:
-            return f"{what}: allowed are kinds 0 to {c.EXIT} on vCPUs 0 to {self._guest.vcpus - 1}: check the trace"
+        what = f"{self._checks.place}: {name_operation(operation, position)}"
+        if status == c.NO_ROOM:
+            room = len(self._state.out)
+            return f"{what}: makes more events than the model thought ({room}): report it with this trace, please"
         if status == c.NO_MEMORY:
             memory = self._guest.memory_mib
             return f"{what}: no free frame in {memory} MiB: give the guest more memory_mib or less page_cache_share"

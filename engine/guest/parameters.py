@@ -105,7 +105,12 @@ PARAMETERS: Final[Mapping[str, Parameter]] = MappingProxyType(
         "kernel_fault_touches": _count(1, "assumption: struct pages (memmap) that a page fault touches", maximum=64),
         "low_frames": _count(256, "assumption: free frames below which pages are reclaimed", minimum=16),
         "max_processes": _count(8192, "live address spaces that the model has room for", minimum=4, maximum=1 << 20),
-        "chunk_events": _count(1 << 20, "events of one chunk", minimum=1 << 15, maximum=1 << 26),
+        "chunk_events": _count(
+            1 << 20,
+            "events of one chunk; more where one operation alone may need more room",
+            minimum=1,
+            maximum=1 << 26,
+        ),
     },
 )
 """Defaults are those of the recorded guest (Linux 6.1); `LINUX_2011` holds what differed at the time of the seed."""

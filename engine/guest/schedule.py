@@ -32,16 +32,22 @@ def report_run(state: State, vcpu: int) -> None:
 
 
 @array_kernel
-def open_windows(state: State, now: int) -> None:
-    """Start every window that begins up to now, after the run time that belongs to the window before."""
+def open_windows(state: State, now: int) -> bool:
+    """Start every window that begins up to now, after the run time that belongs to the window before.
+
+    False if the buffer is full before the last of them; the next call goes on from there.
+    """
     world = state.globals[0]
     while now >= (world["window"] + 1) * world["window_ns"]:
+        if world["count"] + world["vcpus"] + 1 > len(state.out):
+            return False
         world["window"] += 1
         for vcpu in range(world["vcpus"]):
             account_run(state, vcpu, world["window"] * world["window_ns"])
             report_run(state, vcpu)
         world["activity"] = c.IN_NOTHING
         emit(state, 0, c.WINDOW, 0, world["window"])
+    return True
 
 
 @array_kernel

@@ -47,7 +47,7 @@ GLOBALS: Final = np.dtype(
      ("cache_frames", "i8"), ("cache_base", "i8"), ("kernel_base", "i8"), ("kernel_frames", "i8"),
      ("kernel_root", "i8"), ("zero_gfn", "i8"), ("pages", "i8"), ("vcpus", "i8"), ("window_ns", "i8"),
      ("clear_insn", "i8"), ("clear_width", "i8"), ("clear_count", "i8"), ("cmpxchg", "i8"), ("swapped", "i8"),
-     ("busy_ns", "i8"), ("fill_limit", "i8"), ("capacity", "i8"),
+     ("busy_ns", "i8"), ("fill_limit", "i8"),
      ("memmap_regions", "i8"), ("cleared_from", "i8")],
 )  # fmt: skip
 SIGNED_EVENT: Final = np.dtype(
@@ -182,7 +182,6 @@ def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, 
         "clear_count": c.PAGE_SIZE // width,
         "cmpxchg": int(guest.write_protect_instruction == "cmpxchg"),
         "fill_limit": fill_limit,
-        "capacity": knobs["chunk_events"],
     }
     return State(
         frames=frames,

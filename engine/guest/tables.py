@@ -27,8 +27,11 @@ def is_mapped(entry: int) -> bool:
 
 @array_kernel
 def table_below(state: State, table: int, va: int, level: int) -> int:
-    """Return the table that the entry of `table` (of `level`) leads to, or NONE."""
-    entry = state.entries[state.frames[table]["slot"], entry_index(va, level)]
+    """Return the table that the entry of `table` (of `level`) leads to, or NONE; so for a frame that is no table."""
+    slot = state.frames[table]["slot"]
+    if slot == c.NONE:
+        return c.NONE
+    entry = state.entries[slot, entry_index(va, level)]
     if entry & c.PRESENT == 0:
         return c.NONE
     return entry_gfn(entry)
@@ -43,6 +46,24 @@ def find_table(state: State, root: int, va: int, level: int) -> int:
         if table == c.NONE:
             return c.NONE
     return table
+
+
+@array_kernel
+def after_gap(state: State, root: int, va: int) -> int:
+    """Return where the next level-1 table may begin above an address that has none: the end of what is absent.
+
+    Loops over a range step by it, so that a mapping costs what is present in it, whatever its size.
+    """
+    table = int(root)
+    level = c.TOP_LEVEL
+    while level > 2:
+        below = table_below(state, table, va, level)
+        if below == c.NONE:
+            break
+        table = below
+        level -= 1
+    span = 1 << (c.PAGE_SHIFT + c.INDEX_BITS * (level - 1))
+    return (va & ~(span - 1)) + span
 
 
 @array_kernel
@@ -98,7 +119,7 @@ def allocate_table(state: State, vcpu: int, level: int) -> int:
     frame = state.frames[gfn]
     if world["slot_top"] == 0:
         world["failure"] = c.NO_MEMORY
-        return gfn
+        return 0
     if gfn == 0:
         return gfn
     world["slot_top"] -= 1

@@ -9,6 +9,7 @@ from engine.guest.areas import close_place, first_area_after, split_area
 from engine.guest.flush import flush_range, leave_space
 from engine.guest.state import State
 from engine.guest.tables import (
+    after_gap,
     entry_gfn,
     entry_index,
     find_table,
@@ -64,18 +65,20 @@ def clear_entries(state: State, vcpu: int, mm: int, start: int, end: int, insn: 
     while va < end:
         limit = min(end, (va & ~(region - 1)) + region)
         table = find_table(state, space["root"], va, 1)
-        if table != c.NONE:
-            slot = state.frames[table]["slot"]
-            for page in range(va, limit, c.PAGE_SIZE):
-                place = entry_index(page, 1)
-                entry = int(state.entries[slot, place])
-                if is_mapped(entry):
-                    write_entry(state, vcpu, table, place, 0, insn, 8, live)
-                    space["resident"] -= 1
-                    drop_page(state, entry)
-                    if reached == 0:
-                        state.globals[0]["cleared_from"] = page
-                    reached = page + c.PAGE_SIZE
+        if table == c.NONE:
+            va = after_gap(state, space["root"], va)
+            continue
+        slot = state.frames[table]["slot"]
+        for page in range(va, limit, c.PAGE_SIZE):
+            place = entry_index(page, 1)
+            entry = int(state.entries[slot, place])
+            if is_mapped(entry):
+                write_entry(state, vcpu, table, place, 0, insn, 8, live)
+                space["resident"] -= 1
+                drop_page(state, entry)
+                if reached == 0:
+                    state.globals[0]["cleared_from"] = page
+                reached = page + c.PAGE_SIZE
         va = limit
     return reached
 
@@ -102,9 +105,11 @@ def free_tables(state: State, vcpu: int, mm: int, start: int, end: int, floor: i
     region = 1 << c.REGION_SHIFT
     va = start & ~(region - 1)
     while va < end:
-        if va >= floor and va + region <= ceiling:
-            free_tables_below(state, vcpu, mm, va, 2)
         following = va + region
+        if find_table(state, state.mms[mm]["root"], va, 2) == c.NONE:
+            following = after_gap(state, state.mms[mm]["root"], va)
+        elif va >= floor and following <= ceiling:
+            free_tables_below(state, vcpu, mm, va, 2)
         for level in range(3, c.TOP_LEVEL + 1):
             span = 1 << (c.PAGE_SHIFT + c.INDEX_BITS * (level - 1))
             if following < end and following & (span - 1):
@@ -117,12 +122,21 @@ def free_tables(state: State, vcpu: int, mm: int, start: int, end: int, floor: i
 
 @array_kernel
 def remove_areas(state: State, mm: int, start: int, end: int) -> None:
-    """Take the areas of a range out, splitting those that reach beyond it."""
+    """Take the areas of a range out, splitting those that reach beyond it.
+
+    Where there is no room to split, an area that reaches beyond one end is cut short, and one beyond both stays.
+    """
     split_area(state, mm, start)
     split_area(state, mm, end)
     index = first_area_after(state, mm, start)
+    if index < state.mms[mm]["areas"] and state.areas[mm, index]["start"] < start:
+        if state.areas[mm, index]["end"] <= end:
+            state.areas[mm, index]["end"] = start
+        index += 1
     while index < state.mms[mm]["areas"] and state.areas[mm, index]["end"] <= end:
         close_place(state, mm, index)
+    if index < state.mms[mm]["areas"] and state.areas[mm, index]["start"] < end:
+        state.areas[mm, index]["start"] = end
     state.mms[mm]["last_area"] = 0
 
 

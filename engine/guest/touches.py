@@ -18,6 +18,8 @@ RETOUCHES_AT_ONCE: Final = 512
 """Most retouches before one operation: bounds the room that an operation needs in the buffer."""
 _SPREAD: Final = 1 << 16
 _TEXT_REGIONS: Final = 9
+_PRODUCT_MAX: Final = 1 << 62
+"""Bounds a product of run time and rate, which int64 must hold."""
 
 
 @array_kernel
@@ -79,7 +81,8 @@ def touches_due(state: State, vcpu: int) -> int:
     burst = knobs["retouch_burst_us"] * 1000
     due = knobs["retouch_pages_first"] + min(run, burst) * knobs["retouch_pages_per_ms"] // 1_000_000
     if run > burst:
-        due += (run - burst) * knobs["retouch_pages_per_ms_later"] // 1_000_000
+        rate = knobs["retouch_pages_per_ms_later"]
+        due += min(run - burst, _PRODUCT_MAX // max(rate, 1)) * rate // 1_000_000
     return int(due)
 
 

@@ -27,7 +27,6 @@ from engine.lanes.state import (
     S_DEFERRED,
     S_FREE_SLOTS,
     S_ODD,
-    S_PAGES,
     S_TABLES,
     TABLES,
     W_GFN,
@@ -81,6 +80,7 @@ def room(st: Lanes) -> int:
 def advance(st: Lanes, events: Events, start: int) -> tuple[int, int]:
     """Advance all lanes from event `start` on; stop after a WINDOW, or before an event for which there is no room.
 
+    The events have passed `EventChecks`: what they name exists.
     Returns the number of the next event and why it stopped: DONE, WINDOW or what is exhausted.
     """
     for i in range(start, events.shape[0]):
@@ -116,20 +116,17 @@ def _rare(st: Lanes, vcpu: int, kind: int, address: np.uint64, value: np.uint64)
         flush_all(st, vcpu, lanes)
     elif kind == _CR3:
         gfn = np.int64(value >> PAGE_BITS)
-        if gfn < st.scalars[S_PAGES]:
-            count(st, C_CR3_LOADS, st.knobs[K_ALL] & ~lanes)
-            if lanes:
-                load_cr3(st, vcpu, gfn, lanes)
-            else:
-                st.roots[vcpu, R_CR3] = gfn
+        count(st, C_CR3_LOADS, st.knobs[K_ALL] & ~lanes)
+        if lanes:
+            load_cr3(st, vcpu, gfn, lanes)
+        else:
+            st.roots[vcpu, R_CR3] = gfn
     else:
-        gfn = np.int64(address >> PAGE_BITS)
-        if gfn < st.scalars[S_PAGES]:
-            table = table_of(st, gfn)
-            if kind == _LINK:
-                st.tables[table] = ZERO
-            elif kind == _CONTENT:
-                st.tables[table, np.int64(address & _OFFSET) >> 3] = value
+        table = table_of(st, np.int64(address >> PAGE_BITS))
+        if kind == _LINK:
+            st.tables[table] = ZERO
+        elif kind == _CONTENT:
+            st.tables[table, np.int64(address & _OFFSET) >> 3] = value
 
 
 @kernel
@@ -172,8 +169,6 @@ def _store(
 ) -> None:
     gpa = np.int64(address)
     gfn = gpa >> 12
-    if gfn >= st.scalars[S_PAGES]:
-        return
     count_amount(st, C_GUEST_STORES, st.knobs[K_ALL], operands)
     page = _BASE + np.uint64(gfn << 12)
     if how & _USER_VA and st.roots[vcpu, R_STORE_GFN] == gfn:

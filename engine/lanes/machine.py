@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
+from engine.checks import RUN_NS_MAX, EventChecks
 from engine.events import Events
 from engine.guests import Guest
 from engine.lanes import kernel as k
@@ -21,6 +22,9 @@ _EXHAUSTED: Final = {
     k.TABLES_EXHAUSTED: f"{s.TABLES} guest frames that were ever page tables",
     k.ODD_EXHAUSTED: f"{s.ODD_ENTRIES} entries that differ between lanes",
 }
+
+
+assert RUN_NS_MAX < 1 << (s.COUNTER_PLANES - 1)
 
 
 class CapacityError(RuntimeError):
@@ -39,7 +43,7 @@ class LaneMachine:
         if not 1 <= len(policies) <= LANES_MAX:
             raise ValueError(f"a batch has 1 to {LANES_MAX} policies, found {len(policies)}")
         self._lanes = len(policies)
-        self._vcpus = guest.vcpus
+        self._checks = EventChecks(guest)
         self._state: Lanes = allocate(policies, guest)
         self._record = cast(Any, self._state)
         self.windows: list[npt.NDArray[np.int64]] = []
@@ -49,12 +53,11 @@ class LaneMachine:
         """Advance by events of dtype EVENT.
 
         Raises:
-            ValueError: an event is on a vCPU that the guest does not have.
+            ValueError: an event that this guest cannot make; none of the array is carried out.
             CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
+            OverflowError: the trace counts further than a counter goes, which fewer policies would not change.
         """
-        highest = int(events["vcpu"].max(initial=0))
-        if highest >= self._vcpus:
-            raise ValueError(f"event on vCPU {highest}, but the guest has {self._vcpus} vCPUs")
+        self._checks.check(events)
         start = 0
         while start < len(events):
             start, why = k.advance(self._state, events, start)
@@ -62,6 +65,9 @@ class LaneMachine:
                 self.windows.append(self.counters())
             elif why != k.DONE:
                 raise CapacityError(f"the kernel has room for {_EXHAUSTED[why]}; put fewer policies into one batch")
+        # No array of events is so long that a counter with an empty top plane could run over within it.
+        if self._record["counts"][:, :, -1].any():
+            raise OverflowError(f"a counter goes up to {1 << (s.COUNTER_PLANES - 1)}; divide the trace")
 
     def counters(self) -> npt.NDArray[np.int64]:
         """Return counters[lane, counter] so far in the order of COUNTERS."""

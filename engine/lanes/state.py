@@ -86,7 +86,7 @@ REGION_PLANES: Final = 12
 
 BUCKET_PLANES: Final = 16  # `bucket_heights` says how many of them a bucket ever used.
 ACTIVITIES: Final = len(ACTIVITY_NAMES)
-COUNTER_PLANES: Final = 48
+COUNTER_PLANES: Final = 56  # The last one stays empty: it tells of a counter that is about to run over.
 
 # Knob masks: lanes that have the knob switched on.
 K_ALL: Final = 0

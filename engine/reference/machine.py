@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.checks import EventChecks
 from engine.events import DIRECT_MAP_BASE, Events
 from engine.guests import Guest
 from engine.policies.contract import Policy
@@ -17,8 +18,6 @@ from engine.reference.walk import find_spte, walk_guest
 from engine.reference.writes import Store, store, write_memory
 from engine.vocabulary import COUNTER_NAMES, Access, Activity, Event, Instruction
 
-_BY_FRAME = frozenset({Event.STORE, Event.CONTENT, Event.LINK, Event.CR3})
-"""Kinds that name a frame; beyond the guest's memory they are ignored."""
 _ACTIVITIES = tuple(Activity)
 _WRITE, _USER_VA, _LIVE = int(Access.WRITE), int(Access.USER_VA), int(Access.LIVE)
 """As plain numbers: an operation on flags takes ten times as long."""
@@ -29,6 +28,7 @@ class ReferenceMmu:
 
     def __init__(self, policy: Policy, guest: Guest, *, keep_log: bool = False) -> None:
         self.mmu = new_mmu(policy, guest, keep_log=keep_log)
+        self._checks = EventChecks(guest)
         self.windows: list[dict[str, int]] = []
 
     @property
@@ -37,7 +37,12 @@ class ReferenceMmu:
         return self.mmu.log or []
 
     def feed(self, events: Events) -> None:
-        """Advance by events of dtype EVENT."""
+        """Advance by events of dtype EVENT.
+
+        Raises:
+            ValueError: an event that this guest cannot make; none of the array is carried out.
+        """
+        self._checks.check(events)
         for row in events.tolist():
             self._step(*row)
 
@@ -64,9 +69,7 @@ class ReferenceMmu:
     ) -> None:
         mmu, vcpu = self.mmu, self.mmu.vcpus[vcpu_index]
         mmu.counted = mmu.activities[_ACTIVITIES[activity] if activity < len(_ACTIVITIES) else Activity.NONE]
-        if kind in _BY_FRAME and (value if kind == Event.CR3 else address) >> 12 >= mmu.guest.pages:
-            pass
-        elif kind == Event.STORE:
+        if kind == Event.STORE:
             self._store(vcpu, address, value, width, count, insn, access)
         elif kind == Event.TOUCH:
             self._touch(vcpu, address, access)

@@ -32,6 +32,8 @@ class PipedSource:
     seed: int
     window_ns: int
     guest_parameters: dict[str, Any]
+    place: str
+    """Where the operations are from, for errors."""
     seconds: SourceSeconds = field(default_factory=SourceSeconds)
     native_seconds: float = 0.0
 
@@ -40,7 +42,13 @@ class PipedSource:
         # The model's kernels load here and not on import, so that listing workloads stays cheap.
         from engine.guest.model import GuestModel
 
-        model = GuestModel(self.guest, seed=self.seed, window_ns=self.window_ns, parameters=self.guest_parameters)
+        model = GuestModel(
+            self.guest,
+            seed=self.seed,
+            window_ns=self.window_ns,
+            parameters=self.guest_parameters,
+            place=self.place,
+        )
         yield from self._timed(model.start())
         source = self.operations.chunks()
         while True:
@@ -64,11 +72,17 @@ class PipedSource:
 
 
 def open_piped(
-    operations: OperationSource, *, parameters: Mapping[str, Any], guest: Guest, seed: int, window_ns: int
+    operations: OperationSource,
+    *,
+    parameters: Mapping[str, Any],
+    guest: Guest,
+    seed: int,
+    window_ns: int,
+    place: str = "guest model",
 ) -> PipedSource:
     """Return the event source of some operations; of `parameters`, those of the guest model are used."""
     chosen = {name: value for name, value in parameters.items() if name in GUEST_PARAMETERS}
-    return PipedSource(operations, guest, seed, window_ns, chosen)
+    return PipedSource(operations, guest, seed, window_ns, chosen, place)
 
 
 def with_defaults(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

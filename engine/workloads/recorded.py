@@ -22,13 +22,12 @@ class RecordedOperations:
     """The operations of a file, read as they are needed."""
 
     path: Path
-    vcpus: int
 
     def chunks(self) -> Iterator[Operations]:
         """Yield the operations of the file.
 
         Raises:
-            ValueError: the file holds no operations, or they ran on more vCPUs than the guest has.
+            ValueError: the file holds no operations.
         """
         try:
             operations = np.load(self.path, mmap_mode="r", allow_pickle=False)
@@ -37,15 +36,10 @@ class RecordedOperations:
         if not isinstance(operations, np.ndarray) or operations.dtype != OPERATION:
             found = getattr(operations, "dtype", type(operations).__name__)
             raise ValueError(f"{self.path}: holds {found}, expected the dtype of operations. {_HOW}")
+        if operations.ndim != 1:
+            raise ValueError(f"{self.path}: holds {operations.ndim} dimensions, expected one. {_HOW}")
         for start in range(0, len(operations), CHUNK_OPERATIONS):
-            chunk = np.array(operations[start : start + CHUNK_OPERATIONS])
-            highest = int(chunk["vcpu"].max())
-            if highest >= self.vcpus:
-                raise ValueError(
-                    f"{self.path}: operation on vCPU {highest}, but the guest has {self.vcpus} vCPUs; "
-                    f"set guests.vcpus to at least {highest + 1}"
-                )
-            yield chunk
+            yield np.array(operations[start : start + CHUNK_OPERATIONS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +55,10 @@ class Recorded(Workload):
         chosen = with_defaults(self.parameters, parameters)
         if not chosen["path"]:
             raise ValueError(f"workload recorded: parameter path is empty; it names an .npy file. {_HOW}")
-        operations = RecordedOperations(path=Path(chosen["path"]), vcpus=guest.vcpus)
-        return open_piped(operations, parameters=chosen, guest=guest, seed=seed, window_ns=window_ns)
+        operations = RecordedOperations(path=Path(chosen["path"]))
+        return open_piped(
+            operations, parameters=chosen, guest=guest, seed=seed, window_ns=window_ns, place=chosen["path"]
+        )
 
 
 WORKLOAD: Final = Recorded(

@@ -22,7 +22,7 @@ def test_an_array_is_its_trace(tmp_path: Path) -> None:
     count = write_array(trace, array)
 
     assert count == len(operations)
-    assert all_of(RecordedOperations(path=array, vcpus=2)).tobytes() == operations.tobytes()
+    assert all_of(RecordedOperations(path=array)).tobytes() == operations.tobytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.operations.parquet"]
 
 

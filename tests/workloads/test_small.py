@@ -102,7 +102,7 @@ def test_a_recording_is_replayed_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "build.npy"
     np.save(path, operations)
 
-    assert all_of(RecordedOperations(path=path, vcpus=2)).tobytes() == operations.tobytes()
+    assert all_of(RecordedOperations(path=path)).tobytes() == operations.tobytes()
 
 
 def test_a_recording_needs_its_vcpus(tmp_path: Path) -> None:
@@ -112,17 +112,27 @@ def test_a_recording_needs_its_vcpus(tmp_path: Path) -> None:
     path = tmp_path / "wide.npy"
     np.save(path, operations)
 
-    with pytest.raises(ValueError, match=r"wide.npy: operation on vCPU 5, .* set guests.vcpus to at least 6"):
-        all_of(RecordedOperations(path=path, vcpus=2))
+    source = WORKLOADS["recorded"].open({"path": str(path)}, Guest(vcpus=2, memory_mib=256), 0, 10**9)
+
+    with pytest.raises(ValueError, match=r"wide.npy: operation 0 .* set guests.vcpus to at least 6"):
+        list(source.chunks())
 
 
-def test_other_arrays_are_refused(tmp_path: Path) -> None:
-    """A file that holds no operations is refused, with the command that makes one."""
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.zeros(3), "holds float64"),
+        (np.zeros((3, 2), OPERATION), "holds 2 dimensions"),
+        (np.zeros((), OPERATION), "holds 0 dimensions"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, found: str) -> None:
+    """A file that holds no row of operations is refused, with the command that makes one."""
     path = tmp_path / "other.npy"
-    np.save(path, np.zeros(3))
+    np.save(path, array)
 
-    with pytest.raises(ValueError, match=r"other.npy: holds float64, .* sweep trace array"):
-        all_of(RecordedOperations(path=path, vcpus=2))
+    with pytest.raises(ValueError, match=rf"other.npy: {found}, .* sweep trace array"):
+        all_of(RecordedOperations(path=path))
 
 
 @pytest.mark.parametrize(
