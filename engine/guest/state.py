@@ -32,14 +32,16 @@ FRAME: Final = np.dtype(
 MM: Final = np.dtype(
     [("root", "i8"), ("users", "i4"), ("comm", "i4"), ("areas", "i4"), ("last_area", "i4"), ("live", "u1"),
      ("breaks_cow", "u1"), ("recent", "i8"), ("program_break", "i8"), ("resident", "i8"), ("tables", "i8")],
+    align=True,
 )  # fmt: skip
 AREA: Final = np.dtype([("start", "i8"), ("end", "i8"), ("base", "i8"), ("file", "i4"), ("flags", "i4")])
 CPU: Final = np.dtype(
     [("pid", "i8"), ("mm", "i4"), ("active_mm", "i4"), ("exited", "i8"), ("running", "u1"), ("fresh", "u1"),
      ("dead_root", "i8"), ("generation", "i8"), ("last_ns", "i8"), ("pending_ns", "i8"), ("since_ns", "i8"),
      ("retouched", "i8")],
+    align=True,
 )  # fmt: skip
-PROCESS: Final = np.dtype([("pid", "i8"), ("mm", "i4"), ("data", "i4"), ("comm", "i4")])
+PROCESS: Final = np.dtype([("pid", "i8"), ("mm", "i4"), ("data", "i4"), ("comm", "i4")], align=True)
 GLOBALS: Final = np.dtype(
     [("count", "i8"), ("random", "u8"), ("window", "i8"), ("now", "i8"),
      ("mm_top", "i8"), ("slot_top", "i8"), ("gathered", "i8"), ("fill_head", "i8"), ("fills", "i8"),

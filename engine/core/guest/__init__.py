@@ -1,0 +1,1 @@
+"""The guest model in C, and the records that it shares with Python."""

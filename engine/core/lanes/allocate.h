@@ -1,0 +1,150 @@
+/* Make the state of lanes before the first event. */
+#pragma once
+
+#include <sys/mman.h>
+
+#include "guess.h"
+#include "pages.h"
+#include "state.h"
+
+INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
+{
+	lanes->threshold[lane] = (uint8_t)knobs->flood_threshold;
+	lanes->desc_minimum[lane] = (uint8_t)knobs->desc_minimum;
+	lanes->pool[lane] = (uint16_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
+	lanes->rep_limit[lane] = (int32_t)knobs->rep_limit;
+	lanes->cached_roots[lane] = (uint8_t)knobs->cached_roots;
+	int group = 0;
+
+	while (lanes->desc_entries[group] && lanes->desc_entries[group] != knobs->desc_entries)
+		group++;
+	lanes->desc_entries[group] = (int32_t)knobs->desc_entries;
+	lanes->desc_lanes[group] |= bit(lane);
+}
+
+static void set_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
+{
+#define SWITCH(name, condition) lanes->name |= (lanes_t)!!(condition) << lane
+	SWITCH(all, true);
+	SWITCH(shadow, knobs->shadow);
+	SWITCH(oracle, knobs->oracle);
+	SWITCH(unsync, knobs->unsync);
+	SWITCH(scope_page, knobs->flood_scope == FLOOD_SCOPE_PAGE);
+	SWITCH(scope_vcpu, knobs->flood_scope == FLOOD_SCOPE_VCPU);
+	SWITCH(scope_spte, knobs->flood_scope == FLOOD_SCOPE_SPTE);
+	SWITCH(flood_on, knobs->flood_threshold > 0);
+	SWITCH(level1, knobs->flood_level1);
+	SWITCH(clear_on_walk, knobs->flood_clear_on_walk);
+	SWITCH(reset_on_fault, knobs->flood_reset_on_fault);
+	SWITCH(accessed_exception, knobs->flood_accessed_exception);
+	SWITCH(misaligned_2011, knobs->misaligned == MISALIGNED_BEFORE_2011);
+	SWITCH(misaligned_low_byte, knobs->misaligned == MISALIGNED_LOW_BYTE_ALLOWED);
+	SWITCH(misaligned_under_8, knobs->misaligned == MISALIGNED_UNDER_8_BYTES);
+	SWITCH(retry, knobs->retry_untagged);
+	SWITCH(rep_zap, knobs->rep_string_zap);
+	SWITCH(update, knobs->update_written_spte);
+	SWITCH(prefetch, knobs->prefetch);
+	SWITCH(prefetch_stops, knobs->prefetch_stops_at_gap);
+	SWITCH(prefetch_unsync, knobs->prefetch_may_unsync);
+	SWITCH(sync_zaps_empty, knobs->sync_zaps_empty);
+	SWITCH(create_zaps_unsync, knobs->upper_create_zaps_unsync);
+	SWITCH(shortcut, knobs->write_tracked_shortcut);
+	SWITCH(recycle_skips_roots, knobs->recycle_skips_roots);
+	SWITCH(recycle_in_write, knobs->recycle_in_pte_write);
+	SWITCH(large_drop, knobs->large_drop_on_protect);
+	SWITCH(host_large, knobs->host_large_pages);
+	SWITCH(invlpg_3_0, knobs->invlpg == INVLPG_KVM_3_0);
+	SWITCH(invlpg_6_1, knobs->invlpg == INVLPG_KVM_6_1);
+	SWITCH(topup_in_write, knobs->desc_topup_in_pte_write);
+	SWITCH(hash_64, knobs->hash == HASH_HASH_64_12_BITS);
+#undef SWITCH
+	set_number_knobs(lanes, knobs, lane);
+}
+
+/* What is none at the start; all else is 0. */
+static void set_nones(struct machine *m, int64_t pages)
+{
+	for (int64_t gfn = 0; gfn < pages; gfn++)
+		m->frames[gfn] = (struct frame){NONE, NONE, NONE, NONE};
+	for (int64_t region = 0; region < (pages + ENTRIES - 1) / ENTRIES; region++)
+		m->regions[region].first_spte = m->regions[region].first_odd = NONE;
+	for (int lane = 0; lane < LANES; lane++)
+		m->oldest[lane] = m->newest[lane] = NONE;
+	m->odd_free = NONE;
+	for (int which = 0; which < m->vcpus_used; which++) {
+		struct vcpu *vcpu = &m->vcpus[which];
+
+		vcpu->cr3 = vcpu->root = vcpu->store_gfn = NONE;
+		for (int lane = 0; lane < LANES; lane++) {
+			vcpu->write_gfn[lane] = NONE;
+			for (int place = 0; place < CACHED_ROOTS; place++)
+				vcpu->cached_roots[place][lane] = NONE;
+		}
+	}
+}
+
+/* Memory full of zeros that costs nothing until it is touched. */
+static void *reserve(size_t bytes)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* Fewer misses of the host's TLB; a system that has no large pages goes without. */
+	(void)madvise(memory, bytes, MADV_HUGEPAGE);
+	return memory;
+}
+
+static void destroy_machine(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->guesses)
+		munmap(m->guesses, GUESSES * sizeof *m->guesses);
+	destroy_machine(m->beside);
+	munmap(m, sizeof *m);
+}
+
+/* A machine that takes the slow path only. */
+static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_t pages, int vcpus)
+{
+	struct machine *m = reserve(sizeof *m);
+
+	if (!m)
+		return NULL;
+	m->pages = pages;
+	m->vcpus_used = vcpus;
+	for (int lane = 0; lane < lanes; lane++)
+		set_knobs(&m->knobs, &knobs[lane], lane);
+	set_nones(m, pages);
+	for (int which = 0; which < vcpus; which++)
+		m->vcpus[which].low_desc = m->knobs.all;
+	for (int activity = 0; activity < ACTIVITIES; activity++)
+		m->tallies[activity].hash_room = HASH_ROOM;
+	m->now = &m->tallies[ACTIVITY_NONE];
+	for (int slot = 0; slot < SLOTS; slot++)
+		m->free[slot] = SLOTS - 1 - slot;
+	m->free_slots = SLOTS;
+	pool_changed(m, m->knobs.all);
+	return m;
+}
+
+static struct machine *create_machine(const struct knobs *knobs, int lanes, int64_t pages, int vcpus)
+{
+	struct machine *m = create_plain(knobs, lanes, pages, vcpus);
+
+	if (!m)
+		return NULL;
+	/* Without any lane that shadows there is no way to guess. */
+	if (m->knobs.shadow)
+		m->guesses = reserve(GUESSES * sizeof *m->guesses);
+#ifdef CHECK_FAST_PATHS
+	m->beside = create_plain(knobs, lanes, pages, vcpus);
+	if (!m->beside) {
+		destroy_machine(m);
+		return NULL;
+	}
+#endif
+	return m;
+}

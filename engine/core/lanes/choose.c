@@ -1,0 +1,36 @@
+/* Which of the compiled instruction sets this CPU has. */
+#include "lanes.h"
+
+extern const struct lanes_functions lanes_baseline;
+#ifdef LANES_X86
+extern const struct lanes_functions lanes_x86_64_v3;
+extern const struct lanes_functions lanes_x86_64_v4;
+#endif
+
+#ifdef LANES_X86
+/* The features that x86-64-v3 and x86-64-v4 add (x86-64 psABI), as far as the compiler uses them here. */
+static bool has_v3(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+	       __builtin_cpu_supports("fma");
+}
+
+static bool has_v4(void)
+{
+	return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+const struct lanes_functions *lanes_functions(void)
+{
+#ifdef LANES_X86
+	__builtin_cpu_init();
+	if (has_v4())
+		return &lanes_x86_64_v4;
+	if (has_v3())
+		return &lanes_x86_64_v3;
+#endif
+	return &lanes_baseline;
+}

@@ -1,0 +1,121 @@
+/* Guest memory that was ever a table, and the walk of the guest's tables; the same for all lanes. */
+#pragma once
+
+#include "state.h"
+
+/* Bits of a guest entry (Intel SDM volume 3, 4-level paging). */
+#define G_PRESENT UINT64_C(0x1)
+#define G_WRITABLE UINT64_C(0x2)
+#define G_USER UINT64_C(0x4)
+#define G_ACCESSED UINT64_C(0x20)
+#define G_DIRTY UINT64_C(0x40)
+#define G_LARGE UINT64_C(0x80)
+#define G_NO_EXECUTE (UINT64_C(1) << 63)
+#define G_FRAME (((UINT64_C(1) << 40) - 1) << 12)
+
+enum { ACC_EXEC = 1, ACC_WRITE = 2, ACC_USER = 4, ACC_ALL = 7 };
+
+INLINE int64_t gfn_of(uint64_t gpte)
+{
+	return (int64_t)((gpte & G_FRAME) >> 12);
+}
+
+INLINE int access_of(uint64_t gpte)
+{
+	return (gpte & G_NO_EXECUTE ? 0 : ACC_EXEC) | (int)(gpte & (G_WRITABLE | G_USER));
+}
+_Static_assert(ACC_WRITE == G_WRITABLE && ACC_USER == G_USER, "access bits of an entry are taken as they stand");
+
+/* The entry of a table of `level` that translates `gva`. */
+INLINE int index_of(uint64_t gva, int level)
+{
+	return (int)(gva >> (9 * level + 3) & 511);
+}
+
+/* The gfns that one entry of a table of `level` maps, less one. */
+INLINE int64_t span_of(int level)
+{
+	return ((int64_t)1 << 9 * (level - 1)) - 1;
+}
+
+/* An 8-byte entry of guest memory; what was never written reads as zero. */
+INLINE uint64_t read_entry(const struct machine *m, int64_t gfn, int index)
+{
+	int32_t table = m->frames[gfn].table;
+
+	return table == NONE ? 0 : m->tables[table][index];
+}
+
+/* Where a frame's contents are; room for them is made if there was none (`room` in events.h keeps some). */
+INLINE int32_t table_of(struct machine *m, int64_t gfn)
+{
+	if (m->frames[gfn].table == NONE)
+		m->frames[gfn].table = m->tables_used++;
+	return m->frames[gfn].table;
+}
+
+/* Walk the guest's tables as the CPU does, into `m->walk`; false if they do not allow the access. */
+static bool walk_guest(struct machine *m, const struct vcpu *vcpu, uint64_t gva, bool write)
+{
+	struct walk *walk = &m->walk;
+	uint64_t *entries[ROOT_LEVEL + 1];
+	int64_t table = vcpu->cr3;
+	int access = ACC_ALL, level = ROOT_LEVEL;
+	uint64_t gpte;
+
+	if (table == NONE)
+		return false;
+	for (;; level--) {
+		int32_t contents = m->frames[table].table;
+
+		walk->table[level] = (int32_t)table;
+		walk->table_access[level] = access;
+		if (contents == NONE)
+			return false;
+		entries[level] = &m->tables[contents][index_of(gva, level)];
+		gpte = *entries[level];
+		if (!(gpte & G_PRESENT))
+			return false;
+		access &= access_of(gpte);
+		if (level == 1 || (gpte & G_LARGE && level < ROOT_LEVEL))
+			break;
+		table = gfn_of(gpte);
+		if (table >= m->pages)
+			return false;
+	}
+	int64_t span = span_of(level);
+	int64_t gfn = (gfn_of(gpte) & ~span) | ((int64_t)(gva >> 12) & span);
+
+	if (gfn >= m->pages || (write && !(access & ACC_WRITE)))
+		return false;
+	for (int above = level; above <= ROOT_LEVEL; above++)
+		*entries[above] |= G_ACCESSED;
+	if (write)
+		*entries[level] |= G_DIRTY;
+	else if (!(gpte & G_DIRTY))
+		access &= ~ACC_WRITE;
+	walk->gfn = gfn;
+	walk->level = level;
+	walk->access = access;
+	return true;
+}
+
+/* Whether the guest's entries for `gva` are present, whatever access they grant. */
+static bool is_mapped(const struct machine *m, const struct vcpu *vcpu, uint64_t gva)
+{
+	int64_t table = vcpu->cr3;
+
+	if (table == NONE)
+		return false;
+	for (int level = ROOT_LEVEL;; level--) {
+		uint64_t gpte = read_entry(m, table, index_of(gva, level));
+
+		if (!(gpte & G_PRESENT))
+			return false;
+		if (level == 1 || (gpte & G_LARGE && level < ROOT_LEVEL))
+			return true;
+		table = gfn_of(gpte);
+		if (table >= m->pages)
+			return false;
+	}
+}

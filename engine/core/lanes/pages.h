@@ -1,0 +1,293 @@
+/* Shadow pages in lanes: create, zap, and keep the pool. */
+#pragma once
+
+#include "counting.h"
+#include "rmap.h"
+#include "slots.h"
+#include "state.h"
+#include "tree.h"
+
+enum {
+	MIN_FREE_PAGES = 5, /* KVM_MIN_FREE_MMU_PAGES */
+	REFILL_PAGES = 25,  /* KVM_REFILL_PAGES */
+	POOL_MAX = 60000,   /* what a larger pool is taken for */
+};
+_Static_assert(SLOTS + VCPUS * (CACHED_ROOTS + 1) + REFILL_PAGES < POOL_MAX, "no lane can fill such a pool");
+
+/* Make every vCPU flush its TLB before it runs the guest again (kvm_flush_remote_tlbs). */
+INLINE void flush_remote(struct machine *m, lanes_t lanes)
+{
+	if (!lanes)
+		return;
+	m->flush |= lanes;
+	for (int vcpu = 0; vcpu < m->vcpus_used; vcpu++)
+		m->vcpus[vcpu].flush |= lanes;
+	if (m->vcpus_used > 1)
+		count_some(m, COUNTER_REMOTE_TLB_FLUSH, lanes);
+}
+
+/* Note in which lanes the pool is nearly empty, after `used` changed there. */
+INLINE void pool_changed(struct machine *m, lanes_t lanes)
+{
+	lanes_t low = gather_words((words_t)(m->knobs.pool < m->used + MIN_FREE_PAGES));
+
+	m->low = (m->low & ~lanes) | (low & lanes);
+}
+
+INLINE void use_pages(struct machine *m, lanes_t lanes)
+{
+	m->used -= spread_words(lanes);
+	words_t higher = (words_t)(m->used > m->peak);
+
+	m->peak = (m->used & higher) | (m->peak & ~higher);
+	pool_changed(m, lanes);
+}
+
+INLINE void free_pages(struct machine *m, lanes_t lanes)
+{
+	m->used += spread_words(lanes);
+	pool_changed(m, lanes);
+	FOR_EACH_LANE(lane, lanes)
+		m->freed[lane]++;
+}
+
+INLINE int pages_left(const struct machine *m, int lane)
+{
+	int left = m->knobs.pool[lane] - m->used[lane];
+
+	return left < 0 ? 0 : left;
+}
+
+/* Put a page into each lane's pool as the newest (active_mmu_pages). */
+INLINE void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	FOR_EACH_LANE(lane, lanes) {
+		int32_t newest = m->newest[lane];
+
+		m->older[slot][lane] = newest;
+		m->newer[slot][lane] = NONE;
+		if (newest == NONE)
+			m->oldest[lane] = slot;
+		else
+			m->newer[newest][lane] = slot;
+		m->newest[lane] = slot;
+	}
+}
+
+INLINE void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	FOR_EACH_LANE(lane, lanes) {
+		int32_t older = m->older[slot][lane], newer = m->newer[slot][lane];
+
+		if (older == NONE)
+			m->oldest[lane] = newer;
+		else
+			m->newer[older][lane] = newer;
+		if (newer == NONE)
+			m->newest[lane] = older;
+		else
+			m->older[newer][lane] = older;
+	}
+}
+
+/* An indirect page forbids large leaves in its region (account_shadowed). */
+INLINE void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	struct region *region = &m->regions[gfn >> 9];
+
+	region->shadowed_count -= spread_words(lanes);
+	region->shadowed |= lanes;
+	m->indirect |= lanes;
+	FOR_EACH_LANE(lane, lanes)
+		m->indirect_count[lane]++;
+}
+
+INLINE void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	struct region *region = &m->regions[gfn >> 9];
+
+	region->shadowed_count += spread_words(lanes);
+	region->shadowed = gather_words((words_t)(region->shadowed_count != 0));
+	FOR_EACH_LANE(lane, lanes)
+		if (!--m->indirect_count[lane])
+			m->indirect &= ~bit(lane);
+}
+
+/* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
+static void create(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	struct page *page = &m->headers[slot];
+	int64_t gfn = page->gfn;
+
+	count_some(m, COUNTER_MMU_CACHE_MISS, lanes);
+	page->shadowed |= lanes;
+	for (int hash = 0; hash < 2; hash++) {
+		words_t *bucket = &m->buckets[hash][bucket_of(gfn, hash)];
+
+		*bucket -= spread_words(lanes);
+		/* Only a longer chain than any before needs the exact number. */
+		if (gather_words((words_t)(*bucket > (uint16_t)m->highest_bucket)))
+			m->highest_bucket++;
+	}
+	enter_pools(m, slot, lanes);
+	use_pages(m, lanes);
+	if (!is_direct(page)) {
+		account_shadowed(m, gfn, lanes);
+		flush_remote(m, write_protect(m, gfn, lanes));
+	}
+}
+
+/* Take a page out of the hash and the pools and, if indirect, end the protection that it asked for. */
+static void forget_page(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	struct page *page = &m->headers[slot];
+
+	page->shadowed &= ~lanes;
+	for (int hash = 0; hash < 2; hash++)
+		m->buckets[hash][bucket_of(page->gfn, hash)] += spread_words(lanes);
+	leave_pools(m, slot, lanes);
+	if (!is_direct(page))
+		unaccount_shadowed(m, page->gfn, lanes);
+}
+
+/* The lanes in which a vCPU holds a slot as a root; with `mark`, note there that it was zapped. */
+static lanes_t held_roots(struct machine *m, int32_t slot, lanes_t lanes, bool mark)
+{
+	lanes_t held = 0;
+
+	for (int which = 0; which < m->vcpus_used; which++) {
+		struct vcpu *vcpu = &m->vcpus[which];
+
+		if (vcpu->root == slot) {
+			lanes_t valid = vcpu->valid & lanes;
+
+			held |= valid;
+			if (mark) {
+				vcpu->valid &= ~valid;
+				vcpu->zapped |= valid;
+			}
+		}
+		for (int place = 0; place < CACHED_ROOTS; place++)
+			FOR_EACH_LANE(lane, lanes)
+				if (vcpu->cached_roots[place][lane] == slot) {
+					held |= bit(lane);
+					if (mark)
+						vcpu->cached_roots[place][lane] = -2 - slot;
+				}
+	}
+	return held;
+}
+
+static void drop_entries(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	uint64_t *occupied = m->headers[slot].occupied;
+
+	if (is_leaf(&m->headers[slot])) {
+		drop_leaves(m, slot, lanes);
+		return;
+	}
+	FOR_EACH_ENTRY(index, occupied) {
+		lanes_t present = m->sptes[slot][index].present & lanes;
+
+		if (present)
+			drop(m, slot, index, present);
+	}
+}
+
+/* Take a page out of its parents (kvm_mmu_unlink_parents). */
+static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	int32_t spte = m->headers[slot].first_parent;
+
+	while (spte != NONE) {
+		int32_t next = chain_of(m, spte)->next[SMALL];
+		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
+
+		if (linked)
+			drop(m, spte >> 9, spte & 511, linked);
+		spte = next;
+	}
+	int32_t place = m->headers[slot].first_odd;
+
+	while (place != NONE) {
+		struct odd odd = m->odds[place];
+
+		place = odd.next;
+		if (lanes & bit(odd_lane(&odd)))
+			drop(m, odd_spte(&odd) >> 9, odd_spte(&odd) & 511, bit(odd_lane(&odd)));
+	}
+}
+
+/* Forget the last speculative spte of all vCPUs, as every zap does (Linux 3.0 kvm_mmu_prepare_zap_page). */
+INLINE void forget_updated(struct machine *m, lanes_t lanes)
+{
+	for (int vcpu = 0; vcpu < m->vcpus_used; vcpu++) {
+		m->vcpus[vcpu].updated &= ~lanes;
+		m->vcpus[vcpu].updated_own &= ~lanes;
+	}
+}
+
+/* Zap a page without what lies below it. */
+static void zap_one(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	struct page *page = &m->headers[slot];
+
+	count_some(m, COUNTER_MMU_SHADOW_ZAPPED, lanes);
+	drop_entries(m, slot, lanes);
+	drop_links_to(m, slot, lanes);
+	forget_page(m, slot, lanes);
+	count(m, TALLY_ZAPPED_UNSYNC, page->unsync & lanes);
+	page->unsync &= ~lanes;
+	page->below_any &= ~lanes;
+	clear_count(m, slot, lanes);
+	lanes_t held = level_of(page) == ROOT_LEVEL ? held_roots(m, slot, lanes, true) : 0;
+
+	m->obsolete |= held;
+	free_pages(m, lanes & ~held);
+	forget_updated(m, lanes);
+	if (!page->shadowed)
+		defer_free(m, slot);
+}
+
+/* Zap a page and the out-of-sync leaves below it; `freed` grows by the pages freed (kvm_mmu_prepare_zap_page). */
+static void zap(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	if (!is_leaf(&m->headers[slot])) {
+		int32_t begin = collect_unsync(m, slot, lanes, true);
+
+		for (int32_t item = begin; item < m->work_used; item++)
+			zap_one(m, m->work[item].slot, m->work[item].lanes);
+		m->work_used = begin;
+	}
+	zap_one(m, slot, lanes);
+}
+
+/* Zap the oldest pages of one lane until its pool has enough left. */
+static void recycle(struct machine *m, int lane)
+{
+	int wanted = REFILL_PAGES - pages_left(m, lane);
+	bool skips_roots = m->knobs.recycle_skips_roots & bit(lane);
+	int32_t slot = m->oldest[lane];
+
+	m->freed[lane] = 0;
+	while (slot != NONE && m->freed[lane] < wanted) {
+		if (skips_roots && level_of(&m->headers[slot]) == ROOT_LEVEL && held_roots(m, slot, bit(lane), false)) {
+			slot = m->newer[slot][lane];
+			continue;
+		}
+		int32_t before = m->freed[lane];
+
+		zap(m, slot, bit(lane));
+		count_amount(m, COUNTER_MMU_RECYCLED, bit(lane), skips_roots ? m->freed[lane] - before : 1);
+		slot = m->oldest[lane];
+	}
+	if (m->freed[lane])
+		flush_remote(m, bit(lane));
+}
+
+/* Make room in lanes whose pool is nearly full (make_mmu_pages_available, kvm_mmu_free_some_pages in Linux 3.0). */
+INLINE void make_pages_available(struct machine *m, lanes_t lanes)
+{
+	FOR_EACH_LANE(lane, m->low & lanes)
+		recycle(m, lane);
+}

@@ -1,0 +1,260 @@
+/*
+ * The events that need no walk: their way is as it was (`guess.h`), and what they find there is simple.
+ *
+ * Each function here does what the slow path would do, all of it, or nothing and returns false. A build with
+ * SHADOWSWEEP_CHECK runs the slow path beside each of them in a second machine (`checked.h`).
+ */
+#pragma once
+
+#include "counting.h"
+#include "descs.h"
+#include "faults.h"
+#include "guess.h"
+#include "layout.h"
+#include "memory.h"
+#include "paths.h"
+#include "pte_write.h"
+#include "roots.h"
+#include "sptes.h"
+#include "state.h"
+#include "writes.h"
+
+/* The lanes in which a use of an entry leaves it as it is. */
+INLINE lanes_t settled_lanes(const struct spte *entry, bool write)
+{
+	lanes_t settled = entry->present & entry->accessed;
+
+	return write ? settled & entry->writable & entry->dirty : settled;
+}
+
+/* Whether a use at the end of a way changes nothing in any lane. */
+INLINE bool is_settled(const struct machine *m, const struct way *way, bool write)
+{
+	lanes_t settled = way->big & settled_lanes(way->upper, write);
+
+	if (way->small)
+		settled |= way->small & settled_lanes(way->leaf, write) & ~way->leaf->speculative;
+	return settled == m->knobs.shadow;
+}
+
+/* Whether a fault would find the shadow pages of the guest's present tables on the way, all of level 1 for 4 KiB. */
+INLINE bool shadows_guest(const struct machine *m, const struct guess *guess)
+{
+	return m->headers[guess->slot[below(3)]].gfn == gfn_of(guess->gpte[above(4)]) &&
+	       m->headers[guess->slot[below(2)]].gfn == gfn_of(guess->gpte[above(3)]);
+}
+
+/* A fault that walks through the pages of a way clears their write counts. */
+INLINE void clear_counts(struct machine *m, const struct vcpu *vcpu, const struct guess *guess, lanes_t lanes)
+{
+	lanes &= m->knobs.clear_on_walk;
+	clear_count(m, vcpu->root, lanes);
+	for (int level = 3; level > 0; level--)
+		clear_count(m, guess->slot[below(level)], lanes);
+}
+
+/* A demand fault: the guest has just mapped a page, and no shadow page forbids to map it (FNAME(page_fault)). */
+static void quick_fault(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, lanes_t faults,
+			int64_t gfn, int granted, bool write)
+{
+	int32_t slot = guess->slot[below(1)];
+	int index = index_of(gva, 1);
+
+	count_some(m, TALLY_FAULTS, faults);
+	top_up(m, vcpu, faults);
+	clear_counts(m, vcpu, guess, faults);
+	struct installed leaf = set_spte(m, vcpu, slot, index, faults, gfn, granted, write, false);
+	lanes_t filled = faults & ~leaf.spurious & m->knobs.prefetch;
+
+	if (filled)
+		prefetch(m, vcpu, slot, index, filled);
+	count(m, COUNTER_PF_SPURIOUS, leaf.spurious);
+	reset_counts(m, vcpu, faults);
+	finish_exit(m, faults);
+}
+
+/* Store again in lanes whose fault was served, as the guest's instruction does. */
+static void repeat_write(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, int64_t gfn,
+			 lanes_t lanes)
+{
+	const struct spte *leaf = &m->sptes[guess->slot[below(1)]][index_of(gva, 1)];
+	lanes_t stores = lanes & leaf->present & leaf->writable;
+	struct store op = {
+		.gva = gva & ~UINT64_C(7),
+		.gpa = gfn << 12 | (int64_t)(gva & 4088),
+		.value = read_entry(m, gfn, (int)(gva & 4095) >> 3),
+		.width = 8,
+		.count = 1,
+		.instruction = INSTRUCTION_MOV,
+		.live = true,
+	};
+
+	use(m, guess->slot[below(1)], index_of(gva, 1), stores, true);
+	/* The reverse map became too long, so that the entry is gone again (rmap_recycle). */
+	if (UNLIKELY(lanes & ~stores))
+		store_in_lanes(m, vcpu, &op, lanes & ~stores);
+}
+
+/* A touch of a page that the guest maps by a level-1 table, all lanes through one shadow page of it. */
+INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *way, uint64_t gva, int access)
+{
+	const struct guess *guess = way->guess;
+	bool write = access & ACCESS_WRITE;
+	uint64_t *gpte = &m->tables[guess->table[below(1)]][index_of(gva, 1)];
+	int granted = guess->access & access_of(*gpte);
+	int64_t gfn = gfn_of(*gpte);
+
+	if (!(*gpte & G_PRESENT) || gfn >= m->pages || (write && !(granted & ACC_WRITE)))
+		return true;
+	lanes_t faults = m->knobs.shadow & ~way->leaf->present;
+
+	if (access & ACCESS_USER_VA)
+		faults = 0;
+	else if (write)
+		faults |= m->knobs.shadow & ~way->leaf->writable;
+	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) || !shadows_guest(m, guess) ||
+		       m->headers[guess->slot[below(1)]].gfn != gfn_of(guess->gpte[above(2)])))
+		return false;
+	if (!write && !(*gpte & G_DIRTY))
+		granted &= ~ACC_WRITE;
+	*gpte |= write ? G_ACCESSED | G_DIRTY : G_ACCESSED;
+	if (write) {
+		vcpu->store_va = gva;
+		vcpu->store_gfn = (int32_t)gfn;
+	}
+	if (access & ACCESS_USER_VA)
+		return true;
+	use(m, guess->slot[below(1)], index_of(gva, 1), m->knobs.shadow & ~faults, write);
+	if (faults) {
+		quick_fault(m, vcpu, guess, gva, faults, gfn, granted, write);
+		if (write)
+			repeat_write(m, vcpu, guess, gva, gfn, faults);
+	}
+	return true;
+}
+
+/* A touch of a page that the guest maps large, where it changes nothing. */
+INLINE bool touch_large(struct machine *m, struct vcpu *vcpu, const struct way *way, uint64_t gva, bool write)
+{
+	uint64_t gpte = way->guess->gpte[above(2)];
+	int64_t gfn = (gfn_of(gpte) & ~span_of(2)) | index_of(gva, 1);
+
+	if (gfn >= m->pages || (write && !(way->guess->access & ACC_WRITE && gpte & G_DIRTY)))
+		return false;
+	if (!is_settled(m, way, write))
+		return false;
+	if (write) {
+		vcpu->store_va = gva;
+		vcpu->store_gfn = (int32_t)gfn;
+	}
+	return true;
+}
+
+INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
+{
+	struct way way = follow(m, vcpu, gva);
+
+	if (!way.guess || !follow_guest(m, vcpu, way.guess, gva))
+		return false;
+	if (way.guess->table[below(1)] != NONE)
+		return !way.big && touch_small(m, vcpu, &way, gva, access);
+	return !(access & ACCESS_USER_VA) && touch_large(m, vcpu, &way, gva, access & ACCESS_WRITE);
+}
+
+/* Whether the entries around a trapped store are all there, so that its fault fills none (FNAME(pte_prefetch)). */
+static bool is_group_full(struct machine *m, int32_t slot, int index, lanes_t lanes)
+{
+	int first = index & ~(PREFETCH_SPTES - 1);
+
+	lanes &= m->knobs.prefetch;
+	for (int other = first; lanes && other < first + PREFETCH_SPTES; other++)
+		if (lanes & ~m->sptes[slot][other].present)
+			return false;
+	return true;
+}
+
+/* The lanes of a mask in which a store to `gfn` traps now and ever: its spte never becomes writable by a fault. */
+INLINE lanes_t denied_lanes(const struct machine *m, int64_t gfn, lanes_t lanes, lanes_t *upper)
+{
+	lanes_t synced = 0;
+
+	*upper = 0;
+	FOR_EACH_SLOT(m, slot, gfn) {
+		const struct page *page = &m->headers[slot];
+
+		if (is_direct(page))
+			continue;
+		if (is_leaf(page))
+			synced |= page->shadowed & ~page->unsync;
+		else
+			*upper |= page->shadowed;
+	}
+	return lanes & (*upper | (synced & ~m->knobs.unsync));
+}
+
+/*
+ * Whether the fault of a trapped store changes nothing: the guest maps `op->gpa` large and dirty at `op->gva`, and
+ * the lanes that trap have a read-only 4 KiB leaf for it that is as mmu_set_spte would make it.
+ */
+INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct store *op, lanes_t traps)
+{
+	const struct guess *guess = way->guess;
+	const struct page *page = &m->headers[guess->slot[below(1)]];
+	uint64_t gpte = guess->gpte[above(2)];
+	int64_t gfn = op->gpa >> 12;
+
+	if (guess->table[below(1)] != NONE || !(gpte & G_DIRTY) || !(guess->access & ACC_WRITE))
+		return false;
+	if (((gfn_of(gpte) & ~span_of(2)) | index_of(op->gva, 1)) != gfn || !shadows_guest(m, guess))
+		return false;
+	if (page->gfn != (gfn & ~span_of(2)) || (page->key & ACC_ALL) != guess->access)
+		return false;
+	if (traps & (way->leaf->dirty | way->leaf->odd) || way->leaf->target[SMALL] != gfn)
+		return false;
+	return is_group_full(m, guess->slot[below(1)], index_of(op->gva, 1), traps);
+}
+
+/* A store of one operand that traps in some lanes, changes no spte by its fault, and is emulated there. */
+static bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct way *way, const struct store *op)
+{
+	lanes_t used = way->small & way->leaf->present & way->leaf->accessed & ~way->leaf->speculative;
+	lanes_t traps = way->small & ~way->leaf->writable, upper;
+	int64_t gfn = op->gpa >> 12;
+
+	if (used != way->small || way->big & ~settled_lanes(way->upper, true) || op->count > 1 ||
+	    !is_tagged(op->instruction) || (m->low | m->obsolete) & traps || (!op->live && traps & m->knobs.oracle))
+		return false;
+	if (denied_lanes(m, gfn, traps, &upper) != traps || !is_plain_trap(m, way, op, traps) ||
+	    !follow_guest(m, vcpu, way->guess, op->gva))
+		return false;
+	lanes_t shortcut = traps & upper & m->knobs.shortcut, locked = traps & ~shortcut;
+
+	way->leaf->dirty |= way->small & ~traps;
+	count_some(m, TALLY_FAULTS, traps);
+	count_some(m, COUNTER_PF_EMULATE, traps);
+	count(m, TALLY_SHORTCUTS, shortcut);
+	top_up(m, vcpu, locked);
+	clear_counts(m, vcpu, way->guess, traps);
+	if (locked)
+		walk_chain(m, gfn, locked, 1);
+	write_memory(m, op);
+	vcpu->retried &= ~traps;
+	count_some(m, COUNTER_PAGE_WALKS, traps);
+	pte_write(m, vcpu, op->gpa, op->width, traps, op->live, true);
+	finish_exit(m, traps);
+	return true;
+}
+
+/* A store that hits in all lanes, or traps in some of them without consequences for its own way. */
+INLINE bool quick_store(struct machine *m, struct vcpu *vcpu, const struct store *op)
+{
+	struct way way = follow(m, vcpu, op->gva);
+
+	if (!way.guess)
+		return false;
+	if (is_settled(m, &way, true)) {
+		write_memory(m, op);
+		return true;
+	}
+	return way.small && quick_trap(m, vcpu, &way, op);
+}

@@ -1,0 +1,280 @@
+/* Entries of shadow pages in lanes: install, drop, find what maps a frame, take write access away. */
+#pragma once
+
+#include "counting.h"
+#include "lengths.h"
+#include "odd.h"
+#include "state.h"
+
+/* Forget the write count of a page. */
+INLINE void clear_count(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	lanes_t counted = m->headers[slot].flooding & lanes;
+
+	if (counted) {
+		m->flood[slot] &= ~spread(counted);
+		m->headers[slot].flooding &= ~counted;
+	}
+}
+
+/* The lanes in which an entry is a large leaf. */
+INLINE lanes_t large_lanes(const struct machine *m, int32_t slot, int index)
+{
+	const struct spte *entry = &m->sptes[slot][index];
+
+	return is_leaf(&m->headers[slot]) ? 0 : entry->large & entry->present;
+}
+
+/* The first entry of the list of those with the same target: of a region, a frame or a shadow page. */
+INLINE int32_t *head_of(struct machine *m, int32_t slot, enum kind kind, int32_t target)
+{
+	if (kind == BIG)
+		return &m->regions[target >> 9].first_spte;
+	if (is_leaf(&m->headers[slot]))
+		return &m->frames[target].first_spte;
+	return &m->headers[target].first_parent;
+}
+
+INLINE struct chain *chain_of(struct machine *m, int32_t spte)
+{
+	return &m->chains[spte >> 9][spte & 511];
+}
+
+/* Put an entry at the front of its list (pte_list_add). */
+INLINE void enter_list(struct machine *m, int32_t slot, int index, enum kind kind, int32_t target)
+{
+	int32_t spte = spte_of(slot, index), *head = head_of(m, slot, kind, target);
+	struct chain *chain = &m->chains[slot][index];
+
+	chain->next[kind] = *head;
+	chain->previous[kind] = NONE;
+	if (*head != NONE)
+		chain_of(m, *head)->previous[kind] = spte;
+	*head = spte;
+}
+
+/* Take an entry out of its list (pte_list_remove). */
+INLINE void leave_list(struct machine *m, int32_t slot, int index, enum kind kind, int32_t target)
+{
+	int32_t after = m->chains[slot][index].next[kind], before = m->chains[slot][index].previous[kind];
+
+	if (after != NONE)
+		chain_of(m, after)->previous[kind] = before;
+	if (before != NONE)
+		chain_of(m, before)->next[kind] = after;
+	else
+		*head_of(m, slot, kind, target) = after;
+}
+
+/* Make an entry present in lanes in which it is absent; the caller sets its other masks. */
+static void install(struct machine *m, int32_t slot, int index, lanes_t lanes, int32_t target, enum kind kind)
+{
+	struct page *page = &m->headers[slot];
+	struct spte *entry = &m->sptes[slot][index];
+	lanes_t large = large_lanes(m, slot, index);
+	lanes_t holders = entry->present & (kind == BIG ? large : ~large) & ~entry->odd;
+
+	if (!holders) {
+		entry->target[kind] = target;
+		enter_list(m, slot, index, kind, target);
+	} else if (entry->target[kind] != target) {
+		FOR_EACH_LANE(lane, lanes)
+			odd_set(m, spte_of(slot, index), lane, kind, target);
+		entry->odd |= lanes;
+	}
+	entry->present |= lanes;
+	if (is_leaf(page)) {
+		lengthen(m, target, lanes);
+		m->present_count[slot] -= spread_words(lanes);
+	} else if (kind == BIG) {
+		entry->large |= lanes;
+	}
+	set_entry(page->occupied, index);
+}
+
+/* Forget the targets of an entry in lanes in which all are of one kind. */
+INLINE void forget_targets(struct machine *m, int32_t slot, int index, lanes_t lanes, enum kind kind)
+{
+	const struct spte *entry = &m->sptes[slot][index];
+	bool leaf = is_leaf(&m->headers[slot]);
+	lanes_t usual = lanes & ~entry->odd;
+
+	FOR_EACH_LANE(lane, lanes & entry->odd) {
+		int32_t target = odd_remove(m, spte_of(slot, index), lane, kind);
+
+		if (leaf)
+			shorten(m, target, bit(lane));
+	}
+	if (!usual)
+		return;
+	int32_t target = entry->target[kind];
+	lanes_t large = large_lanes(m, slot, index);
+	lanes_t same_kind = entry->present & (kind == BIG ? large : ~large);
+
+	if (leaf)
+		shorten(m, target, usual);
+	if (!(same_kind & ~entry->odd & ~usual))
+		leave_list(m, slot, index, kind, target);
+}
+
+INLINE void clear_spte(struct spte *entry, lanes_t lanes)
+{
+	entry->present &= ~lanes;
+	entry->writable &= ~lanes;
+	entry->accessed &= ~lanes;
+	entry->dirty &= ~lanes;
+	entry->speculative &= ~lanes;
+	entry->odd &= ~lanes;
+	entry->below &= ~lanes;
+}
+
+/* Remove an entry, leaf or link, in lanes in which it is present (drop_spte, drop_parent_pte). */
+static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
+{
+	struct page *page = &m->headers[slot];
+	struct spte *entry = &m->sptes[slot][index];
+	lanes_t large = lanes & large_lanes(m, slot, index), small = lanes & ~large;
+
+	if (is_leaf(page)) {
+		count_some(m, COUNTER_SPTES_ZAPPED, lanes);
+		count(m, COUNTER_PREFETCH_UNUSED, lanes & entry->speculative);
+		m->present_count[slot] += spread_words(lanes);
+	} else if (large) {
+		count_some(m, COUNTER_SPTES_ZAPPED, large);
+		forget_targets(m, slot, index, large, BIG);
+	}
+	if (small)
+		forget_targets(m, slot, index, small, SMALL);
+	clear_spte(entry, lanes);
+	if (!entry->present)
+		clear_entry(page->occupied, index);
+}
+
+/* Remove all leaves of a level-1 page in lanes, as `drop` does one after the other. */
+static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
+{
+	uint64_t *occupied = m->headers[slot].occupied;
+
+	count_words(m, COUNTER_SPTES_ZAPPED, m->present_count[slot], lanes);
+	m->present_count[slot] &= ~spread_words(lanes);
+	FOR_EACH_ENTRY(index, occupied) {
+		struct spte *entry = &m->sptes[slot][index];
+		lanes_t present = entry->present & lanes;
+
+		if (!present)
+			continue;
+		count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
+		forget_targets(m, slot, index, present, SMALL);
+		clear_spte(entry, present);
+		if (!entry->present)
+			clear_entry(occupied, index);
+	}
+}
+
+/* The lanes in which an entry is present, of one kind, and has this target. */
+INLINE lanes_t lanes_to(struct machine *m, int32_t slot, int index, int32_t target, enum kind kind)
+{
+	const struct spte *entry = &m->sptes[slot][index];
+	lanes_t large = large_lanes(m, slot, index);
+	lanes_t lanes = entry->present & (kind == BIG ? large : ~large);
+	lanes_t found = entry->target[kind] == target ? lanes & ~entry->odd : 0;
+
+	FOR_EACH_LANE(lane, lanes & entry->odd)
+		if (odd_get(m, spte_of(slot, index), lane) == target)
+			found |= bit(lane);
+	return found;
+}
+
+/* The slot that a link leads to in one lane. */
+INLINE int32_t link_target(struct machine *m, int32_t slot, int index, int lane)
+{
+	const struct spte *entry = &m->sptes[slot][index];
+
+	return entry->odd & bit(lane) ? odd_get(m, spte_of(slot, index), lane) : entry->target[SMALL];
+}
+
+/* Drop every 4 KiB leaf that maps a frame (kvm_zap_all_rmap_sptes, what rmap_recycle does). */
+static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	int32_t spte = m->frames[gfn].first_spte;
+
+	while (spte != NONE) {
+		int32_t next = chain_of(m, spte)->next[SMALL];
+		const struct spte *entry = entry_of(m, spte);
+		lanes_t mapped = entry->present & ~entry->odd & lanes;
+
+		if (mapped)
+			drop(m, spte >> 9, spte & 511, mapped);
+		spte = next;
+	}
+	int32_t place = m->frames[gfn].first_odd;
+
+	while (place != NONE) {
+		struct odd odd = m->odds[place];
+
+		place = odd.next;
+		if (lanes & bit(odd_lane(&odd)))
+			drop(m, odd_spte(&odd) >> 9, odd_spte(&odd) & 511, bit(odd_lane(&odd)));
+	}
+}
+
+/* Make a writable large leaf read-only, or drop it where the policy does so. */
+static void protect_large(struct machine *m, int32_t spte, lanes_t had)
+{
+	entry_of(m, spte)->writable &= ~had;
+	if (had & m->knobs.large_drop)
+		drop(m, spte >> 9, spte & 511, had & m->knobs.large_drop);
+}
+
+/* What `write_protect` does with the odd entries that map a frame. */
+static lanes_t write_protect_odd(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	lanes_t changed = 0;
+
+	for (int32_t place = m->frames[gfn].first_odd; place != NONE; place = m->odds[place].next) {
+		struct spte *entry = entry_of(m, odd_spte(&m->odds[place]));
+		lanes_t had = entry->writable & lanes & bit(odd_lane(&m->odds[place]));
+
+		entry->writable &= ~had;
+		changed |= had;
+	}
+	int32_t place = m->regions[gfn >> 9].first_odd;
+
+	while (place != NONE) {
+		struct odd odd = m->odds[place];
+		lanes_t had = entry_of(m, odd_spte(&odd))->writable & lanes & bit(odd_lane(&odd));
+
+		place = odd.next;
+		if (had)
+			protect_large(m, odd_spte(&odd), had);
+		changed |= had;
+	}
+	return changed;
+}
+
+/* Take write access from all leaves that map a frame; the lanes in which one had it (rmap_write_protect). */
+static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	lanes_t changed = 0;
+
+	for (int32_t spte = m->frames[gfn].first_spte; spte != NONE; spte = chain_of(m, spte)->next[SMALL]) {
+		struct spte *entry = entry_of(m, spte);
+		lanes_t had = entry->writable & lanes & ~entry->odd;
+
+		entry->writable &= ~had;
+		changed |= had;
+	}
+	int32_t spte = m->regions[gfn >> 9].first_spte;
+
+	while (spte != NONE) {
+		int32_t next = chain_of(m, spte)->next[BIG];
+		const struct spte *entry = entry_of(m, spte);
+		lanes_t had = entry->writable & entry->large & lanes & ~entry->odd;
+
+		if (had)
+			protect_large(m, spte, had);
+		changed |= had;
+		spte = next;
+	}
+	return changed | write_protect_odd(m, gfn, lanes);
+}

@@ -1,0 +1,294 @@
+/*
+ * The state of up to 64 hypervisors that see one trace.
+ *
+ * All policies see the same guest tables, so at any event they look at the same (gfn, role) and the same entry. A slot
+ * is one (gfn, role) that at least one lane shadows; `pages[slot]` is its header and `sptes[slot][index]` an entry in
+ * all lanes at once. Entries, slots, frames and tables are numbers, not pointers: half the size, and checked easily.
+ *
+ * The machine is one mapping of zeros that the system fills in as it is touched, so capacities are generous and fixed.
+ */
+#pragma once
+
+#include "layout.h"
+#include "word.h"
+
+enum {
+	NONE = -1,
+	ENTRIES = 512,
+	ROOT_LEVEL = 4,
+
+	SLOTS = 1 << 15,
+	TABLES = 1 << 15,
+	FRAMES = 1 << 21, /* 8 GiB of guest memory */
+	REGIONS = FRAMES / ENTRIES,
+	VCPUS = 64,
+	ODD_ENTRIES = 1 << 19,
+	HASH_BUCKETS = 4096,
+	WORK_ITEMS = 1 << 17,
+	CACHED_ROOTS = 3,
+};
+
+/* One entry of a shadow page, and in which lanes what holds of it; one cache line. */
+struct spte {
+	lanes_t present;
+	lanes_t writable;
+	lanes_t accessed;
+	lanes_t dirty;
+	union {
+		lanes_t speculative; /* level 1: installed before the guest asked */
+		lanes_t large;       /* level 2 and up: a large leaf and no link */
+	};
+	lanes_t odd;   /* lanes whose target is in the odd table and not here */
+	lanes_t below; /* level 2 and up: an out-of-sync leaf may lie below the link */
+	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
+};
+_Static_assert(sizeof(struct spte) == 64, "an entry is one cache line");
+
+enum kind { SMALL, BIG };
+
+/* Neighbours of an entry among those with the same target: the reverse map, or the parents of a shadow page. */
+struct chain {
+	int32_t next[2];
+	int32_t previous[2];
+};
+
+/* Header of a slot. */
+struct page {
+	lanes_t shadowed;
+	lanes_t unsync;
+	lanes_t below_any; /* lanes in which some entry has `below` */
+	lanes_t flooding;  /* lanes whose write count is not 0 */
+	int32_t gfn;
+	int32_t key; /* level << 4 | direct << 3 | access; sorts as the role does. 0: the slot is free */
+	int32_t sibling; /* next slot of the gfn, by key */
+	int32_t first_parent; /* first entry that links here */
+	int32_t first_odd;    /* first odd entry that links here */
+	bool is_deferred;
+	int64_t stamp; /* collection << 20 | place on the work list */
+	uint64_t occupied[8]; /* entries that are present in any lane */
+	uint64_t below[8];    /* entries with `below` in any lane */
+};
+
+struct frame {
+	int32_t table; /* number of its contents among `tables` */
+	int32_t first_slot;
+	int32_t first_spte;
+	int32_t first_odd;
+};
+
+/* 2 MiB of guest memory. */
+struct region {
+	words_t shadowed_count; /* indirect shadow pages of its gfns */
+	lanes_t shadowed;       /* lanes in which that is not 0 */
+	int32_t first_spte;     /* large leaves */
+	int32_t first_odd;
+};
+
+/* The target of one entry in one lane that disagrees with the others. */
+struct odd {
+	uint32_t key; /* entry << 6 | lane */
+	int32_t target;
+	int32_t next; /* of the same target */
+	int32_t previous;
+	int32_t hash_next;
+};
+
+/* A slot and some lanes: what is still to be done. */
+struct item {
+	int32_t slot;
+	lanes_t lanes;
+};
+
+struct vcpu {
+	/* The CPU and what its last write touch announced. */
+	int32_t cr3; /* gfn of the root table */
+	int32_t root; /* slot of the current root, in the lanes of `valid` */
+	int32_t store_gfn;
+	uint64_t store_va;
+	/* The last speculative spte, in the lanes that share it. */
+	int32_t updated_spte;
+	int32_t updated_gfn;
+
+	lanes_t valid;
+	lanes_t zapped;
+	lanes_t flush;
+	lanes_t flush_current;
+	lanes_t low_desc; /* pte_list_desc cache below its minimum */
+	lanes_t retried;  /* the place of a retried instruction is remembered */
+	lanes_t updated;     /* the last speculative spte is the shared one */
+	lanes_t updated_own; /* the lane has one of its own */
+	lanes_t count_reset; /* the count of stores in a row is to be taken as 0 */
+
+	bytes_t descs; /* objects left in the pte_list_desc cache */
+	int32_t cached_roots[CACHED_ROOTS][LANES]; /* last used first; NONE, or -2 - slot of a root that was zapped */
+	int64_t write_count[LANES];
+	int32_t write_gfn[LANES];
+	int32_t own_updated_spte[LANES];
+	int32_t own_updated_gfn[LANES];
+	int64_t retry_place[LANES];
+	uint8_t retry_instruction[LANES];
+};
+
+/* Lanes that have a knob switched on, and knobs that are numbers. */
+struct knob_lanes {
+	lanes_t all, shadow, oracle, unsync;
+	lanes_t scope_page, scope_vcpu, scope_spte;
+	lanes_t flood_on, level1, clear_on_walk, reset_on_fault, accessed_exception;
+	lanes_t misaligned_2011, misaligned_low_byte, misaligned_under_8;
+	lanes_t retry, rep_zap, update;
+	lanes_t prefetch, prefetch_stops, prefetch_unsync;
+	lanes_t sync_zaps_empty, create_zaps_unsync, shortcut;
+	lanes_t recycle_skips_roots, recycle_in_write, large_drop, host_large;
+	lanes_t invlpg_3_0, invlpg_6_1, topup_in_write, hash_64;
+	bytes_t threshold;
+	bytes_t desc_minimum;
+	words_t pool;
+	int32_t rep_limit[LANES];
+	uint8_t cached_roots[LANES];
+	/* The different values of desc_entries and the lanes of each; 0 ends the list. */
+	int32_t desc_entries[LANES + 1];
+	lanes_t desc_lanes[LANES];
+};
+
+/* What is counted, beside the counters of the vocabulary: `counting.h` derives those from these. */
+enum tally {
+	TALLY_FAULTS = COUNTERS, /* faults that the guest's own tables allow */
+	TALLY_SHORTCUTS,         /* emulated by the short cut, without the lock */
+	TALLY_OBSOLETE,          /* ended because the root was zapped on the way */
+	TALLY_ZAPPED_UNSYNC,     /* out-of-sync pages that were zapped */
+	TALLIES
+};
+
+/* Counts of one activity. Bytes are emptied into totals before any can overflow. */
+struct tallies {
+	bytes_t bytes[TALLIES];
+	uint8_t adds[TALLIES];
+	words_t hash_steps;
+	uint32_t hash_room; /* how much may be added to any lane of `hash_steps` */
+	uint64_t touches;
+	uint64_t stores;
+	uint64_t run_ns;
+	uint64_t guest_faults;
+	uint64_t totals[TALLIES][LANES];
+};
+
+/* The last walk of the guest's tables. */
+struct walk {
+	int64_t gfn;
+	int level;
+	int access;
+	int32_t table[ROOT_LEVEL + 1];       /* by level: gfn of the table */
+	int table_access[ROOT_LEVEL + 1];    /* by level: access that the entries above grant */
+};
+
+struct guess;
+
+struct machine {
+	/* What is read at nearly every event. */
+	struct knob_lanes knobs;
+	struct tallies *now; /* those of the activity of the present event */
+	int64_t pages;       /* frames of guest memory */
+	int32_t vcpus_used;
+	lanes_t low;      /* pool has fewer than KVM_MIN_FREE_MMU_PAGES left */
+	lanes_t obsolete; /* a root that some vCPU holds was zapped */
+	lanes_t indirect; /* there is any indirect shadow page */
+	lanes_t flush;    /* some vCPU has a flush pending */
+	struct walk walk;
+
+	int32_t free_slots; /* the first so many of `free` */
+	int32_t tables_used;
+	int32_t odd_used;
+	int32_t odd_free; /* first of the odd entries that were given back, linked by `next` */
+	int32_t odd_made;
+	int32_t deferred_used;
+	int32_t work_used;
+	int64_t stamp;
+	int32_t highest_bucket; /* no bucket ever held more */
+
+	words_t used;
+	words_t peak;
+	int32_t indirect_count[LANES];
+	int32_t oldest[LANES];
+	int32_t newest[LANES];
+	int32_t freed[LANES];
+	int32_t done[LANES]; /* operands of the present store that were stored */
+
+	struct guess *guesses; /* guess.h */
+	struct machine *beside; /* checked builds: the machine that takes the slow path only */
+
+	struct tallies tallies[ACTIVITIES];
+	struct vcpu vcpus[VCPUS];
+	words_t buckets[2][HASH_BUCKETS]; /* valid shadow pages in each hash chain */
+
+	struct page headers[SLOTS];
+	bytes_t flood[SLOTS];        /* write counts */
+	words_t present_count[SLOTS]; /* level 1: present entries */
+	struct spte sptes[SLOTS][ENTRIES];
+	struct chain chains[SLOTS][ENTRIES];
+	int32_t older[SLOTS][LANES]; /* neighbours in the lane's pool */
+	int32_t newer[SLOTS][LANES];
+	struct frame frames[FRAMES];
+	bytes_t lengths[FRAMES]; /* of the reverse map; all 255: they are in `wide_lengths` */
+	words_t wide_lengths[FRAMES];
+	struct region regions[REGIONS];
+	uint64_t tables[TABLES][ENTRIES];
+
+	struct odd odds[ODD_ENTRIES];
+	int32_t odd_heads[2 * ODD_ENTRIES]; /* hash table of the odd entries: 1 + the first, or 0 */
+	int32_t free[SLOTS];
+	int32_t deferred[SLOTS]; /* slots that no lane uses any more */
+	struct item work[WORK_ITEMS]; /* a stack of lists */
+	struct item climb[WORK_ITEMS]; /* stack of one walk down the links */
+};
+
+INLINE int level_of(const struct page *page)
+{
+	return page->key >> 4;
+}
+
+INLINE bool is_leaf(const struct page *page)
+{
+	return page->key >> 4 == 1;
+}
+
+/* Whether a slot maps a part of a guest large page and shadows no table. */
+INLINE bool is_direct(const struct page *page)
+{
+	return page->key & 8;
+}
+
+INLINE int32_t key_of(int level, bool direct, int access)
+{
+	return level << 4 | (int32_t)direct << 3 | access;
+}
+
+INLINE int32_t spte_of(int32_t slot, int index)
+{
+	return slot << 9 | index;
+}
+
+INLINE struct spte *entry_of(struct machine *m, int32_t spte)
+{
+	return &m->sptes[spte >> 9][spte & 511];
+}
+
+/* For each slot of a gfn, lowest role first. */
+#define FOR_EACH_SLOT(m, slot, of_gfn) \
+	for (int32_t slot = (m)->frames[of_gfn].first_slot; slot != NONE; slot = (m)->headers[slot].sibling)
+
+/* For each entry of a bitmap of 512, lowest first. The bitmap may lose bits on the way. */
+#define FOR_EACH_ENTRY(index, bitmap) \
+	for (int index##_part = 0; index##_part < 8; index##_part++) \
+		for (uint64_t index##_bits = (bitmap)[index##_part]; index##_bits; index##_bits &= index##_bits - 1) \
+			for (int index = index##_part * 64 + __builtin_ctzll(index##_bits), index##_once = 1; index##_once; \
+			     index##_once = 0)
+
+INLINE void set_entry(uint64_t *bitmap, int index)
+{
+	bitmap[index >> 6] |= (uint64_t)1 << (index & 63);
+}
+
+INLINE void clear_entry(uint64_t *bitmap, int index)
+{
+	bitmap[index >> 6] &= ~((uint64_t)1 << (index & 63));
+}

@@ -1,0 +1,136 @@
+/* Stores in lanes: native where the spte is writable; else fault, and retry or emulate. */
+#pragma once
+
+#include "counting.h"
+#include "detectors/retry.h"
+#include "faults.h"
+#include "memory.h"
+#include "paths.h"
+#include "pte_write.h"
+#include "roots.h"
+#include "state.h"
+
+/* Leave the store's value in every entry that it covers; zeros where nothing was ever written change nothing. */
+INLINE void write_memory(struct machine *m, const struct store *op)
+{
+	int64_t gfn = op->gpa >> 12;
+
+	if (!op->value && m->frames[gfn].table == NONE)
+		return;
+	uint64_t *entries = m->tables[table_of(m, gfn)];
+	int offset = (int)(op->gpa & 4095);
+	int last = (offset + op->count * op->width - 1) >> 3;
+
+	for (int index = offset >> 3; index <= last; index++)
+		entries[index] = op->value;
+}
+
+/* The fewest operands that any pending lane has stored; `group` becomes the lanes that are there. */
+static int least_done(const struct machine *m, const struct store *op, lanes_t pending, lanes_t *group)
+{
+	int least = op->count;
+
+	*group = pending;
+	if (op->count == 1)
+		return 0;
+	*group = 0;
+	FOR_EACH_LANE(lane, pending) {
+		if (m->done[lane] < least) {
+			least = m->done[lane];
+			*group = 0;
+		}
+		if (m->done[lane] == least)
+			*group |= bit(lane);
+	}
+	return least;
+}
+
+/* Advance lanes by so many operands; those that have stored all. */
+static lanes_t advance_lanes(struct machine *m, const struct store *op, lanes_t lanes, int operands)
+{
+	lanes_t finished = 0;
+
+	if (op->count == 1)
+		return lanes;
+	FOR_EACH_LANE(lane, lanes) {
+		m->done[lane] += operands;
+		if (m->done[lane] >= op->count)
+			finished |= bit(lane);
+	}
+	return finished;
+}
+
+/* The lanes of a mask that emulate as many iterations at one exit as the lowest one. */
+static lanes_t same_limit(const struct machine *m, lanes_t lanes)
+{
+	int limit = m->knobs.rep_limit[lowest(lanes)];
+	lanes_t same = 0;
+
+	FOR_EACH_LANE(lane, lanes)
+		if (m->knobs.rep_limit[lane] == limit)
+			same |= bit(lane);
+	return same;
+}
+
+/* Decode the instruction, retry or emulate it; the lanes that have stored all (x86_emulate_instruction). */
+static lanes_t emulate(struct machine *m, struct vcpu *vcpu, const struct store *op, int done, lanes_t lanes)
+{
+	uint64_t skip = (uint64_t)done * (uint64_t)op->width;
+	lanes_t retried = retrying_lanes(m, vcpu, op->gpa >> 12, op->gva + skip, op->instruction, lanes);
+	lanes_t rest = lanes & ~retried, finished = 0;
+
+	if (!is_rep(op->instruction)) {
+		if (rest) {
+			count_some(m, COUNTER_PAGE_WALKS, rest);
+			pte_write(m, vcpu, op->gpa + (int64_t)skip, op->width, rest, op->live, true);
+		}
+		return advance_lanes(m, op, rest, 1);
+	}
+	while (rest) {
+		lanes_t same = same_limit(m, rest);
+		int limit = m->knobs.rep_limit[lowest(same)], operands = (op->count - done) % limit;
+
+		/* The emulator stops when the rest is a multiple of its limit (emulator_restart condition on RCX). */
+		if (!operands)
+			operands = limit;
+		rest &= ~same;
+		count_amount(m, COUNTER_REP_ITERATIONS, same, operands);
+		iterate(m, vcpu, op, done, operands, same);
+		finished |= advance_lanes(m, op, same, operands);
+	}
+	return finished;
+}
+
+/* Carry out a guest store in lanes. */
+static void store_in_lanes(struct machine *m, struct vcpu *vcpu, const struct store *op, lanes_t lanes)
+{
+	lanes_t faults = access_lanes(m, vcpu, op->gva, lanes, true), pending = faults, group = faults;
+	int done = 0;
+	bool written = false;
+
+	if (op->count > 1 && faults)
+		memset(m->done, 0, sizeof m->done);
+	while (pending) {
+		uint64_t gva = op->gva + (uint64_t)done * (uint64_t)op->width;
+
+		if (written) {
+			faults = access_lanes(m, vcpu, gva, group, true);
+			pending &= ~(group & ~faults);
+		}
+		if (faults && (!walk_guest(m, vcpu, gva, true) || m->walk.gfn != op->gpa >> 12)) {
+			pending &= ~faults;
+		} else if (faults) {
+			struct fault_result result = page_fault(m, vcpu, gva, faults, true, !op->live && !written);
+
+			if (!written)
+				write_memory(m, op);
+			written = true;
+			if (result.emulate)
+				pending &= ~emulate(m, vcpu, op, done, result.emulate);
+			finish_exit(m, faults);
+		}
+		done = least_done(m, op, pending, &group);
+	}
+	if (!written)
+		write_memory(m, op);
+}

@@ -1,0 +1,1 @@
+"""The scheduler of generated builds in C, and the records that it shares with Python."""

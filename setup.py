@@ -1,0 +1,115 @@
+"""Builds the extension `engine._core`; everything else about the package is in pyproject.toml.
+
+Three variables of the environment change the build:
+
+* `CC`: the compiler. Where there is none at all, that of the package `ziglang` is taken, if it is installed.
+* `SHADOWSWEEP_SANITIZE=1`: address and undefined-behaviour sanitizers, for tests. Preload the compiler's `libasan.so`.
+* `SHADOWSWEEP_CHECK=1`: the core runs the slow path beside each fast one and stops at the first difference, for tests.
+"""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT: Final = Path(__file__).resolve().parent
+CORE: Final = Path("engine", "core")
+PYTHON_3_11: Final = "0x030B0000"
+OPTIONS: Final = ("-std=c11", "-O3", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
+SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
+
+
+LANES: Final = CORE / "lanes" / "lanes.c"
+LEVELS: Final = {"lanes_x86_64_v3": "-march=x86-64-v3", "lanes_x86_64_v4": "-march=x86-64-v4"}
+"""Instruction sets beside the baseline for which the lane machine is compiled: name -> what the compiler is told."""
+
+
+def is_x86() -> bool:
+    """Return whether this machine has the instruction sets of LEVELS in some of its models."""
+    return platform.machine().lower() in {"amd64", "x86_64"}
+
+
+def is_on(variable: str) -> bool:
+    """Return whether a variable of the environment is set to something other than 0."""
+    return os.environ.get(variable, "0") not in {"", "0"}
+
+
+class BuildCore(build_ext):
+    """Writes `layout.h` from the declarations in Python before the extension is compiled."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Write the header, then compile."""
+        sys.path.insert(0, str(ROOT))
+        from engine.core.layout import header
+
+        folder = Path(self.build_temp).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "layout.h").write_text(header() + "\n", encoding="utf-8")
+        ext.include_dirs.append(str(folder))
+        ext.extra_objects += [self._lanes(ext, "lanes_baseline", "-march=x86-64-v2" if is_x86() else "")]
+        if is_x86():
+            ext.define_macros.append(("LANES_X86", "1"))
+            ext.extra_objects += [self._lanes(ext, name, option) for name, option in LEVELS.items()]
+        super().build_extension(ext)
+
+    def _lanes(self, ext: Extension, name: str, option: str) -> str:
+        """Compile the lane machine for one instruction set; return the object file."""
+        source = Path(self.build_temp, f"{name}.c")
+        source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
+        (made,) = self.compiler.compile(
+            [str(source)],
+            output_dir=None,
+            macros=[("LANES_NAME", name)],
+            include_dirs=ext.include_dirs,
+            extra_postargs=[*ext.extra_compile_args, *([option] if option else [])],
+            depends=ext.depends,
+        )
+        return str(made)
+
+
+def options() -> tuple[list[str], list[str]]:
+    """Return what the compiler and the linker are told beyond the defaults of this Python."""
+    # What no other library may replace is called directly, not through a table.
+    compiling, linking = [*OPTIONS, "-fvisibility=hidden"], []
+    if is_on("SHADOWSWEEP_SANITIZE"):
+        compiling += SANITIZERS
+        linking += SANITIZERS
+    if is_on("SHADOWSWEEP_CHECK"):
+        compiling.append("-DCHECK_FAST_PATHS")
+    return compiling, linking
+
+
+def find_compiler() -> None:
+    """Take the compiler of the package `ziglang` if the machine has none."""
+    if "CC" not in os.environ and not shutil.which("cc") and importlib.util.find_spec("ziglang"):
+        os.environ["CC"] = f"{sys.executable} -m ziglang cc"
+        os.environ["LDSHARED"] = f"{sys.executable} -m ziglang cc -shared"
+
+
+find_compiler()
+compiling, linking = options()
+setup(
+    ext_modules=[
+        Extension(
+            "engine._core",
+            sources=sorted(str(path) for path in CORE.rglob("*.c") if path != LANES),
+            depends=[
+                "setup.py",
+                *sorted(str(path) for path in CORE.rglob("*.[ch]")),
+                *map(str, CORE.rglob("layout*.py")),
+            ],
+            define_macros=[("Py_LIMITED_API", PYTHON_3_11)],
+            include_dirs=[str(CORE)],
+            extra_compile_args=compiling,
+            extra_link_args=linking,
+            py_limited_api=True,
+        ),
+    ],
+    cmdclass={"build_ext": BuildCore},
+)
