@@ -1,4 +1,5 @@
-# Each target sets up .venv from the hashed lock first, if the lock or pyproject.toml is newer than the last set-up.
+# Each target sets up .venv from the hashed lock and builds the core in C first, if the lock, pyproject.toml or a source
+# of the core is newer than the last set-up.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,26 +9,25 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 UV ?= uv
 SPARK := .venv-spark
+# What the core is compiled from: files in C, and the declarations in Python that become its header.
+CORE := setup.py $(shell find engine -name "*.[ch]" -o -name "*.py")
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kernbench kernels test lint fix bench docs result lock clean
+.PHONY: help setup kernbench test lint fix bench docs result lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Create .venv from requirements.lock (every other target does it by itself)
+setup: $(STAMP) ## Create .venv from requirements.lock and build the core (every other target does it by itself)
 
 kernbench: $(STAMP) ## Run configs/kernbench.yaml: policies x kernel build x guests; prints the summary. Same command continues
 	$(BIN)/sweep run configs/kernbench.yaml
 
 # tests/conftest.py says which tests stay with one worker.
-test: kernels $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
+test: $(STAMP) $(SPARK)/.installed ## Run all tests (those in a browser need Chromium: apt-get install chromium)
 	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --durations=25 --durations-min=5
-
-kernels: $(STAMP) ## Compile the kernels, once: two minutes on two cores (a sweep does it by itself)
-	$(BIN)/python -c "from sweep.tasks.warm import ensure_compiled; ensure_compiled(print)"
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -56,12 +56,15 @@ lock: ## Write requirements.lock from pyproject.toml and requirements.in (needs 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf $(VENV) $(SPARK) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml $(CORE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is older than Python 3.11. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' || { \
 	  echo "$(PYTHON) has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v $${CC:-cc} >/dev/null || $(BIN)/python -c 'import ziglang' 2>/dev/null || { \
+	  echo "no C compiler. On Debian and Ubuntu: apt-get install gcc. Without root: pip install ziglang into $(VENV)" >&2; \
+	  exit 1; }
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -46,11 +46,11 @@ class BuildCore(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Write the header, then compile."""
         sys.path.insert(0, str(ROOT))
-        from engine.core.layout import header
+        from engine.core.layout import header_file
 
         folder = Path(self.build_temp).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "layout.h").write_text(header() + "\n", encoding="utf-8")
+        (folder / "layout.h").write_text(header_file(), encoding="utf-8")
         ext.include_dirs.append(str(folder))
         ext.extra_objects += [self._lanes(ext, "lanes_baseline", "-march=x86-64-v2" if is_x86() else "")]
         if is_x86():
@@ -102,7 +102,7 @@ setup(
             depends=[
                 "setup.py",
                 *sorted(str(path) for path in CORE.rglob("*.[ch]")),
-                *map(str, CORE.rglob("layout*.py")),
+                *map(str, Path("engine").rglob("*.py")),
             ],
             define_macros=[("Py_LIMITED_API", PYTHON_3_11)],
             include_dirs=[str(CORE)],

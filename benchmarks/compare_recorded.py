@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 from engine.policies import POLICIES
 
+from engine.core.machine import LaneMachine
 from engine.guests import Guest
-from engine.lanes.machine import LaneMachine
 from engine.operations import Operations
 from engine.vocabulary import COUNTER_INDEX
 from engine.workloads import kernbench_run

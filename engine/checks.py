@@ -1,81 +1,86 @@
 """Refuse layer-2 events that no guest can make, before a machine follows a number in them out of its arrays."""
 
-from typing import Final
-
-import numpy as np
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Final, TypeAlias
 
 from engine.events import Events
 from engine.guests import Guest
-from engine.jit import array_kernel as kernel
 from engine.vocabulary import Event, Instruction
 
 RUN_NS_MAX: Final = (1 << 55) - 1
 """Most run time of all vCPUs together, 417 days: what the lane machine's counters hold."""
 LEVELS: Final = 4
 
-_KIND, _VCPU, _ADDRESS, _ROOT, _SPAN, _INSTRUCTION, _LEVEL, _RUN, _WINDOW = range(1, 10)
-_STORE: Final = int(Event.STORE)
-_CR3: Final = int(Event.CR3)
-_CONTENT: Final = int(Event.CONTENT)
-_LINK: Final = int(Event.LINK)
-_RUN_KIND: Final = int(Event.RUN)
-_WINDOW_KIND: Final = int(Event.WINDOW)
-_KINDS: Final = len(Event)
-_INSTRUCTIONS: Final = len(Instruction)
 _PAGE: Final = 4096
-_OFFSET: Final = np.uint64(_PAGE - 1)
-_LEVELS: Final = np.uint64(LEVELS)
-_ONE: Final = np.uint64(1)
-_RUN_MAX: Final = np.uint64(RUN_NS_MAX)
 
 
-@kernel
-def _first_wrong(
-    events: Events, memory: np.uint64, vcpus: int, run: np.uint64, window: np.uint64
-) -> tuple[int, int, np.uint64, np.uint64]:
-    """Return the row of the first wrong event and what is wrong, 0 if nothing; then run time and window so far."""
-    for row in range(events.shape[0]):
-        event = events[row]
-        kind = event["kind"]
-        if event["vcpu"] >= vcpus:
-            return row, _VCPU, run, window
-        if kind == _STORE:
-            if event["address"] >= memory:
-                return row, _ADDRESS, run, window
-            length = np.int64(event["width"]) * np.int64(event["count"])
-            if length == 0 or np.int64(event["address"] & _OFFSET) + length > _PAGE:
-                return row, _SPAN, run, window
-            if event["insn"] >= _INSTRUCTIONS:
-                return row, _INSTRUCTION, run, window
-        elif kind == _CR3:
-            if event["value"] >= memory:
-                return row, _ROOT, run, window
-        elif kind in (_CONTENT, _LINK):
-            if event["address"] >= memory:
-                return row, _ADDRESS, run, window
-            if kind == _LINK and not _ONE <= event["value"] <= _LEVELS:
-                return row, _LEVEL, run, window
-        elif kind == _RUN_KIND:
-            if event["value"] > _RUN_MAX - run:
-                return row, _RUN, run, window
-            run += event["value"]
-        elif kind == _WINDOW_KIND:
-            if event["value"] < window:
-                return row, _WINDOW, run, window
-            window = event["value"]
-        elif kind >= _KINDS:
-            return row, _KIND, run, window
-    return 0, 0, run, window
+class Wrong(IntEnum):
+    """What is wrong with an event."""
+
+    NOTHING = 0
+    KIND = 1
+    VCPU = 2
+    ADDRESS = 3
+    ROOT = 4
+    SPAN = 5
+    INSTRUCTION = 6
+    LEVEL = 7
+    RUN = 8
+    WINDOW = 9
+
+
+FirstWrong: TypeAlias = Callable[[Events, int, int, int, int], tuple[int, int, int, int]]
+"""(events, end of memory, vCPUs, run time, window) -> (row of the first wrong event, a `Wrong`, run time, window)."""
+
+
+def first_wrong(events: Events, memory: int, vcpus: int, run: int, window: int) -> tuple[int, int, int, int]:
+    """Look at events one by one, plainly; `run` (ns) and `window` are those before the first event and after the last.
+
+    The core has the same rules in core/checks.c.
+    """
+    names = ("kind", "vcpu", "address", "value", "count", "width", "insn")
+    for row, event in enumerate(zip(*(events[name].tolist() for name in names), strict=True)):
+        kind, vcpu, address, value, count, width, instruction = event
+        wrong = Wrong.NOTHING
+        if vcpu >= vcpus:
+            wrong = Wrong.VCPU
+        elif kind in {Event.STORE, Event.CONTENT, Event.LINK} and address >= memory:
+            wrong = Wrong.ADDRESS
+        elif kind == Event.STORE:
+            wrong = _wrong_store(address % _PAGE, width * count, instruction)
+        elif kind == Event.CR3:
+            wrong = Wrong.ROOT if value >= memory else Wrong.NOTHING
+        elif kind == Event.LINK:
+            wrong = Wrong.NOTHING if 1 <= value <= LEVELS else Wrong.LEVEL
+        elif kind == Event.RUN:
+            wrong = Wrong.RUN if run + value > RUN_NS_MAX else Wrong.NOTHING
+            run += value
+        elif kind == Event.WINDOW:
+            wrong = Wrong.WINDOW if value < window else Wrong.NOTHING
+            window = max(window, value)
+        elif kind >= len(Event):
+            wrong = Wrong.KIND
+        if wrong:
+            return row, wrong, run, window
+    return 0, Wrong.NOTHING, run, window
+
+
+def _wrong_store(offset: int, length: int, instruction: int) -> Wrong:
+    if length == 0 or offset + length > _PAGE:
+        return Wrong.SPAN
+    return Wrong.INSTRUCTION if instruction >= len(Instruction) else Wrong.NOTHING
 
 
 class EventChecks:
     """Looks at the events of one trace as they come, in any cut into arrays."""
 
-    def __init__(self, guest: Guest) -> None:
-        """Start before the first event."""
+    def __init__(self, guest: Guest, look: FirstWrong = first_wrong) -> None:
+        """Start before the first event; `look` finds the first wrong event of an array."""
         self._guest = guest
+        self._look = look
         self._passed = 0
-        self._run_ns = self._window = np.uint64(0)
+        self._run_ns = self._window = 0
 
     def check(self, events: Events) -> None:
         """Look at the next events of dtype EVENT.
@@ -83,34 +88,33 @@ class EventChecks:
         Raises:
             ValueError: the number of the first one that cannot be, what was found, what is allowed, what to do.
         """
-        memory = np.uint64(self._guest.pages * _PAGE)
-        row, wrong, run_ns, window = _first_wrong(events, memory, self._guest.vcpus, self._run_ns, self._window)
-        # Compiled code hands out plain numbers.
-        self._run_ns, self._window = np.uint64(run_ns), np.uint64(window)
+        memory = self._guest.pages * _PAGE
+        row, wrong, run_ns, window = self._look(events, memory, self._guest.vcpus, self._run_ns, self._window)
         if wrong:
-            raise ValueError(self._complaint(events[row], self._passed + row, wrong))
+            raise ValueError(self._complaint(events[row], self._passed + row, wrong, window))
+        self._run_ns, self._window = run_ns, window
         self._passed += len(events)
 
-    def _complaint(self, event: np.void, number: int, wrong: int) -> str:
+    def _complaint(self, event: Any, number: int, wrong: int, window: int) -> str:
         """Say which event cannot be, why, and what to do."""
         kind, address, value = int(event["kind"]), int(event["address"]), int(event["value"])
-        name = Event(kind).name if kind < _KINDS else f"kind {kind}"
+        name = Event(kind).name if kind < len(Event) else f"kind {kind}"
         memory = f"the guest's memory ends at {self._guest.pages * _PAGE:#x}; set guests.memory_mib to the recording's"
         found, allowed = {
-            _KIND: (f"kind {kind}", f"allowed are kinds 0 to {_KINDS - 1}"),
-            _VCPU: (
+            Wrong.KIND: (f"kind {kind}", f"allowed are kinds 0 to {len(Event) - 1}"),
+            Wrong.VCPU: (
                 f"vCPU {event['vcpu']}",
                 f"the guest has {self._guest.vcpus} vCPUs; set guests.vcpus to at least {int(event['vcpu']) + 1}",
             ),
-            _ADDRESS: (f"guest physical address {address:#x}", memory),
-            _ROOT: (f"root at {value:#x}", memory),
-            _SPAN: (
+            Wrong.ADDRESS: (f"guest physical address {address:#x}", memory),
+            Wrong.ROOT: (f"root at {value:#x}", memory),
+            Wrong.SPAN: (
                 f"{event['count']} operands of {event['width']} bytes at {address:#x}",
                 "a store has at least one byte and stays in its page; divide it",
             ),
-            _INSTRUCTION: (f"instruction {event['insn']}", f"allowed are 0 to {_INSTRUCTIONS - 1}"),
-            _LEVEL: (f"level {value}", f"allowed are levels 1 to {LEVELS}"),
-            _RUN: (f"{value} ns", f"all vCPUs together run for {RUN_NS_MAX} ns at most; check the trace's times"),
-            _WINDOW: (f"window {value}", f"window {self._window} has begun before; windows may not go back"),
-        }[wrong]
+            Wrong.INSTRUCTION: (f"instruction {event['insn']}", f"allowed are 0 to {len(Instruction) - 1}"),
+            Wrong.LEVEL: (f"level {value}", f"allowed are levels 1 to {LEVELS}"),
+            Wrong.RUN: (f"{value} ns", f"all vCPUs together run for {RUN_NS_MAX} ns at most; check the trace's times"),
+            Wrong.WINDOW: (f"window {value}", f"window {window} has begun before; windows may not go back"),
+        }[Wrong(wrong)]
         return f"event {number} ({name}): {found}: {allowed}"

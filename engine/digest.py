@@ -4,21 +4,10 @@ from typing import Final
 
 import numpy as np
 
+from engine.core.extension import core
 from engine.events import EVENT, Events
-from engine.jit import kernel
-from engine.lanes.bits import Words
 
-_OFFSET: Final = np.uint64(0xCBF29CE484222325)
-_PRIME: Final = np.uint64(0x00000100000001B3)
-_HIGH: Final = np.uint64(29)
-
-
-@kernel
-def _fold(words: Words, state: np.uint64) -> np.uint64:
-    for i in range(words.shape[0]):
-        state = (state ^ words[i]) * _PRIME
-        state ^= state >> _HIGH
-    return state
+_OFFSET: Final = 0xCBF29CE484222325
 
 
 class TraceDigest:
@@ -31,13 +20,12 @@ class TraceDigest:
 
     def update(self, events: Events) -> None:
         """Take in the next events."""
-        words = np.ascontiguousarray(events).view(np.uint64)
-        self._state = np.uint64(_fold(words, self._state))
+        self._state = core.digest(np.ascontiguousarray(events), self._state)
         self.events += len(events)
 
     def hexdigest(self) -> str:
         """Return the digest as 16 hexadecimal digits."""
-        return f"{int(self._state):016x}"
+        return f"{self._state:016x}"
 
 
 assert EVENT.itemsize % np.dtype(np.uint64).itemsize == 0

@@ -1,7 +1,8 @@
 """Knobs, in which policies differ, and what a policy is: a name, knob values, a summary and a source.
 
 Policies are data: files in configs/policies and anywhere else, which sweep/spec/policies.py reads. Mechanisms and
-detectors read knobs. A rule that no knob expresses is a new detector (engine/detectors/).
+detectors read knobs. A rule that no knob expresses is written twice: plainly in engine/reference/, for lanes in
+engine/core/lanes/.
 """
 
 from collections.abc import Mapping

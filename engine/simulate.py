@@ -51,9 +51,9 @@ def run_batch(batch: Batch) -> BatchCounts:
         KeyError: no such workload.
         ValueError: more policies than lanes, or none; a parameter or a guest that cannot be.
     """
-    # Importing these loads numba, which a planner that only wants to describe a batch does not need.
+    # A planner that only wants to describe a batch does not need the core.
+    from engine.core.machine import LaneMachine
     from engine.digest import TraceDigest
-    from engine.lanes.machine import LaneMachine
     from engine.workloads import WORKLOADS
 
     machine = LaneMachine(batch.policies, batch.guest)

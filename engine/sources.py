@@ -1,8 +1,7 @@
-"""Which files of the engine make results, which ones kernels are compiled from, and the hashes of both.
+"""Which files of the engine make results, which ones its core is compiled from, and the hashes of both.
 
 The lists are explicit: an edit of anything else, be it the reference, a policy's file or a trace importer, leaves
-finished cells finished and compiled kernels compiled. `tests/engine/test_sources.py` fails for a file that is in no
-list, and for a kernel that takes code or constants from a file which is not among `KERNEL_SOURCES`.
+finished cells finished. `tests/engine/test_sources.py` fails for a file that is in no list.
 """
 
 from collections.abc import Iterable
@@ -12,16 +11,19 @@ from typing import Final
 
 ENGINE: Final = Path(__file__).resolve().parent
 
+CORE_SOURCES: Final = ("core/**/*.c", "core/**/*.h")
+"""What the core is compiled from, beside the header that engine/core/layout.py writes."""
+
 RESULT_SOURCES: Final = (
+    *CORE_SOURCES,
     "checks.py",
-    "detectors/*.py",
+    "core/**/*.py",
     "digest.py",
     "events.py",
     "fields.py",
     "guest/*.py",
     "guests.py",
     "knobs.py",
-    "lanes/*.py",
     "operations.py",
     "simulate.py",
     "vocabulary.py",
@@ -30,26 +32,8 @@ RESULT_SOURCES: Final = (
 )
 """What the answer of a batch depends on: code and data."""
 
-NO_RESULT_SOURCES: Final = ("__init__.py", "jit.py", "py.typed", "reference/*.py", "sources.py", "warm.py")
-"""The rest of the engine: it checks results, or makes them faster."""
-
-KERNEL_SOURCES: Final = (
-    "checks.py",
-    "detectors/*.py",
-    "digest.py",
-    "events.py",
-    "fields.py",
-    "guest/*.py",
-    "guests.py",
-    "jit.py",
-    "knobs.py",
-    "lanes/*.py",
-    "operations.py",
-    "vocabulary.py",
-    "workloads/scheduler*.py",
-    "workloads/templates.py",
-)
-"""Modules of kernels, and those whose constants are compiled into them."""
+NO_RESULT_SOURCES: Final = ("__init__.py", "_core.pyi", "py.typed", "reference/*.py", "sources.py")
+"""The rest of the engine: it checks results. What is built from the core's sources is in no list."""
 
 _DIGEST_BYTES: Final = 16
 """128 bits: among 10^9 sets of sources a collision has a chance below 10^-20."""

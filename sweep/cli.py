@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from engine.core import CoreError
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.start.interrupts import interruptible
 from sweep.terminal import guard_output
@@ -99,6 +100,9 @@ def main() -> NoReturn:
     except SweepError as error:
         typer.echo(error, err=True)
         code = error.exit_code
+    except CoreError as error:
+        typer.echo(error, err=True)
+        code = ExitCode.USAGE
     except SystemExit as ended:
         # typer ends with 1, that of failed cells, when the reader of the output has gone away, as `head` does.
         code = ExitCode.CLOSED_PIPE if isinstance(ended.__context__, BrokenPipeError) else ended.code

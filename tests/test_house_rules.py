@@ -31,7 +31,7 @@ LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
 
 THIRD_PARTIES: Final = MappingProxyType(
     {
-        "engine": {"numba", "numpy"},
+        "engine": {"numpy"},
         "results": {"altair", "numpy", "obstore", "plotext", "polars", "pyarrow", "vl_convert"},
         "sweep": {
             "altair",
@@ -69,7 +69,21 @@ BANNED: Final = (
     "FIX" + "ME",
     "XX" + "X",
 )
-TEXT_SUFFIXES: Final = {".in", ".json", ".lock", ".md", ".py", ".pyi", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+TEXT_SUFFIXES: Final = {
+    ".c",
+    ".h",
+    ".in",
+    ".json",
+    ".lock",
+    ".md",
+    ".py",
+    ".pyi",
+    ".sh",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
 
 
 @cache
@@ -153,18 +167,40 @@ def test_yaml_is_read_in_one_place() -> None:
     assert [name for name in readers if not name.startswith("sweep/spec/")] == []
 
 
-def test_numba_caches_only_behind_the_keyed_directory() -> None:
-    """Only engine/jit.py asks numba for its cache, parallel loops and loose arithmetic appear nowhere."""
-    wrong = []
-    for name in sources(*PACKAGES, "tests", "benchmarks"):
-        keywords = (node for node in ast.walk(tree(name)) if isinstance(node, ast.keyword))
-        for option in keywords:
-            is_on = isinstance(option.value, ast.Constant) and option.value.value is True
-            forbidden = option.arg in {"fastmath", "parallel"} or (option.arg == "cache" and name != "engine/jit.py")
-            if is_on and forbidden:
-                wrong.append(f"{name}:{option.value.lineno}: {option.arg}=True")
+def test_the_reference_stands_alone() -> None:
+    """The reference imports nothing of the core, which it is the specification of."""
+    reference = [name for name in sources("engine") if name.startswith("engine/reference/")]
+    imported = {one for name in reference for _, one in imports(name)}
 
-    assert wrong == []
+    assert imported
+    assert [one for one in imported if matches(one, {"engine.core", "engine._core"})] == []
+
+
+def test_the_core_is_asked_for_in_one_place() -> None:
+    """Only engine/core/extension.py imports the extension: it looks first whether that was built from these sources."""
+    askers = {
+        name for name in sources(*PACKAGES, "tests", "benchmarks") for _, one in imports(name) if one == "engine._core"
+    }
+
+    assert askers == {"engine/core/extension.py"}
+
+
+def test_functions_of_the_core_fit_a_screen() -> None:
+    """A function in C has at most 60 lines, and a file of C at most 500."""
+    lengths, functions_too_long = {}, []
+    for name in (name for name in files() if name.startswith("engine/core/") and name.endswith((".c", ".h"))):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        lengths[name] = len(lines)
+        start = 0
+        for number, line in enumerate(lines, 1):
+            if line == "{":
+                start = number
+            elif line == "}" and number - start > FUNCTION_LINES_MAX:
+                functions_too_long.append(f"{name}:{start}: {number - start}")
+
+    assert len(lengths) > 50
+    assert {name: n for name, n in lengths.items() if n > FILE_LINES_MAX} == {}
+    assert functions_too_long == []
 
 
 def test_files_are_short() -> None:

@@ -1,4 +1,8 @@
 """The engine's core in C: `engine._core` is the extension, `layout` declares what Python and C share.
 
-Nothing here is imported by `sweep --help`.
+Of the modules here, nothing is imported by `sweep --help`.
 """
+
+
+class CoreError(ImportError):
+    """The core was not built, or from other sources; the message says what to do."""

@@ -1,4 +1,4 @@
-"""What C and Python share, declared once in Python. `header()` is the text of `layout.h`, written by the build.
+"""What C and Python share, declared once in Python; the build writes it to `layout.h`.
 
 Enumerations become `EVENT_STORE`, `ACCESS_WRITE`, …; choices of a knob `FLOOD_SCOPE_PAGE`, …; counters
 `COUNTER_EXITS`, ….
@@ -6,14 +6,17 @@ Each numpy record becomes a C struct whose offsets and size the compiler checks 
 """
 
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 
+from engine.checks import LEVELS, RUN_NS_MAX, Wrong
 from engine.core.guest import layout_guest
 from engine.events import DIRECT_MAP_BASE, EVENT
+from engine.knobs import KNOBS
 from engine.operations import OPERATION
-from engine.policies.contract import KNOBS
+from engine.sources import CORE_SOURCES, source_digest
 from engine.vocabulary import (
     ACTIVITY_NAMES,
     COUNTER_INDEX,
@@ -26,10 +29,11 @@ from engine.vocabulary import (
     Operation,
 )
 
-ENUMERATIONS: Final = (Event, Operation, Instruction, Access, Activity)
+ENUMERATIONS: Final = (Event, Operation, Instruction, Access, Activity, Wrong)
 KNOB_RECORD: Final = np.dtype([(name, np.int64) for name in KNOBS])
 """The knobs of one lane: truth values as 0 or 1, choices by their place in the list of choices."""
 
+_DIGEST_BYTES: Final = 16
 _TYPES: Final = {
     "int8": "int8_t",
     "uint8": "uint8_t",
@@ -48,7 +52,7 @@ def knob_values(knobs: Any) -> tuple[int, ...]:
     """Return the fields of a `Knobs` as one row of KNOB_RECORD."""
     row = []
     for name, info in KNOBS.items():
-        value, choices = getattr(knobs, name), info.metadata.get("choices")
+        value, choices = getattr(knobs, name), info.choices
         row.append(choices.index(value) if choices else int(value))
     return tuple(row)
 
@@ -59,6 +63,9 @@ def constants() -> dict[str, int]:
         "ACTIVITIES": len(ACTIVITY_NAMES),
         "COUNTERS": len(COUNTER_NAMES),
         "LANES_MAX": LANES_MAX,
+        "EVENT_KINDS": len(Event),
+        "INSTRUCTIONS": len(Instruction),
+        "GUEST_LEVELS": LEVELS,
         **layout_guest.constants(),
     }
 
@@ -68,8 +75,18 @@ def structs() -> dict[str, np.dtype[Any]]:
     return {"event": EVENT, "operation": OPERATION, "knobs": KNOB_RECORD, **layout_guest.structs()}
 
 
+def sources_here() -> str:
+    """Hash all that the core is compiled from: the files in C, and what they take from declarations in Python."""
+    return blake2b(f"{source_digest(CORE_SOURCES)}\n{header()}".encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def header_file() -> str:
+    """Return the text of `layout.h`: declarations, and the hash by which the core knows what it was built from."""
+    return f'{header()}\n#define BUILT_FROM "{sources_here()}"\n'
+
+
 def header() -> str:
-    """Return the text of `layout.h`.
+    """Return the declarations of `layout.h`.
 
     Raises:
         ValueError: a record has a field of a type that has no counterpart in C.
@@ -82,11 +99,12 @@ def header() -> str:
         "#include <stdint.h>",
         "",
         f"#define DIRECT_MAP_BASE UINT64_C({DIRECT_MAP_BASE:#x})",
+        f"#define RUN_NS_MAX UINT64_C({RUN_NS_MAX})",
     ]
     for enumeration in ENUMERATIONS:
         lines += _enumeration(enumeration.__name__, {str(one.name): int(one) for one in enumeration})
     for knob, info in KNOBS.items():
-        if choices := info.metadata.get("choices"):
+        if choices := info.choices:
             lines += _enumeration(knob, {choice: i for i, choice in enumerate(choices)})
     lines += _enumeration("counter", COUNTER_INDEX)
     lines += ["enum {", *(f"\t{name} = {value}," for name, value in constants().items()), "};", ""]

@@ -7,14 +7,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engine import _core
+from engine.checks import EventChecks
+from engine.core.extension import core
 from engine.core.layout import KNOB_RECORD, knob_values
 from engine.events import Events
 from engine.guests import Guest
-from engine.policies.contract import Policy
+from engine.knobs import Policy
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES, LANES_MAX
 
-INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS = _core.lanes_limits()
+INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS, MACHINE_BYTES = core.lanes_limits()
 
 
 class Stop(IntEnum):
@@ -58,10 +59,10 @@ class LaneMachine:
             found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
             raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
         self._lanes = len(policies)
-        self._vcpus = guest.vcpus
+        self._checks = EventChecks(guest, core.first_wrong)
         knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
         knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages
-        self._machine: Any = _core.lanes_new(knobs, guest.pages, guest.vcpus)
+        self._machine: Any = core.lanes_new(knobs, guest.pages, guest.vcpus)
         self._events = 0
         self.windows: list[npt.NDArray[np.int64]] = []
         """Counters[lane, counter] at each WINDOW event."""
@@ -70,35 +71,25 @@ class LaneMachine:
         """Advance by events of dtype EVENT.
 
         Raises:
-            ValueError: an event is none; the message says which, counted over all calls. The counters are void then.
+            ValueError: an event that this guest cannot make; none of the array is carried out.
             CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
         """
         events = np.ascontiguousarray(events)
+        self._checks.check(events)
         start = 0
         while start < len(events):
-            start, why = _core.lanes_advance(self._machine, events, start)
+            start, why = core.lanes_advance(self._machine, events, start)
             if why == Stop.WINDOW:
                 self.windows.append(self.counters())
             elif why in _EXHAUSTED:
                 raise CapacityError(
-                    f"the kernel has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
+                    f"the machine has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
                 )
             elif why == Stop.DIFFERENCE:
                 raise AssertionError(f"event {self._events + start}: a fast path differs from the slow one")
             elif why != Stop.DONE:
-                raise ValueError(f"event {self._events + start}: {self._wrong(Stop(why), events[start])}")
+                raise AssertionError(f"event {self._events + start}: {Stop(why).name} after the checks found nothing")
         self._events += len(events)
-
-    def _wrong(self, why: Stop, event: Any) -> str:
-        """Say what is wrong with an event, and what is allowed."""
-        if why == Stop.BAD_VCPU:
-            return f"event on vCPU {event['vcpu']}, but the guest has {self._vcpus} vCPUs"
-        if why == Stop.BAD_STORE:
-            return (
-                f"a store of {event['count']} operands of {event['width']} bytes at {int(event['address']):#x}; it has "
-                "at least one operand of 1 to 8 bytes and ends within its page"
-            )
-        return f"no event is of kind {event['kind']}"
 
     def counters(self) -> npt.NDArray[np.int64]:
         """Return counters[lane, counter] so far in the order of COUNTERS."""
@@ -114,5 +105,5 @@ class LaneMachine:
     def _read(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         counters = np.zeros((len(ACTIVITY_NAMES), self._lanes, len(COUNTER_NAMES)), dtype=np.int64)
         peaks = np.zeros(self._lanes, dtype=np.int64)
-        _core.lanes_read(self._machine, counters, peaks)
+        core.lanes_read(self._machine, counters, peaks)
         return counters, peaks

@@ -1,4 +1,4 @@
-"""All state of one guest as a few arrays, so that one compiled kernel can carry on where the last call stopped."""
+"""All state of one guest as a few arrays, so that the core can carry on where its last call stopped."""
 
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,6 @@ from engine.fields import checked
 from engine.guest import constants as c
 from engine.guest.parameters import PARAMETERS
 from engine.guests import GUEST_FIELDS, Guest
-from engine.operations import OPERATION
 
 Array = npt.NDArray[Any]
 
@@ -52,12 +51,6 @@ GLOBALS: Final = np.dtype(
      ("busy_ns", "i8"), ("fill_limit", "i8"),
      ("memmap_regions", "i8"), ("cleared_from", "i8")],
 )  # fmt: skip
-SIGNED_EVENT: Final = np.dtype(
-    [(name, "i8" if name in ("address", "value") else EVENT[name].str[1:]) for name in EVENT.names or ()]
-)
-"""EVENT with signed addresses and values; the bytes are the same."""
-WIDE_OPERATION: Final = np.dtype([(name, "i8") for name in OPERATION.names or ()])
-"""OPERATION with all fields int64, so that kernels never mix signed and unsigned numbers."""
 KNOBS: Final = np.dtype([(name, "i8") for name in PARAMETERS])
 
 
@@ -193,5 +186,5 @@ def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, 
         fills=np.zeros(fill_limit + knobs["file_pages_per_exit"] + 1, np.int64),
         globals=record(GLOBALS, values),
         knobs=record(KNOBS, knobs),
-        out=np.zeros(knobs["chunk_events"], SIGNED_EVENT),
+        out=np.zeros(knobs["chunk_events"], EVENT),
     )

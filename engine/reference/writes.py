@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from engine.detectors.flooding import floods_page, floods_spte, repeats_on_vcpu
-from engine.detectors.misaligned import is_misaligned
-from engine.detectors.retry import REP, TAGGED
 from engine.reference.faults import Outcome, page_fault, prefetch_gpte, unprotect, use_spte
+from engine.reference.flooding import floods_page, floods_spte, repeats_on_vcpu
+from engine.reference.misaligned import is_misaligned
 from engine.reference.mmu import (
     Mmu,
     drop_spte,
@@ -16,6 +15,7 @@ from engine.reference.mmu import (
     top_up,
     zap_page,
 )
+from engine.reference.retry import REP, TAGGED
 from engine.reference.roots import finish_exit
 from engine.reference.state import ACCESSED, PRESENT, ShadowPage, Vcpu
 from engine.reference.walk import find_spte, walk_guest

@@ -43,5 +43,5 @@ class Workload:
     parameters: dict[str, Field] = field(default_factory=dict)
 
     def open(self, parameters: dict[str, Any], guest: Guest, seed: int, window_ns: int) -> EventSource:
-        """Return the trace of these parameters. Implementations import numba only here."""
+        """Return the trace of these parameters. Implementations import the core only here."""
         raise NotImplementedError

@@ -13,14 +13,17 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.operations import OPERATION, Operations
+from engine.operations import Operations
 from engine.vocabulary import Operation
 from engine.workloads.templates import LINE_REGISTER, Step, Templates, read_templates
+
+if TYPE_CHECKING:
+    from engine.core.scheduler.state import State
 
 TEMPLATE_FILE: Final = Path(__file__).parent / "data" / "kernbench-templates.npz"
 LOADS: Final = ("half", "optimal", "max")
@@ -91,46 +94,37 @@ class KernbenchOperations:
 
     def chunks(self) -> Iterator[Operations]:
         """Yield operations in time order; a chunk is valid until the next one is asked for."""
-        # Compiled kernels load here and not on import, so that listing workloads stays cheap.
-        from engine.workloads.scheduler import STALLED
-        from engine.workloads.scheduler import run as run_scheduler
-        from engine.workloads.scheduler_makes import start_builds
-        from engine.workloads.scheduler_state import Tunables, new_state, programs_of
+        # The core loads here and not on import, so that listing workloads stays cheap.
+        from engine.core.scheduler.operations import scheduled
+
+        for operations in scheduled(self._state(), chunk_operations=self.chunk_operations):
+            self.native_ns = int(operations["time_ns"][-1])
+            yield operations
+
+    def _state(self) -> "State":
+        """Return the scheduler's state before the first build starts."""
+        from engine.core.scheduler.state import new_state
 
         run, templates = self.run, self.templates
-        unit_of = draw_units(recorded=templates.units, wanted=run.compile_units, seed=run.seed)
         builds = -(-run.compile_units // templates.units)
-        state = new_state(
+        factor = cpu_factor(run.vcpus)
+        return new_state(
+            templates,
             vcpus=run.vcpus,
             slots=slots_needed(templates, jobs=min(run.jobs, run.compile_units), builds=builds),
             jobs=run.jobs,
-            unit_of=unit_of,
+            unit_of=draw_units(recorded=templates.units, wanted=run.compile_units, seed=run.seed),
             builds=builds,
-            share=templates.units,
+            lines_step=lines_step(templates),
+            tunables={
+                "latency_ns": run.sched_latency_ns * factor,
+                "min_granularity_ns": run.sched_min_granularity_ns * factor,
+                "wakeup_granularity_ns": run.sched_wakeup_granularity_ns * factor,
+                "tick_ns": run.tick_ns,
+                "sleep_max_ns": run.io_wait_ns_max,
+                "vfork_flags": CLONE_VM if run.vfork_as_fork else 0,
+            },
         )
-        programs = programs_of(templates, lines_step=lines_step(templates))
-        factor = cpu_factor(run.vcpus)
-        tunables = Tunables(
-            run.sched_latency_ns * factor,
-            run.sched_min_granularity_ns * factor,
-            run.sched_wakeup_granularity_ns * factor,
-            run.tick_ns,
-            run.io_wait_ns_max,
-            CLONE_VM if run.vfork_as_fork else 0,
-        )
-        out = np.zeros(self.chunk_operations, OPERATION)
-        count = start_builds(state, programs, tunables, out, 0)
-        if count:
-            yield out[:count]
-        while True:
-            count = run_scheduler(state, programs, tunables, out)
-            if count == STALLED:
-                message = "the generated build cannot go on: every process waits. The template file is damaged."
-                raise RuntimeError(message)
-            if count == 0:
-                return
-            self.native_ns = int(out["time_ns"][count - 1])
-            yield out[:count]
 
 
 def lines_step(templates: Templates) -> int:

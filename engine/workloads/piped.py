@@ -40,8 +40,8 @@ class PipedSource:
 
     def chunks(self) -> Iterator[Events]:
         """Yield the events of the trace in order."""
-        # The model's kernels load here and not on import, so that listing workloads stays cheap.
-        from engine.guest.model import GuestModel
+        # The core loads here and not on import, so that listing workloads stays cheap.
+        from engine.core.guest.model import GuestModel
 
         model = GuestModel(
             self.guest,

@@ -24,7 +24,6 @@ class CheckState(StrEnum):
     """How a check ended."""
 
     OK = "ok"
-    WARNING = "warning"
     FAILED = "failed"
 
 
@@ -51,9 +50,9 @@ class Seen:
 
 def check_nodes(nodes: Sequence[Seen], here: NodeFacts) -> list[Check]:
     """Judge all nodes; versions are compared with those of this program, whose driver has to understand theirs."""
-    checks = [_versions(nodes, here), _engine(nodes, here)]
+    checks = [_versions(nodes, here), _engine(nodes, here), _core(nodes, here)]
     for seen in nodes:
-        checks += [_files(seen), _processes(seen), _temp(seen), _shm(seen), _cache(seen), _clock(seen)]
+        checks += [_files(seen), _processes(seen), _temp(seen), _shm(seen), _clock(seen)]
     return checks
 
 
@@ -93,6 +92,15 @@ def _engine(nodes: Iterable[Seen], here: NodeFacts) -> Check:
     return Check(name="our code", where="all nodes", state=CheckState.FAILED, found=found, advice=advice)
 
 
+def _core(nodes: Iterable[Seen], here: NodeFacts) -> Check:
+    wrong = [f"{seen.node}: {seen.facts.core}" for seen in nodes if seen.facts.core != here.core]
+    if not wrong:
+        return Check(name="core", where="all nodes", state=CheckState.OK, found=here.core)
+    advice = "build the core of the same sources on every node: make setup, or install the same wheel"
+    found = f"{'; '.join(wrong)} (here {here.core})"
+    return Check(name="core", where="all nodes", state=CheckState.FAILED, found=found, advice=advice)
+
+
 def _files(seen: Seen) -> Check:
     found, fits = seen.facts.files_max, seen.facts.files_max < 0 or seen.facts.files_max >= _FILES_MIN
     advice = "" if fits else f"raise it before Ray starts: ulimit -n {_FILES_MIN}"
@@ -122,13 +130,6 @@ def _shm(seen: Seen) -> Check:
     return _judged("shared memory", seen, fits=fits, found=f"{format_bytes(free)} free", advice="" if fits else advice)
 
 
-def _cache(seen: Seen) -> Check:
-    fits = seen.facts.cache_writable
-    advice = "" if fits else "set XDG_CACHE_HOME to a folder that this user owns; compiling takes minutes per process"
-    found = "writable" if fits else "not writable"
-    return _judged("kernel cache", seen, fits=fits, found=found, advice=advice, soft=True)
-
-
 def _clock(seen: Seen) -> Check:
     fits = abs(seen.skew) <= _SKEW_SECONDS + seen.uncertainty
     advice = "" if fits else "start a time service on that node: chronyc makestep, or timedatectl set-ntp true"
@@ -136,9 +137,10 @@ def _clock(seen: Seen) -> Check:
     return _judged("clock", seen, fits=fits, found=found, advice=advice)
 
 
-def _judged(name: str, seen: Seen, *, fits: bool, found: str, advice: str, soft: bool = False) -> Check:
-    bad = CheckState.WARNING if soft else CheckState.FAILED
-    return Check(name=name, where=seen.node, state=CheckState.OK if fits else bad, found=found, advice=advice)
+def _judged(name: str, seen: Seen, *, fits: bool, found: str, advice: str) -> Check:
+    return Check(
+        name=name, where=seen.node, state=CheckState.OK if fits else CheckState.FAILED, found=found, advice=advice
+    )
 
 
 def _count(limit: int) -> str:

@@ -1,5 +1,6 @@
 """One start of `sweep run` from the plan to the summary; the verb and the tests call it alike."""
 
+import importlib
 import os
 import platform
 import shlex
@@ -26,7 +27,6 @@ from sweep.start.interrupts import interruptible
 from sweep.start.keeper import Keeper, Tally
 from sweep.tasks.memory import batch_bytes
 from sweep.tasks.task import Simulate, WantedBatch
-from sweep.tasks.warm import ensure_compiled
 from sweep.tasks.worker import run_task, simulate_batch
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ def _simulate(
     finished: "CellIds",
 ) -> Tally:
     if execution.simulate is simulate_batch:
-        ensure_compiled(say)
+        # A core that was built from other sources is an error before anything starts.
+        importlib.import_module("engine.core.extension")
+
     started = time.perf_counter()
     tally = Tally()
     tried: set[str] = set()

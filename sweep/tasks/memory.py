@@ -8,7 +8,7 @@ from sweep.tasks.task import Simulate
 from sweep.tasks.worker import simulate_batch
 
 WORKER_BYTES: Final = 400 << 20
-"""A worker with numba, polars and the kernels loaded, before its first batch (measured: 330 to 380 MiB resident)."""
+"""A worker with polars and the core loaded, before its first batch (measured: 330 to 380 MiB resident)."""
 _TABLE_BYTES: Final = 1024
 """engine.guest.state keeps a table of 512 entries for every fourth page of guest memory."""
 _PAGE_BYTES: Final = 8
@@ -37,8 +37,8 @@ def guest_bytes(planned: PlannedBatch) -> int:
 
 
 def _engine_bytes() -> int:
-    """Return the size of the engine's record: the same for any number of lanes up to `LANES_MAX`."""
-    from engine.lanes.state import STATE
+    """Return the size of the lane machine: the same for any number of lanes up to `LANES_MAX`."""
+    from engine.core.machine import MACHINE_BYTES
 
     assert LANES_MAX == 64
-    return int(STATE.itemsize)
+    return MACHINE_BYTES

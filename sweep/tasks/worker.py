@@ -6,7 +6,6 @@ the same bytes under the same name, and nothing counts before the driver commits
 
 import errno
 import functools
-import os
 import platform
 import time
 import traceback
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _MESSAGE_CHARACTERS: Final = 2000
 """How much of a message and of a traceback's end travels back: outcomes stay small."""
 _TOO_LITTLE_ROOM: Final = frozenset({"MemoryError", "CapacityError"})
-"""Errors that fewer lanes may cure; the second is the engine's, whose module would load the compiler."""
+"""Errors that fewer lanes may cure; the second is the engine's, whose module would load the core."""
 _NO_WAY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTCONN})
 """What a file system says that is not there, or not for us."""
 
@@ -37,9 +36,7 @@ class MismatchError(RuntimeError):
 
 
 def simulate_batch(batch: Batch) -> BatchCounts:
-    """Run the engine; numba is imported here, in the worker."""
-    # Processes fill the cores; threads inside a kernel would only fight over them.
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    """Run the engine; its core is loaded here, in the worker."""
     from engine.simulate import run_batch
 
     return run_batch(batch)
@@ -159,10 +156,9 @@ def _open(run: str) -> "RunStore":
 
 @functools.cache
 def _engine_here() -> str:
-    from sweep.tasks.warm import ensure_compiled
+    # It fails if the core of this machine was built from other sources, whose hash would be that of no answer.
+    import engine.core.extension  # noqa: F401
 
-    # On a cluster this may be the first process of its machine; the lock in there lets one compile.
-    ensure_compiled(lambda _text: None)
     return engine_fingerprint()
 
 

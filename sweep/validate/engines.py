@@ -52,7 +52,7 @@ def run_lanes(
 def _run_chunk(
     policies: Sequence[Policy], guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]]
 ) -> list[Counts]:
-    from engine.lanes.machine import LaneMachine
+    from engine.core.machine import LaneMachine
 
     machine = LaneMachine(policies, guest)
     counts: list[Counts] = [{} for _ in policies]

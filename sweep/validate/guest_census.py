@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from engine.core.guest.model import GuestModel
 from engine.events import Events
-from engine.guest.model import GuestModel
 from engine.guests import Guest
 from engine.vocabulary import Access, Activity, Event, Instruction, Operation
 from sweep.validate.programs import CHILD, PAGE, PROGRAMS, Script, end_child, fork_child, set_up

@@ -5,10 +5,9 @@ from typing import Final
 import numpy as np
 import pytest
 
+from engine.core.machine import FRAMES, TABLES, VCPUS, CapacityError, LaneMachine
 from engine.events import EVENT
 from engine.guests import Guest
-from engine.lanes import state
-from engine.lanes.machine import CapacityError, LaneMachine
 from engine.vocabulary import LANES_MAX, Event
 from tests.policies import POLICIES
 
@@ -18,7 +17,7 @@ ONE: Final = (POLICIES["kvm-6.1"],)
 
 def full_of_tables(extra: int) -> np.ndarray:
     """Return events that make as many frames tables as there is room for, and `extra` more."""
-    events = np.zeros(state.TABLES + extra, dtype=EVENT)
+    events = np.zeros(TABLES + extra, dtype=EVENT)
     events["kind"] = Event.LINK
     events["address"] = np.arange(len(events), dtype=np.uint64) << 12
     events["value"] = 1
@@ -27,16 +26,16 @@ def full_of_tables(extra: int) -> np.ndarray:
 
 def test_too_many_tables_are_an_error() -> None:
     """A trace with more tables than there is room for ends with what is exhausted, how much there is, and advice."""
-    machine = LaneMachine(ONE, Guest(vcpus=1, memory_mib=state.TABLES // 256 + 1))
+    machine = LaneMachine(ONE, Guest(vcpus=1, memory_mib=TABLES // 256 + 1))
 
-    with pytest.raises(CapacityError, match=rf"room for {state.TABLES} guest frames .*; put fewer policies into one"):
+    with pytest.raises(CapacityError, match=rf"room for {TABLES} guest frames .*; put fewer policies into one"):
         machine.feed(full_of_tables(1))
 
 
 def test_tables_that_fit_are_no_error() -> None:
     """Tables that are made again and again take room once."""
     machine = LaneMachine(ONE, GUEST)
-    events = np.tile(full_of_tables(0)[: GUEST.pages], 1 + state.TABLES // GUEST.pages)
+    events = np.tile(full_of_tables(0)[: GUEST.pages], 1 + TABLES // GUEST.pages)
 
     machine.feed(events)
 
@@ -46,13 +45,13 @@ def test_tables_that_fit_are_no_error() -> None:
 @pytest.mark.parametrize(
     ("guest", "found"),
     [
-        (Guest(vcpus=1, memory_mib=state.FRAMES // 256 + 1), f"{state.FRAMES // 256 + 1} MiB and 1 vCPUs"),
-        (Guest(vcpus=state.VCPUS + 1, memory_mib=4), f"4 MiB and {state.VCPUS + 1} vCPUs"),
+        (Guest(vcpus=1, memory_mib=FRAMES // 256 + 1), f"{FRAMES // 256 + 1} MiB and 1 vCPUs"),
+        (Guest(vcpus=VCPUS + 1, memory_mib=4), f"4 MiB and {VCPUS + 1} vCPUs"),
     ],
 )
 def test_too_large_a_guest_is_refused(guest: Guest, found: str) -> None:
     """A guest with too much memory or too many vCPUs is refused with what is allowed and what was found."""
-    allowed = f"a guest has at most {state.FRAMES // 256} MiB and {state.VCPUS} vCPUs, found {found}"
+    allowed = f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}"
 
     with pytest.raises(ValueError, match=allowed):
         LaneMachine(ONE, guest)

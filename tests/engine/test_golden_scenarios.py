@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
+from engine.core.machine import LaneMachine
 from engine.guests import Guest
 from engine.knobs import Policy
-from engine.lanes.machine import LaneMachine
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_NAMES, Access, Event, Instruction
 from tests.engine import tiny

@@ -7,10 +7,10 @@ import numpy.typing as npt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.core.machine import LaneMachine
 from engine.events import Events
 from engine.guests import Guest
 from engine.knobs import Policy
-from engine.lanes.machine import LaneMachine
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, LANES_MAX, Event
 from tests.engine.traces import TinyRun, policies, runs

@@ -5,9 +5,9 @@ from typing import Final
 import numpy as np
 import pytest
 
+from engine.core.machine import LaneMachine
 from engine.events import Events
 from engine.guests import Guest
-from engine.lanes.machine import LaneMachine
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
 from engine.workloads import WORKLOADS

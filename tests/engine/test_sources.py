@@ -1,15 +1,18 @@
-"""The lists of sources behind identities and compiled kernels are whole, and name nothing that is not there."""
+"""The lists of sources behind identities and the core are whole, and name nothing that is not there."""
 
-import ast
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from engine.core.extension import core
 from engine.sources import (
+    CORE_SOURCES,
     ENGINE,
-    KERNEL_SOURCES,
     NO_RESULT_SOURCES,
     RESULT_SOURCES,
     source_digest,
@@ -18,23 +21,13 @@ from engine.sources import (
 from sweep.plan.cell import engine_fingerprint
 
 ROOT: Final = ENGINE.parent
-
-
-def imported(path: Path) -> set[Path]:
-    """Return the modules of the engine that one of its modules imports when it is loaded."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        modules = [ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith("engine")]
-        found |= {module for module in modules if module.is_file()}
-    return found
+BUILT: Final = Path(core.__file__)
 
 
 def test_each_file_of_the_engine_is_in_one_list() -> None:
     """A file makes results or does not, and whoever adds one says which."""
-    files = {path for path in ENGINE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    there = {path for path in ENGINE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    files = there - {BUILT}
     makes, does_not = set(source_files(RESULT_SOURCES)), set(source_files(NO_RESULT_SOURCES))
 
     assert makes | does_not == files
@@ -43,40 +36,21 @@ def test_each_file_of_the_engine_is_in_one_list() -> None:
 
 def test_each_pattern_names_something() -> None:
     """No list holds a name of what is gone."""
-    patterns = {*RESULT_SOURCES, *NO_RESULT_SOURCES, *KERNEL_SOURCES}
+    patterns = {*RESULT_SOURCES, *NO_RESULT_SOURCES}
 
     assert [pattern for pattern in patterns if not source_files([pattern])] == []
 
 
-def test_kernels_take_nothing_from_elsewhere() -> None:
-    """What a module with kernels imports, directly or not, is among the sources that kernels are compiled from."""
-    listed = set(source_files(KERNEL_SOURCES))
-    holding = {
-        path
-        for path in ENGINE.rglob("*.py")
-        if path.name not in {"jit.py", "warm.py"} and "from engine.jit import" in path.read_text(encoding="utf-8")
-    }
-    reached, left = set(), set(holding)
-    while left:
-        module = left.pop()
-        reached.add(module)
-        left |= imported(module) - reached
-
-    # jit.py takes from sources.py the name of the cache's folder, which is no code of a kernel.
-    assert reached - listed == {ENGINE / "sources.py"}
-    assert len(holding) > 30
-
-
 def hashes(engine: Path) -> dict[str, str]:
-    """Return what is in the identity of cells, and in the name of the folder of compiled kernels."""
-    return {"results": engine_fingerprint(engine), "kernels": source_digest(KERNEL_SOURCES, engine)}
+    """Return what is in the identity of cells, and what C sources the core was built from."""
+    return {"results": engine_fingerprint(engine), "core": source_digest(CORE_SOURCES, engine)}
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a copy of the packages and of what is shipped with them."""
     for folder in ("engine", "sweep", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     return tmp_path
 
 
@@ -86,17 +60,17 @@ def checkout(tmp_path: Path) -> Path:
         ("configs/policies/kvm-6.1.yaml", ()),
         ("configs/policies/a-new-one.yaml", ()),
         ("engine/reference/mmu.py", ()),
-        ("engine/warm.py", ()),
+        ("engine/sources.py", ()),
         ("sweep/recordings/perf/text.py", ()),
         ("engine/workloads/kernbench.py", ("results",)),
-        ("engine/jit.py", ("kernels",)),
-        ("engine/lanes/writes.py", ("results", "kernels")),
-        ("engine/guest/faults.py", ("results", "kernels")),
+        ("engine/core/machine.py", ("results",)),
+        ("engine/core/lanes/writes.h", ("results", "core")),
+        ("engine/core/guest/faults.c", ("results", "core")),
         ("engine/workloads/data/kernbench-templates.npz", ("results",)),
     ],
 )
 def test_an_edit_changes_what_it_can_change(edited: str, changed: tuple[str, ...], checkout: Path) -> None:
-    """Identities follow code and data that make results, compiled kernels what they come from; other files nothing."""
+    """Identities follow code and data that make results, the core its own sources; other files change nothing."""
     engine = checkout / "engine"
     before = hashes(engine)
 
@@ -105,3 +79,43 @@ def test_an_edit_changes_what_it_can_change(edited: str, changed: tuple[str, ...
 
     after = hashes(engine)
     assert tuple(name for name in before if before[name] != after[name]) == changed
+
+
+def test_a_core_of_other_sources_is_refused(checkout: Path) -> None:
+    """A core that was built before its sources were edited gives no answer: the error says how to build it anew."""
+    shutil.copy(BUILT, checkout / "engine" / BUILT.name)
+    before = load_core(checkout)
+
+    with (checkout / "engine" / "core" / "lanes" / "writes.h").open("a", encoding="utf-8") as file:
+        file.write("/* a word */\n")
+
+    assert before.returncode == 0, before.stderr
+    after = load_core(checkout)
+    assert after.returncode == 1
+    assert "the core of the engine was built from other sources: run `make setup`" in after.stderr
+
+
+def test_a_declaration_in_python_makes_a_core_stale(checkout: Path) -> None:
+    """What C takes from Python counts as its source: a counter more is another core."""
+    shutil.copy(BUILT, checkout / "engine" / BUILT.name)
+    vocabulary = checkout / "engine" / "vocabulary.py"
+    text = vocabulary.read_text(encoding="utf-8")
+    vocabulary.write_text(text.replace("LANES_MAX: Final = 64", "LANES_MAX: Final = 63"), encoding="utf-8")
+
+    assert "was built from other sources" in load_core(checkout).stderr
+
+
+def test_a_checkout_without_a_core_says_so(checkout: Path) -> None:
+    """Where the extension is missing, the error says how to build it."""
+    answer = load_core(checkout)
+
+    assert answer.returncode == 1
+    assert "the core of the engine was not built" in answer.stderr
+    assert "run `make setup`" in answer.stderr
+
+
+def load_core(checkout: Path) -> subprocess.CompletedProcess[str]:
+    """Load the core of a checkout in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", "import engine.core.extension"]
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)

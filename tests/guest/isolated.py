@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.guest.model import GuestModel
+from engine.core.guest.model import GuestModel
 from engine.guests import Guest
 from engine.operations import Operations
 

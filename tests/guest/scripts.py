@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.guest.model import GuestModel
 from engine.events import EVENT, Events
-from engine.guest.model import GuestModel
 from engine.guests import Guest
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Activity, Event, Instruction, Operation

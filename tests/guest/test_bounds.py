@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.core.guest.model import GuestModel
 from engine.events import DIRECT_MAP_BASE
 from engine.guest import constants as c
-from engine.guest import model as guest_model
-from engine.guest.emit import emit
-from engine.guest.model import GuestModel
-from engine.guest.state import AREAS_MAX, SIGNED_EVENT
-from engine.operations import OPERATION, PID_MAX, TIME_NS_MAX, WINDOWS_MAX, Operations
+from engine.guest.state import AREAS_MAX
+from engine.operations import OPERATION, PID_MAX, TIME_NS_MAX, WINDOWS_MAX, OperationChecks, Operations
 from engine.vocabulary import Activity, Operation
 from tests.guest.isolated import digests
 from tests.guest.scripts import (
@@ -168,27 +166,14 @@ def test_any_operations_give_the_same_events_for_every_buffer(tmp_path: Path, pa
     assert len({same(row) for row in found}) == len(traces)
 
 
-def test_a_full_buffer_is_never_written_past() -> None:
-    """What an operation emits into a full buffer goes nowhere else, and the operation fails."""
-    model = new_model(small_guest())
-    rows = np.zeros(8, SIGNED_EVENT)
-    state = model.state._replace(out=rows[:3])
+def test_an_operation_that_the_core_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the core refuses what the checks let pass, the error names it."""
+    monkeypatch.setattr(OperationChecks, "check", lambda *_: None)
+    operations = process_with_pages(1).operations()
+    operations["vcpu"][2] = 1
 
-    for value in range(1, 7):
-        emit(state, 0, c.RUN, 0, value)
-
-    assert rows["value"].tolist() == [1, 2, 6, 0, 0, 0, 0, 0]
-    assert int(state.globals["count"][0]) == 3
-    assert int(state.globals["failure"][0]) == c.NO_ROOM
-
-
-def test_an_operation_with_too_many_events_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the model thought too little of an operation, the error names it."""
-    script = process_with_pages(1)
-    monkeypatch.setattr(guest_model, "run_operations", lambda *_: (c.NO_ROOM, 2))
-
-    with pytest.raises(RuntimeError, match=r"guest model: operation 2 \(MAP, pid 100, vcpu 0\) at 3000 ns: makes more"):
-        list(new_model(small_guest()).feed(script.operations()))
+    with pytest.raises(RuntimeError, match=r"guest model: operation 2 \(MAP, pid 100, vcpu 1\) at 3000 ns: refused"):
+        list(new_model(small_guest()).feed(operations))
 
 
 def test_a_lost_exit_leaves_no_vcpu_with_the_old_process() -> None:

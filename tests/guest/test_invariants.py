@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.guest.model import GuestModel
 from engine.guest import constants as c
-from engine.guest.model import GuestModel
 from engine.guest.state import LIST_ROOM
 from engine.vocabulary import Event, Operation
 from tests.guest.scripts import FILE, FORK, PAGE, VFORK, Script, new_model, play, small_guest

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.core.guest.model import GuestModel
 from engine.events import EVENT
-from engine.guest.model import GuestModel
 from engine.guest.parameters import PARAMETERS, resolve
 from engine.guests import Guest
 from engine.operations import OPERATION
@@ -39,7 +39,7 @@ def test_memory_pressure_takes_pages_away_instead_of_failing() -> None:
 
 
 def test_a_long_trace_comes_in_chunks() -> None:
-    """The buffer is handed out before it overflows, and grows when one operation needs more than all of it."""
+    """The buffer is handed out each time that it is full, also within one operation."""
     script = process_with_pages(6000)
     script.add(Operation.EXIT, SHELL)
     model = new_model(small_guest())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.guest.model import GuestModel
+from engine.core.guest.model import GuestModel
 from engine.guests import Guest
 from engine.operations import Operations
 from engine.vocabulary import Event, Operation

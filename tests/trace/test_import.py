@@ -100,13 +100,6 @@ def test_broken_file_is_explained(path: Path, tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_import_compiles_nothing(project: Path) -> None:
-    """Outside the engine nothing is a kernel, so that the kernels' key needs the engine's sources alone."""
-    sources = [path for folder in ("sweep", "results") for path in (project / folder).rglob("*.py")]
-
-    assert [path for path in sources if re.search(r"import (array_)?kernel\b", path.read_text(encoding="utf-8"))] == []
-
-
 def test_there_are_ten_broken_files() -> None:
     """The collection of broken files did not vanish, and each message belongs to a file."""
     assert len(BROKEN_FILES) >= 10

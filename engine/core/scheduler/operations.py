@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from engine import _core
+from engine.core.extension import core
 from engine.core.guest.layout_guest import Status
 from engine.core.scheduler.state import State
 from engine.operations import OPERATION, Operations
@@ -25,13 +25,13 @@ def scheduled(state: State, *, chunk_operations: int) -> Iterator[Operations]:
         RuntimeError: the build cannot go on.
         MemoryError: this host has no memory left for the operations of one event.
     """
-    spill = _core.new_spill()
+    spill = core.new_spill()
     out = np.zeros(chunk_operations, OPERATION)
-    status, count = _core.scheduler_start(state, spill, out)
+    status, count = core.scheduler_start(state, spill, out)
     if count:
         yield out[:count]
     while status == Status.DONE:
-        status, count = _core.scheduler_run(state, spill, out)
+        status, count = core.scheduler_run(state, spill, out)
         if status == Status.DONE and count == 0:
             return
         if status == Status.DONE:

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-PACKAGES: Final = ("ray", "numpy", "numba", "pyarrow", "polars")
+from engine.core import CoreError
+
+PACKAGES: Final = ("ray", "numpy", "pyarrow", "polars")
 """Packages whose version can change an answer or whether nodes understand each other."""
 _SHM: Final = Path("/dev/shm")  # noqa: S108  It is looked at; nothing is written there.
 
@@ -33,8 +35,8 @@ class NodeFacts:
     temp_free: int
     shm_free: int | None
     """Bytes; None where the system has no /dev/shm."""
-    cache_writable: bool
-    """Whether compiled kernels can be kept; if not, every process compiles for minutes."""
+    core: str
+    """Hash of the sources that its core was built from; what is wrong with the core where it is of no use."""
     clock: float
     """Seconds since 1970 by this machine's clock."""
 
@@ -54,7 +56,7 @@ def gather_facts() -> NodeFacts:
         temp_folder=temp,
         temp_free=shutil.disk_usage(temp).free,
         shm_free=shutil.disk_usage(_SHM).free if _SHM.is_dir() else None,
-        cache_writable=_keeps_kernels(),
+        core=_core(),
         clock=time.time(),
     )
 
@@ -71,11 +73,9 @@ def _limit(which: int) -> int:
     return -1 if soft == resource.RLIM_INFINITY else soft
 
 
-def _keeps_kernels() -> bool:
+def _core() -> str:
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return False
-    while not base.exists():
-        base = base.parent
-    return os.access(base, os.W_OK)
+        from engine.core.extension import core
+    except CoreError as error:
+        return str(error)
+    return core.BUILT_FROM

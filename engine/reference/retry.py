@@ -7,7 +7,6 @@ repeat prefix only.
 
 from typing import Final
 
-from engine.jit import array_kernel as kernel
 from engine.vocabulary import Instruction
 
 TAGGED: Final = frozenset(
@@ -25,18 +24,3 @@ TAGGED: Final = frozenset(
 
 REP: Final = frozenset({Instruction.REP_STOS, Instruction.REP_MOVS})
 """Classes with a repeat prefix."""
-
-_TAGGED_BITS: Final = sum(1 << int(instruction) for instruction in TAGGED)
-_REP_BITS: Final = sum(1 << int(instruction) for instruction in REP)
-
-
-@kernel
-def is_tagged(instruction: int) -> bool:
-    """Return whether Linux tags a class of instructions as page-table writes."""
-    return (_TAGGED_BITS >> instruction) & 1 != 0
-
-
-@kernel
-def is_rep(instruction: int) -> bool:
-    """Return whether a class of instructions has a repeat prefix."""
-    return (_REP_BITS >> instruction) & 1 != 0

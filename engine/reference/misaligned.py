@@ -6,12 +6,6 @@ Source: `detect_write_misaligned`, Linux 3.0 and 6.1 arch/x86/kvm/mmu.c; the one
 
 from typing import Final
 
-import numpy as np
-
-from engine.jit import array_kernel as kernel
-from engine.lanes.bits import ZERO
-from engine.lanes.state import K_MISALIGNED_2011, K_MISALIGNED_LOW_BYTE, K_MISALIGNED_UNDER_8, Lanes
-
 ENTRY_BYTES: Final = 8
 
 
@@ -25,18 +19,3 @@ def is_misaligned(rule: str, *, offset: int, width: int) -> bool:
         return False
     crosses = offset // ENTRY_BYTES != (offset + width - 1) // ENTRY_BYTES
     return crosses or width < 4
-
-
-@kernel
-def misaligned_lanes(st: Lanes, offset: int, width: int) -> np.uint64:
-    """Return the lanes whose rule a store of `width` bytes at `offset` of the page violates."""
-    low_byte = width == 1 and offset % ENTRY_BYTES == 0
-    crosses = offset // ENTRY_BYTES != (offset + width - 1) // ENTRY_BYTES
-    lanes = ZERO
-    if crosses or width < 4:
-        lanes |= st.knobs[K_MISALIGNED_2011]
-        if not low_byte:
-            lanes |= st.knobs[K_MISALIGNED_LOW_BYTE]
-    if width < ENTRY_BYTES:
-        lanes |= st.knobs[K_MISALIGNED_UNDER_8]
-    return lanes
