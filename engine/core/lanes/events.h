@@ -1,6 +1,7 @@
 /* The event loop: each event advances all lanes. */
 #pragma once
 
+#include "ahead.h"
 #ifdef CHECK_FAST_PATHS
 #include "checked.h"
 #endif
@@ -23,7 +24,7 @@ enum {
 	/* It renews all entries of a page in each access at the most, and those of a walk and its prefetch. */
 	ODD_PER_EVENT = (ENTRIES * (ACC_ALL + 1) + 2 * (PREFETCH_SPTES + ROOT_LEVEL)) * LANES,
 	/* Events that are checked before the first of them is carried out: they stay in the cache meanwhile. */
-	CHECKED_EVENTS = 4096,
+	CHECKED_EVENTS = 512,
 };
 _Static_assert((int)ODD_PER_EVENT < (int)ODD_ENTRIES, "there is room for what one event can need");
 
@@ -38,29 +39,40 @@ INLINE enum stop room(const struct machine *m)
 	return STOP_DONE;
 }
 
-/* Whether an event is one, so that nothing behind this reaches beyond the machine. */
+/* What is wrong with an event, so that nothing behind this reaches beyond the machine. */
 INLINE enum stop check_event(const struct machine *m, const struct event *event)
 {
+	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
+	bool fits = end <= 4096 && (unsigned)event->width - 1 < 8 && event->count;
+
 	if (event->vcpu >= m->vcpus_used)
 		return STOP_BAD_VCPU;
 	if (event->kind > EVENT_WINDOW)
 		return STOP_BAD_KIND;
-	if (event->kind != EVENT_STORE)
-		return STOP_DONE;
-	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-
-	return event->width < 1 || event->width > 8 || event->count < 1 || end > 4096 ? STOP_BAD_STORE : STOP_DONE;
+	return event->kind == EVENT_STORE && !fits ? STOP_BAD_STORE : STOP_DONE;
 }
 
-static struct advanced check_events(const struct machine *m, const struct event *events, size_t count, size_t start)
+/* The first event from `start` to `end` that is none, and why; `end` if all are. */
+static struct advanced check_events(const struct machine *m, const struct event *events, size_t end, size_t start)
 {
-	for (size_t i = start; i < count; i++) {
+	unsigned bad = 0;
+
+	/* Without branches, because there is no telling what comes next. */
+	for (size_t i = start; i < end; i++) {
+		const struct event *event = &events[i];
+		unsigned last = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
+		unsigned no_store = (unsigned)(last > 4096) | (unsigned)((unsigned)event->width - 1 > 7) | !event->count;
+
+		bad |= (unsigned)(event->vcpu >= m->vcpus_used) | (unsigned)(event->kind > EVENT_WINDOW) |
+		       ((unsigned)(event->kind == EVENT_STORE) & no_store);
+	}
+	for (size_t i = start; bad && i < end; i++) {
 		enum stop why = check_event(m, &events[i]);
 
 		if (why != STOP_DONE)
 			return (struct advanced){i, why};
 	}
-	return (struct advanced){count, STOP_DONE};
+	return (struct advanced){end, STOP_DONE};
 }
 
 /* The guest uses `gva`; its own tables allow or forbid it. */
@@ -234,10 +246,10 @@ static struct advanced advance(struct machine *m, const struct event *events, si
 		const struct event *event = &events[i];
 
 		if (i == checked) {
-			checked = count - i < CHECKED_EVENTS ? count : i + CHECKED_EVENTS;
-			found = check_events(m, events, checked, i);
+			found = check_events(m, events, count - i < CHECKED_EVENTS ? count : i + CHECKED_EVENTS, i);
+			checked = found.next;
 		}
-		if (UNLIKELY(i == found.next && found.why != STOP_DONE))
+		if (UNLIKELY(i == checked))
 			return found;
 		enum stop why = room(m);
 
@@ -245,6 +257,8 @@ static struct advanced advance(struct machine *m, const struct event *events, si
 			return (struct advanced){i, why};
 		if (event->kind == EVENT_WINDOW)
 			return (struct advanced){i + 1, STOP_WINDOW};
+		if (m->guesses && i + EVENTS_AHEAD < checked)
+			look_ahead(m, &events[i + EVENTS_AHEAD]);
 		carry_out_one(m, event);
 		if (!is_same_beside(m, event))
 			return (struct advanced){i, STOP_DIFFERENCE};

@@ -11,8 +11,7 @@
 #include "memory.h"
 #include "state.h"
 
-enum { GUESSES = 4096, GUESS_BITS = 12 };
-_Static_assert(GUESSES == 1 << GUESS_BITS, "the hash yields so many places");
+enum { GUESSES = 4096 };
 
 struct guess {
 	uint64_t region; /* 1 + address >> 21; 0: none */
@@ -38,11 +37,9 @@ INLINE int above(int level)
 /* The place of a guess. All processes share the kernel's half of the address space; each has its own of the other. */
 INLINE struct guess *guess_of(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
 {
-	uint64_t key = gva >> 21;
+	uint64_t is_user = (gva >> 63) - 1;
 
-	if ((int64_t)gva >= 0)
-		key += (uint64_t)vcpu->root << 32;
-	return &m->guesses[key * UINT64_C(0x9E3779B97F4A7C15) >> (64 - GUESS_BITS)];
+	return &m->guesses[((gva >> 21) + ((uint64_t)vcpu->root * 61 & is_user)) % GUESSES];
 }
 
 /* A way that a guess foresaw and that is as it was. */

@@ -12,6 +12,7 @@ enum {
 	REFILL_PAGES = 25,  /* KVM_REFILL_PAGES */
 	POOL_MAX = 60000,   /* what a larger pool is taken for */
 };
+_Static_assert(SLOTS < UINT16_MAX, "numbers of shadow pages fit into 16 bits");
 _Static_assert(SLOTS + VCPUS * (CACHED_ROOTS + 1) + REFILL_PAGES < POOL_MAX, "no lane can fill such a pool");
 
 /* Make every vCPU flush its TLB before it runs the guest again (kvm_flush_remote_tlbs). */
@@ -47,8 +48,7 @@ INLINE void free_pages(struct machine *m, lanes_t lanes)
 {
 	m->used += spread_words(lanes);
 	pool_changed(m, lanes);
-	FOR_EACH_LANE(lane, lanes)
-		m->freed[lane]++;
+	m->freed -= spread_words(lanes);
 }
 
 INLINE int pages_left(const struct machine *m, int lane)
@@ -97,9 +97,8 @@ INLINE void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	region->shadowed_count -= spread_words(lanes);
 	region->shadowed |= lanes;
+	m->indirect_count -= spread_words(lanes);
 	m->indirect |= lanes;
-	FOR_EACH_LANE(lane, lanes)
-		m->indirect_count[lane]++;
 }
 
 INLINE void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
@@ -108,9 +107,8 @@ INLINE void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	region->shadowed_count += spread_words(lanes);
 	region->shadowed = gather_words((words_t)(region->shadowed_count != 0));
-	FOR_EACH_LANE(lane, lanes)
-		if (!--m->indirect_count[lane])
-			m->indirect &= ~bit(lane);
+	m->indirect_count += spread_words(lanes);
+	m->indirect = gather_words((words_t)(m->indirect_count != 0));
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -121,14 +119,7 @@ static void create(struct machine *m, int32_t slot, lanes_t lanes)
 
 	count_some(m, COUNTER_MMU_CACHE_MISS, lanes);
 	page->shadowed |= lanes;
-	for (int hash = 0; hash < 2; hash++) {
-		words_t *bucket = &m->buckets[hash][bucket_of(gfn, hash)];
-
-		*bucket -= spread_words(lanes);
-		/* Only a longer chain than any before needs the exact number. */
-		if (gather_words((words_t)(*bucket > (uint16_t)m->highest_bucket)))
-			m->highest_bucket++;
-	}
+	enter_chains(m, gfn, lanes);
 	enter_pools(m, slot, lanes);
 	use_pages(m, lanes);
 	if (!is_direct(page)) {
@@ -143,8 +134,7 @@ static void forget_page(struct machine *m, int32_t slot, lanes_t lanes)
 	struct page *page = &m->headers[slot];
 
 	page->shadowed &= ~lanes;
-	for (int hash = 0; hash < 2; hash++)
-		m->buckets[hash][bucket_of(page->gfn, hash)] += spread_words(lanes);
+	leave_chains(m, page->gfn, lanes);
 	leave_pools(m, slot, lanes);
 	if (!is_direct(page))
 		unaccount_shadowed(m, page->gfn, lanes);

@@ -47,23 +47,33 @@ static struct leaf find_leaf(struct machine *m, const struct vcpu *vcpu, uint64_
 	}
 }
 
-/* Mark a leaf entry as the CPU does when the guest uses it. */
-INLINE void use(struct machine *m, int32_t slot, int index, lanes_t lanes, bool write)
+INLINE void use_any(struct spte *entry, lanes_t lanes, bool write)
 {
-	struct spte *entry = &m->sptes[slot][index];
-
 	if (lanes & ~entry->accessed)
 		entry->accessed |= lanes;
 	if (write && lanes & ~entry->dirty)
 		entry->dirty |= lanes;
-	if (is_leaf(&m->headers[slot])) {
-		lanes_t first = entry->speculative & lanes;
+}
 
-		if (first) {
-			entry->speculative &= ~first;
-			count_some(m, COUNTER_PREFETCH_USED, first);
-		}
+/* Mark a 4 KiB leaf as the CPU does when the guest uses it. */
+INLINE void use_leaf(struct machine *m, struct spte *entry, lanes_t lanes, bool write)
+{
+	lanes_t first = entry->speculative & lanes;
+
+	use_any(entry, lanes, write);
+	if (first) {
+		entry->speculative &= ~first;
+		count_some(m, COUNTER_PREFETCH_USED, first);
 	}
+}
+
+/* Mark a leaf of any size. */
+INLINE void use(struct machine *m, int32_t slot, int index, lanes_t lanes, bool write)
+{
+	if (is_leaf(&m->headers[slot]))
+		use_leaf(m, &m->sptes[slot][index], lanes, write);
+	else
+		use_any(&m->sptes[slot][index], lanes, write);
 }
 
 /* Let the guest use `gva` wherever an entry allows it; the lanes that fault. */

@@ -124,7 +124,7 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	}
 	if (access & ACCESS_USER_VA)
 		return true;
-	use(m, guess->slot[below(1)], index_of(gva, 1), m->knobs.shadow & ~faults, write);
+	use_leaf(m, way->leaf, m->knobs.shadow & ~faults, write);
 	if (faults) {
 		quick_fault(m, vcpu, guess, gva, faults, gfn, granted, write);
 		if (write)
@@ -164,13 +164,19 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 /* Whether the entries around a trapped store are all there, so that its fault fills none (FNAME(pte_prefetch)). */
 static bool is_group_full(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
+	struct page *page = &m->headers[slot];
+	uint64_t group = (uint64_t)1 << (index >> 3);
 	int first = index & ~(PREFETCH_SPTES - 1);
+	lanes_t present = ~(lanes_t)0;
 
-	lanes &= m->knobs.prefetch;
-	for (int other = first; lanes && other < first + PREFETCH_SPTES; other++)
-		if (lanes & ~m->sptes[slot][other].present)
-			return false;
-	return true;
+	if (page->full_groups & group)
+		return true;
+	for (int other = first; other < first + PREFETCH_SPTES; other++)
+		present &= m->sptes[slot][other].present;
+	/* Nothing but `drop` and `drop_leaves` can change that; both forget it. */
+	if (!(m->knobs.shadow & ~present))
+		page->full_groups |= group;
+	return !(lanes & m->knobs.prefetch & ~present);
 }
 
 /* The lanes of a mask in which a store to `gfn` traps now and ever: its spte never becomes writable by a fault. */
@@ -193,8 +199,8 @@ INLINE lanes_t denied_lanes(const struct machine *m, int64_t gfn, lanes_t lanes,
 }
 
 /*
- * Whether the fault of a trapped store changes nothing: the guest maps `op->gpa` large and dirty at `op->gva`, and
- * the lanes that trap have a read-only 4 KiB leaf for it that is as mmu_set_spte would make it.
+ * Whether the fault of a trapped store leaves all links: the guest maps `op->gpa` large and dirty at `op->gva`, and the
+ * lanes that trap have a read-only 4 KiB leaf for it that is as mmu_set_spte would make it, but for its dirty bit.
  */
 INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct store *op, lanes_t traps)
 {
@@ -209,12 +215,12 @@ INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct
 		return false;
 	if (page->gfn != (gfn & ~span_of(2)) || (page->key & ACC_ALL) != guess->access)
 		return false;
-	if (traps & (way->leaf->dirty | way->leaf->odd) || way->leaf->target[SMALL] != gfn)
+	if (traps & way->leaf->odd || way->leaf->target[SMALL] != gfn)
 		return false;
 	return is_group_full(m, guess->slot[below(1)], index_of(op->gva, 1), traps);
 }
 
-/* A store of one operand that traps in some lanes, changes no spte by its fault, and is emulated there. */
+/* A store of one operand that traps in some lanes, changes no link by its fault, and is emulated there. */
 static bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct way *way, const struct store *op)
 {
 	lanes_t used = way->small & way->leaf->present & way->leaf->accessed & ~way->leaf->speculative;
@@ -229,7 +235,11 @@ static bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct way *w
 		return false;
 	lanes_t shortcut = traps & upper & m->knobs.shortcut, locked = traps & ~shortcut;
 
-	way->leaf->dirty |= way->small & ~traps;
+	/* What was dirty before it was write-protected is so no more, and the TLBs must know. */
+	lanes_t cleaned = locked & way->leaf->dirty;
+
+	way->leaf->dirty = (way->leaf->dirty & ~cleaned) | (way->small & ~traps);
+	flush_remote(m, cleaned);
 	count_some(m, TALLY_FAULTS, traps);
 	count_some(m, COUNTER_PF_EMULATE, traps);
 	count(m, TALLY_SHORTCUTS, shortcut);

@@ -139,6 +139,7 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 		count_some(m, COUNTER_SPTES_ZAPPED, lanes);
 		count(m, COUNTER_PREFETCH_UNUSED, lanes & entry->speculative);
 		m->present_count[slot] += spread_words(lanes);
+		page->full_groups &= ~((uint64_t)1 << (index >> 3));
 	} else if (large) {
 		count_some(m, COUNTER_SPTES_ZAPPED, large);
 		forget_targets(m, slot, index, large, BIG);
@@ -150,24 +151,56 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 		clear_entry(page->occupied, index);
 }
 
+/* Have the present entries of a part of a page brought near, and with `chains` their neighbours. */
+INLINE void fetch_part(struct machine *m, int32_t slot, int part, bool chains)
+{
+	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
+		int index = part * 64 + __builtin_ctzll(bits);
+
+		__builtin_prefetch(&m->sptes[slot][index]);
+		if (chains)
+			__builtin_prefetch(&m->chains[slot][index]);
+	}
+}
+
+/* The same for the frames that they map. */
+INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
+{
+	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
+		int32_t target = m->sptes[slot][part * 64 + __builtin_ctzll(bits)].target[SMALL];
+
+		__builtin_prefetch(&m->lengths[target]);
+		__builtin_prefetch(&m->frames[target]);
+	}
+}
+
+INLINE void drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
+{
+	struct spte *entry = &m->sptes[slot][index];
+	lanes_t present = entry->present & lanes;
+
+	if (!present)
+		return;
+	count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
+	forget_targets(m, slot, index, present, SMALL);
+	clear_spte(entry, present);
+	if (!entry->present)
+		clear_entry(m->headers[slot].occupied, index);
+}
+
 /* Remove all leaves of a level-1 page in lanes, as `drop` does one after the other. */
 static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
-	uint64_t *occupied = m->headers[slot].occupied;
+	struct page *page = &m->headers[slot];
 
 	count_words(m, COUNTER_SPTES_ZAPPED, m->present_count[slot], lanes);
 	m->present_count[slot] &= ~spread_words(lanes);
-	FOR_EACH_ENTRY(index, occupied) {
-		struct spte *entry = &m->sptes[slot][index];
-		lanes_t present = entry->present & lanes;
-
-		if (!present)
-			continue;
-		count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
-		forget_targets(m, slot, index, present, SMALL);
-		clear_spte(entry, present);
-		if (!entry->present)
-			clear_entry(occupied, index);
+	page->full_groups = 0;
+	for (int part = 0; part < 8; part++) {
+		fetch_part(m, slot, part, true);
+		fetch_targets(m, slot, part);
+		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1)
+			drop_leaf(m, slot, part * 64 + __builtin_ctzll(bits), lanes);
 	}
 }
 

@@ -10,18 +10,69 @@ INLINE int bucket_of(int64_t gfn, int hash)
 	return hash ? (int)((uint64_t)gfn * UINT64_C(0x61C8864680B583EB) >> 52) : (int)(gfn & 1023);
 }
 
+static void widen_buckets(struct machine *m)
+{
+	for (int hash = 0; hash < 2; hash++)
+		for (int bucket = 0; bucket < HASH_BUCKETS; bucket++)
+			m->word_buckets[hash][bucket] = __builtin_convertvector(m->byte_buckets[hash][bucket], words_t);
+	m->wide_buckets = true;
+}
+
+/* Enter a shadow page into its hash chains. */
+INLINE void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	if (UNLIKELY(m->highest_bucket == 255 && !m->wide_buckets))
+		widen_buckets(m);
+	for (int hash = 0; hash < 2; hash++) {
+		int bucket = bucket_of(gfn, hash);
+		lanes_t longer;
+
+		if (UNLIKELY(m->wide_buckets)) {
+			m->word_buckets[hash][bucket] -= spread_words(lanes);
+			longer = gather_words((words_t)(m->word_buckets[hash][bucket] > (uint16_t)m->highest_bucket));
+		} else {
+			m->byte_buckets[hash][bucket] -= spread(lanes);
+			longer = gather((bytes_t)(m->byte_buckets[hash][bucket] > (uint8_t)m->highest_bucket));
+		}
+		if (longer)
+			m->highest_bucket++;
+	}
+}
+
+INLINE void leave_chains(struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	for (int hash = 0; hash < 2; hash++) {
+		if (UNLIKELY(m->wide_buckets))
+			m->word_buckets[hash][bucket_of(gfn, hash)] += spread_words(lanes);
+		else
+			m->byte_buckets[hash][bucket_of(gfn, hash)] += spread(lanes);
+	}
+}
+
+/* The numbers of shadow pages in the chain of a gfn, each lane by its own hash. */
+INLINE words_t chain_lengths(const struct machine *m, int64_t gfn, lanes_t lanes)
+{
+	lanes_t by_hash = lanes & m->knobs.hash_64, by_low = lanes & ~m->knobs.hash_64;
+	int low = bucket_of(gfn, 0), hashed = bucket_of(gfn, 1);
+	bytes_t lengths = {0};
+
+	if (UNLIKELY(m->wide_buckets))
+		return (m->word_buckets[0][low] & spread_words(by_low)) | (m->word_buckets[1][hashed] & spread_words(by_hash));
+	if (by_low)
+		lengths = m->byte_buckets[0][low] & spread(by_low);
+	if (by_hash)
+		lengths |= m->byte_buckets[1][hashed] & spread(by_hash);
+	return __builtin_convertvector(lengths, words_t);
+}
+
 /* Count the steps of so many walks along the hash chain of a gfn (for_each_valid_sp). */
 static void walk_chain(struct machine *m, int64_t gfn, lanes_t lanes, int64_t times)
 {
 	struct tallies *now = m->now;
-	lanes_t by_hash = lanes & m->knobs.hash_64, by_low = lanes & ~m->knobs.hash_64;
-	words_t steps = {0};
 
-	if (by_low)
-		steps |= m->buckets[0][bucket_of(gfn, 0)] & spread_words(by_low);
-	if (by_hash)
-		steps |= m->buckets[1][bucket_of(gfn, 1)] & spread_words(by_hash);
 	if (times > 1) {
+		words_t steps = chain_lengths(m, gfn, lanes);
+
 		for (int lane = 0; lane < LANES; lane++)
 			now->totals[COUNTER_HASH_STEPS][lane] += steps[lane] * (uint64_t)times;
 		return;
@@ -29,7 +80,7 @@ static void walk_chain(struct machine *m, int64_t gfn, lanes_t lanes, int64_t ti
 	if (UNLIKELY(now->hash_room < (uint32_t)m->highest_bucket))
 		empty_hash_steps(now);
 	now->hash_room -= (uint32_t)m->highest_bucket;
-	now->hash_steps += steps;
+	now->hash_steps += chain_lengths(m, gfn, lanes);
 }
 
 /* The slot of (gfn, role), or NONE. */

@@ -129,7 +129,7 @@ static void prefetch(struct machine *m, struct vcpu *vcpu, int32_t slot, int ind
 	const struct page *page = &m->headers[slot];
 	int first = index & ~(PREFETCH_SPTES - 1);
 
-	for (int other = first; other < first + PREFETCH_SPTES; other++) {
+	for (int other = first; lanes && other < first + PREFETCH_SPTES; other++) {
 		/* The bitmap spares a look at entries that are absent in all lanes. */
 		bool occupied = page->occupied[other >> 6] >> (other & 63) & 1;
 		lanes_t absent = occupied ? lanes & ~m->sptes[slot][other].present : lanes;

@@ -52,9 +52,9 @@ struct chain {
 	int32_t previous[2];
 };
 
-/* Header of a slot. */
+/* Header of a slot: one cache line of what is looked at often, and more. */
 struct page {
-	lanes_t shadowed;
+	_Alignas(64) lanes_t shadowed;
 	lanes_t unsync;
 	lanes_t below_any; /* lanes in which some entry has `below` */
 	lanes_t flooding;  /* lanes whose write count is not 0 */
@@ -64,9 +64,10 @@ struct page {
 	int32_t first_parent; /* first entry that links here */
 	int32_t first_odd;    /* first odd entry that links here */
 	bool is_deferred;
-	int64_t stamp; /* collection << 20 | place on the work list */
-	uint64_t occupied[8]; /* entries that are present in any lane */
-	uint64_t below[8];    /* entries with `below` in any lane */
+	_Alignas(64) uint64_t occupied[8]; /* entries that are present in any lane */
+	uint64_t below[8]; /* entries with `below` in any lane */
+	int64_t stamp;     /* collection << 20 | place on the work list */
+	uint64_t full_groups; /* groups of 8 entries all of which are present in all lanes that shadow, as far as known */
 };
 
 struct frame {
@@ -204,13 +205,14 @@ struct machine {
 	int32_t work_used;
 	int64_t stamp;
 	int32_t highest_bucket; /* no bucket ever held more */
+	bool wide_buckets;      /* one held more than a byte does */
 
 	words_t used;
 	words_t peak;
-	int32_t indirect_count[LANES];
+	words_t indirect_count; /* indirect shadow pages */
 	int32_t oldest[LANES];
 	int32_t newest[LANES];
-	int32_t freed[LANES];
+	words_t freed; /* pages freed since somebody set it to 0 */
 	int32_t done[LANES]; /* operands of the present store that were stored */
 
 	struct guess *guesses; /* guess.h */
@@ -218,7 +220,8 @@ struct machine {
 
 	struct tallies tallies[ACTIVITIES];
 	struct vcpu vcpus[VCPUS];
-	words_t buckets[2][HASH_BUCKETS]; /* valid shadow pages in each hash chain */
+	bytes_t byte_buckets[2][HASH_BUCKETS]; /* valid shadow pages in each hash chain, as long as bytes hold them */
+	words_t word_buckets[2][HASH_BUCKETS];
 
 	struct page headers[SLOTS];
 	bytes_t flood[SLOTS];        /* write counts */

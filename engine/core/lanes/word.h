@@ -93,11 +93,35 @@ INLINE bytes_t all_bytes(uint8_t value)
 /* `spread` for numbers of 16 bits. */
 INLINE words_t spread_words(lanes_t lanes)
 {
+#ifdef __AVX512BW__
+	__m512i halves[2] = {_mm512_movm_epi16((__mmask32)lanes), _mm512_movm_epi16((__mmask32)(lanes >> 32))};
+	words_t words;
+
+	memcpy(&words, halves, sizeof words);
+	return words;
+#else
 	return (words_t)__builtin_convertvector((signed_bytes_t)spread(lanes), signed_words_t);
+#endif
 }
 
 /* `gather` for numbers of 16 bits. */
 INLINE lanes_t gather_words(words_t words)
 {
-	return gather((bytes_t)__builtin_convertvector((signed_words_t)words, signed_bytes_t));
+#ifdef __AVX512BW__
+	__m512i halves[2];
+
+	memcpy(halves, &words, sizeof halves);
+	return _mm512_movepi16_mask(halves[0]) | (lanes_t)_mm512_movepi16_mask(halves[1]) << 32;
+#else
+	uint64_t parts[16];
+	lanes_t lanes = 0;
+
+	memcpy(parts, &words, sizeof parts);
+	for (int part = 0; part < 16; part++) {
+		uint64_t own = parts[part] & UINT64_C(0x0008000400020001);
+
+		lanes |= (own * UINT64_C(0x0001000100010001) >> 48) << 4 * part;
+	}
+	return lanes;
+#endif
 }
