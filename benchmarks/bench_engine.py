@@ -1,4 +1,4 @@
-"""Measures the lane kernel on the kernbench trace with 1, 8 and 64 policies, and prints a digest of the answers.
+"""Measures the engine on the kernbench trace with 1, 8 and 64 policies, and prints a digest of the answers.
 
     python benchmarks/bench_engine.py [SCALE] [ROUNDS]
 

@@ -1,4 +1,4 @@
-"""The words that the engine, the columns and the documents share. Imports no numba, so that anything may import it."""
+"""The words that the engine, the columns and the documents share. Imports no numpy, so that anything may import it."""
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag

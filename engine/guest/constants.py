@@ -1,11 +1,11 @@
-"""Numbers that the guest model's kernels share: entry bits, address layout, frame kinds, event codes.
+"""Numbers of the guest model: entry bits, address layout, kinds of frames, flags.
 
-Kernels hold addresses and entries as int64 (bit 63 is the sign): numba turns uint64 mixed with int64 into floats.
+Addresses and entries are signed: bit 63 is the sign.
 """
 
 from typing import Final
 
-from engine.vocabulary import Access, Activity, Event, Instruction, Operation
+from engine.vocabulary import Instruction
 
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 4096
@@ -22,7 +22,6 @@ DIRTY: Final = 0x40
 LARGE: Final = 0x80
 GLOBAL: Final = 0x100
 """In an entry that is not present this bit is Linux' _PAGE_PROTNONE."""
-NO_EXECUTE: Final = -(1 << 63)
 TABLE_FLAGS: Final = 0x67
 """_PAGE_TABLE of Linux: present, writable, user, accessed, dirty."""
 KERNEL_TABLE_FLAGS: Final = 0x63
@@ -86,62 +85,5 @@ MADV_DONTNEED_LOCKED: Final = 24
 
 NONE: Final = -1
 
-STORE: Final = int(Event.STORE)
-TOUCH: Final = int(Event.TOUCH)
-GUEST_FAULT: Final = int(Event.GUEST_FAULT)
-CR3: Final = int(Event.CR3)
-INVLPG: Final = int(Event.INVLPG)
-CONTENT: Final = int(Event.CONTENT)
-LINK: Final = int(Event.LINK)
-RUN: Final = int(Event.RUN)
-WINDOW: Final = int(Event.WINDOW)
-
 MOV: Final = int(Instruction.MOV)
-XCHG: Final = int(Instruction.XCHG)
-CMPXCHG: Final = int(Instruction.CMPXCHG)
-LOCK_AND: Final = int(Instruction.LOCK_AND)
 REP_STOS: Final = int(Instruction.REP_STOS)
-REP_MOVS: Final = int(Instruction.REP_MOVS)
-USER_INSN: Final = int(Instruction.USER)
-
-READ: Final = int(Access.READ)
-WRITE: Final = int(Access.WRITE)
-FETCH: Final = int(Access.FETCH)
-USER: Final = int(Access.USER)
-LIVE: Final = int(Access.LIVE)
-USER_VA: Final = int(Access.USER_VA)
-
-IN_FORK: Final = int(Activity.FORK)
-IN_EXEC: Final = int(Activity.EXEC)
-IN_EXIT: Final = int(Activity.EXIT)
-IN_DEMAND: Final = int(Activity.DEMAND_FAULT)
-IN_COW: Final = int(Activity.COW_FAULT)
-IN_MAP: Final = int(Activity.MAP)
-IN_UNMAP: Final = int(Activity.UNMAP)
-IN_PROTECT: Final = int(Activity.PROTECT)
-IN_REUSE: Final = int(Activity.PAGE_REUSE)
-IN_SWITCH: Final = int(Activity.SWITCH)
-IN_RETOUCH: Final = int(Activity.RETOUCH)
-IN_KERNEL: Final = int(Activity.KERNEL)
-IN_NOTHING: Final = int(Activity.NONE)
-
-SWITCH_IN: Final = int(Operation.SWITCH_IN)
-SWITCH_OUT: Final = int(Operation.SWITCH_OUT)
-FAULT: Final = int(Operation.FAULT)
-MAP: Final = int(Operation.MAP)
-UNMAP: Final = int(Operation.UNMAP)
-PROTECT: Final = int(Operation.PROTECT)
-BRK: Final = int(Operation.BRK)
-REMAP: Final = int(Operation.REMAP)
-ADVISE: Final = int(Operation.ADVISE)
-CLONE: Final = int(Operation.CLONE)
-EXEC: Final = int(Operation.EXEC)
-EXIT: Final = int(Operation.EXIT)
-
-DONE: Final = 0
-BUFFER_FULL: Final = 1
-NO_MEMORY: Final = 2
-NO_ADDRESS_SPACE: Final = 3
-NO_PROCESS_SLOT: Final = 4
-NO_ROOM: Final = 5
-"""An operation made more events than `room_needed` said: a mistake in the model, caught before it writes elsewhere."""

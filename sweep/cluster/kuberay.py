@@ -26,7 +26,7 @@ _HEAD_CPUS: Final = 2
 _HEAD_MEMORY: Final = "8Gi"
 """The head holds the cluster's tables and the driver; Ray's guide asks for 8 GiB on a production head."""
 _USER: Final = 1000
-"""The user of deploy/Containerfile; its kernel cache belongs to that user."""
+"""The user of deploy/Containerfile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

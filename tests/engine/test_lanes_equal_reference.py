@@ -1,5 +1,6 @@
 """A lane counts what the reference counts, whatever the policy, the trace, its company and the cut of the trace."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from tests.engine.traces import TinyRun, policies, runs
 from tests.policies import POLICIES
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
+EXAMPLES = int(os.environ.get("SHADOWSWEEP_EXAMPLES", "1000"))
+"""Generated traces that are compared with the reference; fewer where each takes longer, as under sanitizers."""
 REFERENCES = 4
 """Lanes of each example that are compared with the reference."""
 
@@ -37,7 +40,7 @@ def differences(
     return {"lane, reference": wrong, "policy": policy, "guest": run.guest, "events": run.tuples} if wrong else {}
 
 
-@settings(max_examples=1000, suppress_health_check=SLOW)
+@settings(max_examples=EXAMPLES, suppress_health_check=SLOW)
 @given(run=runs(), chosen=policies(), first=st.integers(0, LANES_MAX))
 def test_lanes_equal_the_reference(run: TinyRun, chosen: tuple[Policy, ...], first: int) -> None:
     """Every counter of a lane, at each window, of each activity and in all, is what the reference counts."""

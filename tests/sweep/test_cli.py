@@ -21,7 +21,7 @@ from tests.policies import POLICIES
 from tests.sweep import fakes
 from tests.sweep.starting import start, swallow_the_end, write_spec
 
-HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
+HEAVY = ("engine._core", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -43,7 +43,7 @@ INLINE enum stop room(const struct machine *m)
 INLINE enum stop check_event(const struct machine *m, const struct event *event)
 {
 	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-	bool fits = end <= 4096 && (unsigned)event->width - 1 < 8 && event->count;
+	bool fits = end <= 4096 && event->width && event->count;
 
 	if (event->vcpu >= m->vcpus_used)
 		return STOP_BAD_VCPU;
@@ -61,7 +61,7 @@ static struct advanced check_events(const struct machine *m, const struct event 
 	for (size_t i = start; i < end; i++) {
 		const struct event *event = &events[i];
 		unsigned last = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-		unsigned no_store = (unsigned)(last > 4096) | (unsigned)((unsigned)event->width - 1 > 7) | !event->count;
+		unsigned no_store = (unsigned)(last > 4096) | (unsigned)!event->width | !event->count;
 
 		bad |= (unsigned)(event->vcpu >= m->vcpus_used) | (unsigned)(event->kind > EVENT_WINDOW) |
 		       ((unsigned)(event->kind == EVENT_STORE) & no_store);
