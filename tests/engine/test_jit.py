@@ -10,8 +10,9 @@ from typing import Any, Final, cast
 import numpy as np
 
 from engine.jit import kernel
+from tests.support.project import ROOT
 
-ENGINE: Final = Path(__file__).resolve().parents[2] / "engine"
+ENGINE: Final = ROOT / "engine"
 CALLEE: Final = "from engine.jit import kernel\n\n\n@kernel\ndef double(x: int) -> int:\n    return x * 2\n"
 CALLER: Final = (
     "from engine.lanes.callee import double\nfrom engine.jit import kernel\n\n\n"
