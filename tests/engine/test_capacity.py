@@ -10,7 +10,7 @@ from engine.guests import Guest
 from engine.lanes import state
 from engine.lanes.machine import CapacityError, LaneMachine
 from engine.vocabulary import LANES_MAX, Event
-from tests.policies import POLICIES
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ONE: Final = (POLICIES["kvm-6.1"],)

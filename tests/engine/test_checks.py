@@ -13,9 +13,9 @@ from engine.lanes.machine import LaneMachine
 from engine.lanes.state import COUNTER_PLANES
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_NAMES, Access, Event
-from tests.policies import POLICIES
 from tests.support.engine import tiny
 from tests.support.engine.tiny import Trace, gpa
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=2, memory_mib=4)
 POLICY: Final = POLICIES["kvm-6.1"]

@@ -13,8 +13,8 @@ from engine.knobs import Policy
 from engine.lanes.machine import LaneMachine
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, LANES_MAX, Event
-from tests.policies import POLICIES
 from tests.support.engine.traces import TinyRun, policies, runs
+from tests.support.policies import POLICIES
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 REFERENCES = 4

@@ -17,8 +17,8 @@ from sweep.exit_codes import ExitCode
 from sweep.recordings.schema import SCHEMA
 from sweep.recordings.store import read_operations, write_operations
 from sweep.tasks.worker import simulate_batch
-from tests.policies import POLICIES
 from tests.support.mutations import answer, bytes_damaged
+from tests.support.policies import POLICIES
 from tests.support.project import DATA
 
 DAMAGES = 40

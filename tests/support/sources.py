@@ -4,8 +4,11 @@ import ast
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from typing import Final
 
 from tests.support.project import ROOT
+
+PACKAGES: Final = ("engine", "results", "sweep")
 
 
 @cache
@@ -42,3 +45,43 @@ def imports(name: str) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}:{node.lineno}: import by full name, not relative to this file"
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+@cache
+def modules() -> dict[str, str]:
+    """Map the dotted name of each of our modules to its file."""
+    return {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in sources(*PACKAGES)}
+
+
+@cache
+def arrows(name: str) -> frozenset[str]:
+    """Return the files of our packages that one source imports, wherever in it the import stands."""
+    found = set()
+    for _, imported in imports(name):
+        module = imported
+        while module and module not in modules():
+            module = module.rpartition(".")[0]
+        if module:
+            found.add(modules()[module])
+    return frozenset(found - {name})
+
+
+def circles() -> set[frozenset[str]]:
+    """Return the sets of files each of which reaches the others by imports and is reached by them."""
+    reached = {name: _reached_from(name) for name in modules().values()}
+    return {
+        frozenset(circle)
+        for name, below in reached.items()
+        if len(circle := {other for other in below if name in reached[other]}) > 1
+    }
+
+
+def _reached_from(name: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for other in arrows(waiting.pop()):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return seen

@@ -17,9 +17,9 @@ from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan.plan import plan_sweep
 from sweep.spec.read import load_spec
-from tests.policies import POLICIES
 from tests.support import fakes
 from tests.support.calling import call
+from tests.support.policies import POLICIES
 from tests.support.starting import start, swallow_the_end, write_spec
 
 HEAVY = ("numba", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")

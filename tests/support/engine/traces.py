@@ -14,9 +14,9 @@ from engine.events import Events
 from engine.guests import Guest
 from engine.knobs import KNOBS, Knobs, Policy
 from engine.vocabulary import Access, Event, Instruction
-from tests.policies import POLICIES
 from tests.support.engine import tiny
 from tests.support.engine.tiny import PAGES, ROOTS, SMALL_BASE, TABLES, Trace, gpa, index_of
+from tests.support.policies import POLICIES
 
 T = TypeVar("T")
 STEP_BYTES: Final = 10

@@ -18,7 +18,7 @@ from results.store.cell_ids import CellIds
 from sweep.plan.cell import TraceFamily, knobs_key
 from sweep.plan.plan import plan_sweep, remaining
 from sweep.spec.spec import SweepSpec, WorkloadCase
-from tests.policies import POLICIES
+from tests.support.policies import POLICIES
 
 SPEC = SweepSpec(
     name="one",

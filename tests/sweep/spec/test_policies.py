@@ -15,9 +15,9 @@ from sweep.spec.nodes import Source
 from sweep.spec.policies import shipped_policies
 from sweep.spec.problems import SpecError
 from sweep.spec.read import read_spec
-from tests.policies import POLICIES
 from tests.support import fakes
 from tests.support.calling import call
+from tests.support.policies import POLICIES
 from tests.support.project import ROOT
 from tests.support.starting import start, write_spec
 

@@ -11,8 +11,8 @@ from sweep.spec.nodes import Source
 from sweep.spec.problems import SpecError
 from sweep.spec.read import load_spec, read_spec
 from sweep.spec.spec import SweepSpec, guest_label
-from tests.policies import POLICIES
 from tests.support.fakes import WORKLOADS
+from tests.support.policies import POLICIES
 
 
 def spec_of(text: str, *overrides: str) -> SweepSpec:

@@ -7,8 +7,8 @@ import pytest
 
 from results.store.run_store import RunStore
 from sweep.exit_codes import ExitCode
-from tests.policies import POLICIES
 from tests.support.calling import call
+from tests.support.policies import POLICIES
 
 FIRST_COMPILATION_SECONDS = 1800
 
