@@ -40,7 +40,7 @@ from engine.fields import Field  # noqa: E402  The line above finds it.
 from engine.simulate import Batch, BatchCounts  # noqa: E402  The line above finds it.
 from engine.workloads.contract import Workload  # noqa: E402
 from sweep.spec.policies import shipped_policies  # noqa: E402
-from tests.sweep import fakes  # noqa: E402
+from tests.support import fakes  # noqa: E402
 
 CASES: Final = ((1_000, 0.0), (10_000, 0.0), (2_000, 0.05), (40, 2.0))
 """Batches, and seconds of CPU time that each takes."""

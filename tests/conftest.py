@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.project import ROOT
+
 settings.register_profile("house", deadline=None, print_blob=True)
 settings.load_profile("house")
 
@@ -24,4 +26,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def project() -> Path:
     """Return the root of the checkout."""
-    return Path(__file__).resolve().parent.parent
+    return ROOT

@@ -19,11 +19,11 @@ from docs.generate_reference import anchor, is_fresh, pages
 from engine.workloads import WORKLOADS
 from sweep.spec.problems import Source
 from sweep.spec.read import read_spec
-from tests.results.s3_server import s3_server
-from tests.sweep.test_cli import call
-from tests.test_house_rules import files
+from tests.support.calling import call
+from tests.support.project import ROOT
+from tests.support.s3_server import s3_server
+from tests.support.sources import files
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 HOW_TO: Final = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/how-to/*.md"))
 FIRST: Final = ("README.md", "docs/tutorial/first-sweep.md")
 """What a newcomer reads first, in this order; a how-to page may build on the runs that it leaves."""
@@ -37,11 +37,11 @@ NOT_RUN: Final = MappingProxyType(
         "make": "sets up .venv, or runs what other tests and CI run",
         "export PATH=": "the test starts sweep by itself",
         "export RAY_ADDRESS=": "needs a cluster",
-        "sweep doctor --address": "needs a cluster; tests/jobs has one",
-        "sweep submit configs/kernbench.yaml --address": "needs a cluster; tests/jobs has one",
-        "sweep status kernbench-1234": "needs a cluster; tests/jobs has one",
-        "sweep logs kernbench-1234": "needs a cluster; tests/jobs has one",
-        "sweep cancel kernbench-1234": "needs a cluster; tests/jobs has one",
+        "sweep doctor --address": "needs a cluster; tests/sweep/cluster has one",
+        "sweep submit configs/kernbench.yaml --address": "needs a cluster; tests/sweep/cluster has one",
+        "sweep status kernbench-1234": "needs a cluster; tests/sweep/cluster has one",
+        "sweep logs kernbench-1234": "needs a cluster; tests/sweep/cluster has one",
+        "sweep cancel kernbench-1234": "needs a cluster; tests/sweep/cluster has one",
         "sweep run configs/kernbench.yaml": "is `make kernbench`, minutes to hours long",
         "sweep trace record": "says what this machine lacks, so its exit code is the machine's",
     },

@@ -1,12 +1,10 @@
-"""The house rules as tests: import arrows, sizes, words, registries. CONTRIBUTING.md says why each rule is there."""
+"""The house rules as tests: arrows, rooms, sizes, words, registries. CONTRIBUTING.md says why each rule is there."""
 
 import ast
 import importlib
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections import Counter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -15,15 +13,19 @@ import pytest
 
 from engine.vocabulary import COUNTER_NAMES
 from engine.workloads import WORKLOADS
-from tests.policies import POLICIES
+from tests.support.policies import POLICIES
+from tests.support.project import ROOT
+from tests.support.rooms import BACK, CIRCLES, CROWDED, FAMILIES, ORDER, WITHOUT_TESTS
+from tests.support.sources import PACKAGES, arrows, circles, files, functions, imports, sources, tree
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-PACKAGES: Final = ("engine", "results", "sweep")
 FILE_LINES_MAX: Final = 500
 FUNCTION_LINES_MAX: Final = 60
+FOLDER_FILES_MAX: Final = 20
 FILE_BYTES_MAX: Final = 10 * 1024 * 1024
 
-LONG_FILES: Final[MappingProxyType[str, str]] = MappingProxyType({})
+LONG_FILES: Final[MappingProxyType[str, str]] = MappingProxyType(
+    {"tests/sweep/commands/test_answers.py": "four verbs answer over the same runs, which are dear to make"},
+)
 """Path -> why this file may be longer than the limit."""
 
 LONG_FUNCTIONS: Final[MappingProxyType[str, str]] = MappingProxyType({})
@@ -84,42 +86,6 @@ TEXT_SUFFIXES: Final = {
     ".yaml",
     ".yml",
 }
-
-
-@cache
-def files() -> tuple[str, ...]:
-    """List what is tracked or would be, relative to the root."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return tuple(sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file()))
-
-
-def sources(*folders: str) -> list[str]:
-    """List the Python files below some folders."""
-    return [name for name in files() if name.endswith(".py") and name.split("/")[0] in folders]
-
-
-@cache
-def tree(name: str) -> ast.Module:
-    """Parse one source."""
-    return ast.parse((ROOT / name).read_text(encoding="utf-8"), filename=name)
-
-
-def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function of one source."""
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-
-
-def imports(name: str) -> Iterator[tuple[int, str]]:
-    """Yield line and full dotted name of everything that one source imports."""
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}:{node.lineno}: import by full name, not relative to this file"
-            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def matches(imported: str, allowed: set[str]) -> bool:
@@ -203,12 +169,86 @@ def test_functions_of_the_core_fit_a_screen() -> None:
     assert functions_too_long == []
 
 
-def test_files_are_short() -> None:
-    """A file of code has one reason to be opened, hence at most 500 lines."""
-    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in sources(*PACKAGES)}
+def room(name: str) -> str:
+    """Return the room of a file: its folder in the package, or the file itself where it lies flat."""
+    return name.split("/")[1].removesuffix(".py")
 
-    assert {name: n for name, n in lengths.items() if n > FILE_LINES_MAX and name not in LONG_FILES} == {}
-    assert [name for name in LONG_FILES if lengths.get(name, 0) <= FILE_LINES_MAX] == []
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_downwards(package: str) -> None:
+    """A room imports only rooms that stand below it; what points back is an exception with a reason."""
+    place = {one: number for number, group in enumerate(ORDER[package]) for one in group}
+    back = set()
+    for name in sources(package):
+        for other in arrows(name):
+            if room(name) == "__init__" or not other.startswith(f"{package}/") or room(name) == room(other):
+                continue
+            if room(other) != "__init__" and place[room(other)] >= place[room(name)]:
+                back.add(f"{name} -> {other}")
+
+    assert sorted(set(place) - {room(name) for name in sources(package)}) == []
+    assert sorted(back) == sorted(arrow for arrow in BACK if arrow.startswith(f"{package}/"))
+
+
+def test_imports_make_no_circles() -> None:
+    """No file reaches itself by imports, not even by those inside functions; what does has a reason."""
+    assert circles() == set(CIRCLES)
+
+
+def test_files_are_short() -> None:
+    """A file has one reason to be opened, hence at most 500 lines."""
+    found = sources(*PACKAGES, "tests", "benchmarks", "docs")
+    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in found}
+
+    assert {name for name, lines in lengths.items() if lines > FILE_LINES_MAX} == set(LONG_FILES)
+
+
+def test_folders_are_small() -> None:
+    """What is found in a folder is seen at once: at most 20 files beside `__init__`."""
+    held = Counter(str(Path(name).parent) for name in sources(*PACKAGES, "tests") if Path(name).name != "__init__.py")
+
+    assert {folder for folder, count in held.items() if count > FOLDER_FILES_MAX} == set(CROWDED)
+
+
+def test_a_family_of_files_is_a_folder() -> None:
+    """No prefix is shared by three files of a folder, and no file's name is the prefix of two others."""
+    families = set()
+    for folder in {Path(name).parent for name in sources(*PACKAGES, "tests")}:
+        stems = {
+            Path(name).stem.removeprefix("test_") for name in sources(*PACKAGES, "tests") if folder == Path(name).parent
+        }
+        prefixes = {stem[:at] for stem in stems for at, letter in enumerate(stem) if letter == "_" and at}
+        for prefix in prefixes:
+            members = [stem for stem in stems if stem.startswith(f"{prefix}_")]
+            if len(members) >= 3 - (prefix in stems):
+                families.add(f"{folder}/{prefix}")
+
+    assert families == set(FAMILIES)
+
+
+def test_tests_mirror_the_packages() -> None:
+    """Each folder of tests of a package is one of that package; a folder of a package has tests or says where."""
+    held = {package: {str(Path(name).parent) for name in sources(package)} for package in PACKAGES}
+    folders = set().union(*held.values())
+    tested = {str(Path(name).parent.relative_to("tests")) for name in sources("tests") if "/test_" in name}
+    tested = {folder for folder in tested if folder.split("/")[0] in PACKAGES}
+    rooms = {folder for folder in folders if folder.count("/") == 1}
+
+    assert sorted(tested - folders) == []
+    assert sorted(rooms - {"/".join(folder.split("/")[:2]) for folder in tested}) == sorted(WITHOUT_TESTS)
+
+
+def test_helpers_of_tests_are_in_support() -> None:
+    """What a test imports of tests/ lies in tests/support/, and no test is there."""
+    wrong = [
+        f"{name}:{line}: imports {imported}"
+        for name in sources("tests")
+        for line, imported in imports(name)
+        if matches(imported, {"tests"}) and not matches(imported, {"tests.support"})
+    ]
+
+    assert wrong == []
+    assert [name for name in sources("tests") if name.startswith("tests/support/") and "/test_" in name] == []
 
 
 def test_functions_fit_a_screen() -> None:

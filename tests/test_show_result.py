@@ -7,7 +7,8 @@ import pytest
 
 from docs.show_result import MARKS, section
 from results.store.run_store import RunStore
-from tests.results.synthetic import POLICIES, PROVENANCE, cell, write_batch
+from tests.support.project import ROOT
+from tests.support.synthetic import POLICIES, PROVENANCE, cell, write_batch
 
 
 @pytest.fixture
@@ -44,6 +45,6 @@ def test_the_section_shows_each_policy_on_each_guest(run: Path) -> None:
 
 def test_the_readme_has_one_place_for_it() -> None:
     """The marks are in README.md once."""
-    readme = Path(__file__).resolve().parent.parent / "README.md"
+    readme = ROOT / "README.md"
 
     assert len(MARKS.findall(readme.read_text(encoding="utf-8"))) == 1

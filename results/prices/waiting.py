@@ -7,7 +7,7 @@ With exponential hold times the mean values of this network obey the recursion o
 
 (Reiser and Lavenberg, "Mean-value analysis of closed multichain queuing networks", Journal of the ACM 27, 1980), with
 hold time S, think time Z, response time R, throughput X and queue length Q. The distribution of think times does not
-matter. `tests/results/test_waiting.py` compares it with the closed form of the machine repairman and with a
+matter. `tests/results/prices/test_waiting.py` compares it with the closed form of the machine repairman and with a
 discrete-event simulation.
 """
 

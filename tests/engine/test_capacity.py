@@ -9,7 +9,7 @@ from engine.core.machine import FRAMES, TABLES, VCPUS, CapacityError, LaneMachin
 from engine.events import EVENT
 from engine.guests import Guest
 from engine.vocabulary import LANES_MAX, Event
-from tests.policies import POLICIES
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ONE: Final = (POLICIES["kvm-6.1"],)

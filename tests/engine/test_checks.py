@@ -11,9 +11,9 @@ from engine.events import EVENT, Events
 from engine.guests import Guest
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Access, Event
-from tests.engine import tiny
-from tests.engine.tiny import Trace, gpa
-from tests.policies import POLICIES
+from tests.support.engine import tiny
+from tests.support.engine.tiny import Trace, gpa
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=2, memory_mib=4)
 POLICY: Final = POLICIES["kvm-6.1"]

@@ -13,9 +13,9 @@ from engine.guests import Guest
 from engine.knobs import Policy
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_NAMES, Access, Event, Instruction
-from tests.engine import tiny
-from tests.engine.tiny import Trace, gpa
-from tests.policies import POLICIES
+from tests.support.engine import tiny
+from tests.support.engine.tiny import Trace, gpa
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ROOT, L3, A, B, L1, OTHER_L1 = 24, 32, 33, 34, 35, 36

@@ -14,8 +14,8 @@ from engine.guests import Guest
 from engine.knobs import Policy
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, LANES_MAX, Event
-from tests.engine.traces import TinyRun, policies, runs
-from tests.policies import POLICIES
+from tests.support.engine.traces import TinyRun, policies, runs
+from tests.support.policies import POLICIES
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 EXAMPLES = int(os.environ.get("SHADOWSWEEP_EXAMPLES", "1000"))

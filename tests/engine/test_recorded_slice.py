@@ -11,7 +11,7 @@ from engine.guests import Guest
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
 from engine.workloads import WORKLOADS
-from tests.policies import POLICIES
+from tests.support.policies import POLICIES
 
 GUEST: Final = Guest(vcpus=2, memory_mib=512)
 NAMES: Final = ("kvm-3.0", "kvm-3.3", "kvm-6.1", "xiao-v1", "always-emulate")

@@ -17,9 +17,9 @@ from results.prices.pricing import PRICE_COLUMNS
 from results.store.columns import TABLES
 from results.store.manifest import StoreError
 from results.summary import summarize
-from tests.results.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
+from tests.support.project import DATA, ROOT
+from tests.support.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
 
-ROOT = Path(__file__).resolve().parents[2]
 SIGNATURES = {
     "activities": "()",
     "cells": "()",
@@ -142,7 +142,7 @@ def test_every_way_to_a_difference_gives_the_same(run: results.Run) -> None:
 
 def test_the_shown_analysis_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks of the how-to about Python run one after the other, on a real run."""
-    shutil.copytree(ROOT / "tests" / "data" / "runs" / "v2", tmp_path / "runs" / "smoke")
+    shutil.copytree(DATA / "runs" / "v2", tmp_path / "runs" / "smoke")
     text = (ROOT / "docs" / "how-to" / "analyse-in-python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)

@@ -18,7 +18,7 @@ from results.statistics.pairing import ComparisonError
 from results.statistics.verdicts import Rule
 from results.store.run_store import RunStore
 from results.summary import COUNTS, TIMES, PricedCells, seed_comparison, summarize, summarize_priced
-from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
+from tests.support.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 
 def times(policy: str, seconds: list[float], **changes: Any) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ from sweep.exit_codes import ExitCode, SweepError
 from sweep.spec.configs import read_costs
 from sweep.spec.nodes import BYTES_MAX, DEPTH_MAX, read_nodes, read_source
 from sweep.spec.problems import Source, SpecError
-from tests.security.mutations import answer, bytes_damaged
-from tests.test_house_rules import ROOT, imports, sources, tree
+from tests.support.mutations import answer, bytes_damaged
+from tests.support.project import ROOT
+from tests.support.sources import imports, sources, tree
 
 PACKAGES = ("engine", "results", "sweep")
 CODE_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "imp"}

@@ -10,7 +10,7 @@ from engine.operations import OPERATION
 from sweep.commands import plan
 from sweep.exit_codes import ExitCode
 from sweep.recordings.array_file import BYTES_MAX, NOTES_MARK, encode_notes, unsound_reasons_of
-from tests.security.mutations import answer, bytes_damaged
+from tests.support.mutations import answer, bytes_damaged
 
 SPEC = """
 name: strange

@@ -18,9 +18,10 @@ from results.store.run_store import RunStore
 from results.store.schema import SchemaError
 from sweep.commands import diff, report, status, summarize
 from sweep.exit_codes import ExitCode
-from tests.security.mutations import DEEP, answer, bytes_damaged, json_damaged, tree
+from tests.support.mutations import DEEP, answer, bytes_damaged, json_damaged, tree
+from tests.support.project import DATA
 
-RUN = Path(__file__).resolve().parent.parent / "data/runs/v1"
+RUN = DATA / "runs" / "v1"
 ENTRY = next(RUN.glob("manifest/*.json")).relative_to(RUN)
 JSON_FILES = ("spec.json", "provenance.json", str(ENTRY))
 TABLE_FILES = [

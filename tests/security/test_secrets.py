@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from engine.operations import OPERATION
 from sweep.commands import submit
 from sweep.commands.options import command_line
-from tests.jobs.cluster_files import ROOT, SMOKE
+from tests.support.cluster.files import ROOT, SMOKE
 
 KEY, TOKEN, PASSWORD = "AKIAsecretsecret0001", "t0ken" * 8, "hunter2hunter2"
 ENVIRONMENT = {

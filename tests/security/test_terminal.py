@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from sweep.commands import status
 from sweep.exit_codes import ExitCode
 from sweep.terminal import printable
-from tests.security.mutations import answer
-from tests.security.test_runs import RUN
-from tests.test_house_rules import ROOT
+from tests.support.mutations import answer
+from tests.support.project import DATA, ROOT
 
 ATTACK = "a\x1b]0;title\x07\x1b[2J\x1b[1Ab\rc\x9b5n\u202ed"
 SHOWN = r"a\x1b]0;title\x07\x1b[2J\x1b[1Ab\rc\x9b5n\u202ed"
@@ -29,7 +28,7 @@ VERBS = (("status",), ("summarize",), ("compare",), ("explain",), ("fsck",), ("p
 def hostile(tmp_path: Path) -> Path:
     """Return a run whose name, host and policies are made to control a terminal."""
     run = tmp_path / "runs" / "run"
-    shutil.copytree(RUN, run)
+    shutil.copytree(DATA / "runs" / "v1", run)
     spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
     spec["name"] = ATTACK
     spec["workloads"][0]["label"] = ATTACK

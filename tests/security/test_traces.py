@@ -17,10 +17,10 @@ from sweep.exit_codes import ExitCode
 from sweep.recordings.schema import SCHEMA
 from sweep.recordings.store import read_operations, write_operations
 from sweep.tasks.worker import simulate_batch
-from tests.policies import POLICIES
-from tests.security.mutations import answer, bytes_damaged
+from tests.support.mutations import answer, bytes_damaged
+from tests.support.policies import POLICIES
+from tests.support.project import DATA
 
-DATA = Path(__file__).resolve().parent.parent / "data"
 DAMAGES = 40
 LINES = 120
 

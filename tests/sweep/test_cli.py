@@ -17,20 +17,12 @@ from sweep import cli
 from sweep.exit_codes import ExitCode
 from sweep.plan.plan import plan_sweep
 from sweep.spec.read import load_spec
-from tests.policies import POLICIES
-from tests.sweep import fakes
-from tests.sweep.starting import start, swallow_the_end, write_spec
+from tests.support import fakes
+from tests.support.calling import call
+from tests.support.policies import POLICIES
+from tests.support.starting import start, swallow_the_end, write_spec
 
 HEAVY = ("engine._core", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """Run the program in this process and return its exit code."""
-    monkeypatch.setattr("sys.argv", ["sweep", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def test_help_imports_nothing_heavy(project: Path) -> None:
@@ -152,7 +144,7 @@ def test_plan_knows_what_is_finished(tmp_path: Path) -> None:
     from sweep.commands.plan import plan_content, plan_lines
     from sweep.plan.estimate import estimate_cost
     from sweep.plan.plan import identities, remaining
-    from tests.sweep.starting import read
+    from tests.support.starting import read
 
     path = write_spec(tmp_path)
     start(path)

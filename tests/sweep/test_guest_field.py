@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from engine.guests import GUEST_FIELDS
+from tests.support.project import DATA, ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-RUNS: Final = ROOT / "tests" / "data" / "runs"
+RUNS: Final = DATA / "runs"
 AFTER: Final = "    @property\n    def pages("
 LINE: Final = (
     '    paging: str = declared("4-level", "levels of the guest\'s tables", '

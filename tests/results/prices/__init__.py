@@ -1,0 +1,1 @@
+"""Tests of cost models and of time from counts."""

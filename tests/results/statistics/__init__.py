@@ -1,0 +1,1 @@
+"""Tests of means, intervals and verdicts."""

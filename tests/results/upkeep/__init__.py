@@ -1,0 +1,1 @@
+"""Tests of what is done to finished runs: checks, differences, merges, exports."""

@@ -1,0 +1,1 @@
+"""Helpers of the tests; no file here is a test, and tests import helpers from nowhere else."""

@@ -1,0 +1,1 @@
+"""Processes, clusters and job files for tests."""

@@ -1,0 +1,1 @@
+"""Traces for tests of the engine, made by hand or drawn."""

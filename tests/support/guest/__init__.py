@@ -1,0 +1,1 @@
+"""A guest to play operations on, and a walker that checks its tables."""

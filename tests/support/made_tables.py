@@ -1,0 +1,51 @@
+"""Tables of a made-up run, without any file."""
+
+import numpy as np
+import polars as pl
+
+from engine.vocabulary import COUNTER_NAMES
+
+
+class Made:
+    """Tables of a made-up run: every policy on every guest under every workload, one window each."""
+
+    def __init__(self, *, policies: tuple[str, ...], workloads: int, guests: int, replicates: int) -> None:
+        names = pl.DataFrame({"policy": policies})
+        places = pl.DataFrame({"workload": [f"load {i}" for i in range(workloads)]})
+        sizes = pl.DataFrame(
+            {
+                "guest": [f"guest {i}" for i in range(guests)],
+                "vcpus": [1 << i % 4 for i in range(guests)],
+                "memory_mib": [256 * (1 + i // 4) for i in range(guests)],
+            },
+            schema_overrides={"vcpus": pl.Int32, "memory_mib": pl.Int64},
+        )
+        rows = places.join(sizes, how="cross").join(pl.DataFrame({"replicate": range(replicates)}), how="cross")
+        rows = rows.with_columns(trace_digest=pl.format("{}", pl.int_range(pl.len()))).join(names, how="cross")
+        draw = np.random.default_rng(1)
+        counters = {name: draw.integers(1_000, 1_000_000, rows.height) for name in COUNTER_NAMES}
+        counters["fatal"] = np.zeros(rows.height, dtype=np.int64)
+        counters["guest_run_ns"] = draw.integers(900_000_000, 1_000_000_000, rows.height)
+        self.rows = rows.with_columns(
+            cell_id=pl.format("{}", pl.int_range(pl.len())),
+            host_paging=pl.lit("shadow"),
+            clear_instruction=pl.lit("stosq"),
+            write_protect_instruction=pl.lit("lock_and"),
+            page_cache_share=pl.lit(0.5),
+            seed=pl.lit(1, dtype=pl.UInt64),
+            events=pl.lit(1, dtype=pl.Int64),
+            native_seconds=pl.lit(1.0),
+            window=pl.lit(0, dtype=pl.Int32),
+            window_ns=pl.lit(1_000_000_000, dtype=pl.Int64),
+            start_ns=pl.lit(0, dtype=pl.Int64),
+            length_ns=pl.lit(1_000_000_000, dtype=pl.Int64),
+            **{name: pl.Series(values) for name, values in counters.items()},
+        )
+
+    def scan_cells(self) -> pl.LazyFrame:
+        """Return the table of cells."""
+        return self.rows.lazy()
+
+    def scan_windows(self) -> pl.LazyFrame:
+        """Return the table of windows."""
+        return self.rows.lazy()

@@ -1,0 +1,1 @@
+"""Tests of verbs as a user meets them."""

@@ -1,0 +1,1 @@
+"""Tests of specifications and of the files that they name."""

@@ -1,0 +1,1 @@
+"""Tests of a start of a sweep, from the first task to the last line."""
