@@ -23,8 +23,6 @@ enum {
 	SLOTS_PER_EVENT = VCPUS + 2 * ROOT_LEVEL,
 	/* It renews all entries of a page in each access at the most, and those of a walk and its prefetch. */
 	ODD_PER_EVENT = (ENTRIES * (ACC_ALL + 1) + 2 * (PREFETCH_SPTES + ROOT_LEVEL)) * LANES,
-	/* Events that are checked before the first of them is carried out: they stay in the cache meanwhile. */
-	CHECKED_EVENTS = 512,
 };
 _Static_assert((int)ODD_PER_EVENT < (int)ODD_ENTRIES, "there is room for what one event can need");
 
@@ -39,44 +37,16 @@ INLINE enum stop room(const struct machine *m)
 	return STOP_DONE;
 }
 
-/* What is wrong with an event, so that nothing behind this reaches beyond the machine. */
-INLINE enum stop check_event(const struct machine *m, const struct event *event)
+/* Whether a store ends within its page, so that nothing behind this reaches beyond the machine. */
+INLINE bool is_store_sound(const struct event *event)
 {
 	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-	bool fits = end <= 4096 && event->width && event->count;
 
-	if (event->vcpu >= m->vcpus_used)
-		return STOP_BAD_VCPU;
-	if (event->kind > EVENT_WINDOW)
-		return STOP_BAD_KIND;
-	return event->kind == EVENT_STORE && !fits ? STOP_BAD_STORE : STOP_DONE;
-}
-
-/* The first event from `start` to `end` that is none, and why; `end` if all are. */
-static struct advanced check_events(const struct machine *m, const struct event *events, size_t end, size_t start)
-{
-	unsigned bad = 0;
-
-	/* Without branches, because there is no telling what comes next. */
-	for (size_t i = start; i < end; i++) {
-		const struct event *event = &events[i];
-		unsigned last = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-		unsigned no_store = (unsigned)(last > 4096) | (unsigned)!event->width | !event->count;
-
-		bad |= (unsigned)(event->vcpu >= m->vcpus_used) | (unsigned)(event->kind > EVENT_WINDOW) |
-		       ((unsigned)(event->kind == EVENT_STORE) & no_store);
-	}
-	for (size_t i = start; bad && i < end; i++) {
-		enum stop why = check_event(m, &events[i]);
-
-		if (why != STOP_DONE)
-			return (struct advanced){i, why};
-	}
-	return (struct advanced){end, STOP_DONE};
+	return (end <= 4096) & ((unsigned)event->width - 1 < 8) & (event->count > 0);
 }
 
 /* The guest uses `gva`; its own tables allow or forbid it. */
-static void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
+OUT_OF_LINE void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
 {
 	bool write = access & ACCESS_WRITE;
 	lanes_t pending = m->knobs.shadow;
@@ -115,7 +85,7 @@ static void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, i
 	}
 }
 
-static void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
+INLINE void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
 {
 	m->now->touches++;
 	if (m->guesses && quick_touch(m, vcpu, gva, access))
@@ -125,7 +95,7 @@ static void touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access
 		remember_way(m, vcpu, gva);
 }
 
-static void store(struct machine *m, struct vcpu *vcpu, const struct event *event)
+INLINE void store(struct machine *m, struct vcpu *vcpu, const struct event *event)
 {
 	uint64_t gfn = event->address >> 12;
 
@@ -185,17 +155,12 @@ static void set_memory(struct machine *m, const struct event *event)
 		entries[(event->address & 4095) >> 3] = event->value;
 }
 
-static void carry_out(struct machine *m, const struct event *event)
+/* The events that are rare. */
+OUT_OF_LINE void carry_out_rare(struct machine *m, const struct event *event)
 {
 	struct vcpu *vcpu = &m->vcpus[event->vcpu];
 
 	switch (event->kind) {
-	case EVENT_STORE:
-		store(m, vcpu, event);
-		break;
-	case EVENT_TOUCH:
-		touch(m, vcpu, event->address, event->access);
-		break;
 	case EVENT_GUEST_FAULT:
 		inject_fault(m, vcpu, event->address, m->knobs.shadow);
 		break;
@@ -216,19 +181,35 @@ static void carry_out(struct machine *m, const struct event *event)
 	}
 }
 
-static void carry_out_one(struct machine *m, const struct event *event)
+/* Carry out an event in all lanes; what is wrong with it if it is none. */
+INLINE enum stop carry_out(struct machine *m, const struct event *event)
 {
+	struct vcpu *vcpu = &m->vcpus[event->vcpu];
+
+	if (UNLIKELY(event->vcpu >= m->vcpus_used))
+		return STOP_BAD_VCPU;
 	m->now = &m->tallies[event->activity < ACTIVITIES ? event->activity : ACTIVITY_NONE];
-	carry_out(m, event);
+	if (event->kind == EVENT_TOUCH) {
+		touch(m, vcpu, event->address, event->access);
+	} else if (event->kind == EVENT_STORE) {
+		if (UNLIKELY(!is_store_sound(event)))
+			return STOP_BAD_STORE;
+		store(m, vcpu, event);
+	} else {
+		if (UNLIKELY(event->kind >= EVENT_WINDOW))
+			return event->kind == EVENT_WINDOW ? STOP_WINDOW : STOP_BAD_KIND;
+		carry_out_rare(m, event);
+	}
 	if (m->deferred_used)
 		free_deferred(m);
+	return STOP_DONE;
 }
 
 /* Checked builds: carry out an event in the second machine as well; whether that made the same of it. */
 INLINE bool is_same_beside(struct machine *m, const struct event *event)
 {
 #ifdef CHECK_FAST_PATHS
-	carry_out_one(m->beside, event);
+	carry_out(m->beside, event);
 	return same_state(m, m->beside);
 #else
 	(void)m;
@@ -239,28 +220,22 @@ INLINE bool is_same_beside(struct machine *m, const struct event *event)
 
 static struct advanced advance(struct machine *m, const struct event *events, size_t count, size_t start)
 {
-	size_t checked = start;
-	struct advanced found = {start, STOP_DONE};
-
+	m->has_grown = true;
 	for (size_t i = start; i < count; i++) {
-		const struct event *event = &events[i];
+		if (m->has_grown) {
+			enum stop full = room(m);
 
-		if (i == checked) {
-			found = check_events(m, events, count - i < CHECKED_EVENTS ? count : i + CHECKED_EVENTS, i);
-			checked = found.next;
+			if (UNLIKELY(full != STOP_DONE))
+				return (struct advanced){i, full};
+			m->has_grown = false;
 		}
-		if (UNLIKELY(i == checked))
-			return found;
-		enum stop why = room(m);
+		if (LIKELY(i + EVENTS_AHEAD < count) && m->guesses)
+			look_ahead(m, &events[i + EVENTS_AHEAD]);
+		enum stop why = carry_out(m, &events[i]);
 
 		if (UNLIKELY(why != STOP_DONE))
-			return (struct advanced){i, why};
-		if (event->kind == EVENT_WINDOW)
-			return (struct advanced){i + 1, STOP_WINDOW};
-		if (m->guesses && i + EVENTS_AHEAD < checked)
-			look_ahead(m, &events[i + EVENTS_AHEAD]);
-		carry_out_one(m, event);
-		if (!is_same_beside(m, event))
+			return (struct advanced){why == STOP_WINDOW ? i + 1 : i, why};
+		if (!is_same_beside(m, &events[i]))
 			return (struct advanced){i, STOP_DIFFERENCE};
 	}
 	return (struct advanced){count, STOP_DONE};

@@ -18,8 +18,9 @@ struct guess {
 	uint64_t gpte[3]; /* guest entries of levels 4, 3 and 2 */
 	int32_t slot[3];  /* shadow pages of levels 3, 2 and 1 that all lanes go to; the last may be NONE */
 	int32_t table[3]; /* contents of the guest's tables of these levels; the last is NONE if it maps the region large */
-	int32_t access;   /* what the three guest entries grant */
-	int32_t unused;
+	uint32_t leaves;  /* first entry of the level-1 shadow page, or 0 */
+	uint16_t access;  /* what the three guest entries grant */
+	bool is_small;    /* there is a level-1 table */
 };
 _Static_assert(sizeof(struct guess) == 64, "a guess is one cache line");
 
@@ -51,10 +52,10 @@ struct way {
 	lanes_t small;
 };
 
-/* Whether a link leads to `slot` in all lanes. */
+/* Whether an entry of level 3 or 4, which is never a large leaf, leads to `slot` in all lanes. */
 INLINE bool links_to(const struct spte *entry, int32_t slot, lanes_t lanes)
 {
-	return entry->target[SMALL] == slot && !(lanes & ~(entry->present & ~entry->large & ~entry->odd));
+	return entry->target[SMALL] == slot && !(lanes & ~(entry->present & ~entry->odd));
 }
 
 /* Follow a guess through the shadow pages; every lane ends at the level-2 entry or at the leaf below it. */
@@ -96,6 +97,7 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 
 	guess->access = ACC_ALL;
 	guess->table[below(1)] = NONE;
+	guess->is_small = false;
 	memset(guess->gpte, 0, sizeof guess->gpte);
 	for (int level = ROOT_LEVEL; level > 1; level--) {
 		uint64_t gpte = read_entry(m, table, index_of(gva, level));
@@ -103,19 +105,20 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 
 		if (!(gpte & G_PRESENT) || !(gpte & G_ACCESSED) || (is_large && level > 2))
 			return;
-		guess->access &= access_of(gpte);
+		guess->access &= (uint16_t)access_of(gpte);
 		table = gfn_of(gpte);
 		if (!is_large) {
 			if (table >= m->pages || m->frames[table].table == NONE)
 				return;
 			guess->table[below(level - 1)] = m->frames[table].table;
+			guess->is_small = level == 2;
 		}
 		guess->gpte[above(level)] = gpte;
 	}
 }
 
 /* Remember the way to an address, if all lanes take the same. */
-static void remember_way(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
+OUT_OF_LINE void remember_way(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
 {
 	struct guess *guess = guess_of(m, vcpu, gva);
 	lanes_t lanes = m->knobs.shadow;
@@ -136,6 +139,7 @@ static void remember_way(struct machine *m, const struct vcpu *vcpu, uint64_t gv
 	bool goes_on = upper->present & ~upper->large & ~upper->odd & lanes;
 
 	guess->slot[below(1)] = goes_on ? upper->target[SMALL] : NONE;
+	guess->leaves = goes_on ? (uint32_t)upper->target[SMALL] << 9 : 0;
 	guess_guest(m, vcpu, guess, gva);
 	guess->region = (gva >> 21) + 1;
 }

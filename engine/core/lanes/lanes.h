@@ -16,7 +16,7 @@ enum stop {
 	STOP_NO_SLOTS,   /* before an event for which there may be no room */
 	STOP_NO_TABLES,
 	STOP_NO_ODD,
-	STOP_BAD_KIND,   /* before an event that is none: its kind, vCPU, or the extent of its store */
+	STOP_BAD_KIND,   /* at an event that is none: its kind, its vCPU, or the extent of its store */
 	STOP_BAD_VCPU,
 	STOP_BAD_STORE,
 	STOP_DIFFERENCE, /* checked builds: a fast path differs from the slow one */

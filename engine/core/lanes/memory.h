@@ -49,8 +49,10 @@ INLINE uint64_t read_entry(const struct machine *m, int64_t gfn, int index)
 /* Where a frame's contents are; room for them is made if there was none (`room` in events.h keeps some). */
 INLINE int32_t table_of(struct machine *m, int64_t gfn)
 {
-	if (m->frames[gfn].table == NONE)
+	if (UNLIKELY(m->frames[gfn].table == NONE)) {
 		m->frames[gfn].table = m->tables_used++;
+		m->has_grown = true;
+	}
 	return m->frames[gfn].table;
 }
 

@@ -52,6 +52,7 @@ static void odd_set(struct machine *m, int32_t spte, int lane, enum kind kind, i
 	else
 		place = m->odd_made++;
 	m->odd_used++;
+	m->has_grown = true;
 	m->odds[place] = (struct odd){
 		.key = key, .target = target, .next = *list, .previous = NONE, .hash_next = *bucket};
 	if (*list != NONE)

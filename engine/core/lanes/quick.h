@@ -54,7 +54,7 @@ INLINE void clear_counts(struct machine *m, const struct vcpu *vcpu, const struc
 }
 
 /* A demand fault: the guest has just mapped a page, and no shadow page forbids to map it (FNAME(page_fault)). */
-static void quick_fault(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, lanes_t faults,
+OUT_OF_LINE void quick_fault(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, lanes_t faults,
 			int64_t gfn, int granted, bool write)
 {
 	int32_t slot = guess->slot[below(1)];
@@ -74,7 +74,7 @@ static void quick_fault(struct machine *m, struct vcpu *vcpu, const struct guess
 }
 
 /* Store again in lanes whose fault was served, as the guest's instruction does. */
-static void repeat_write(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, int64_t gfn,
+OUT_OF_LINE void repeat_write(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, int64_t gfn,
 			 lanes_t lanes)
 {
 	const struct spte *leaf = &m->sptes[guess->slot[below(1)]][index_of(gva, 1)];
@@ -117,7 +117,10 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 		return false;
 	if (!write && !(*gpte & G_DIRTY))
 		granted &= ~ACC_WRITE;
-	*gpte |= write ? G_ACCESSED | G_DIRTY : G_ACCESSED;
+	uint64_t used = write ? G_ACCESSED | G_DIRTY : G_ACCESSED;
+
+	if (used & ~*gpte)
+		*gpte |= used;
 	if (write) {
 		vcpu->store_va = gva;
 		vcpu->store_gfn = (int32_t)gfn;
@@ -156,7 +159,7 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 
 	if (!way.guess || !follow_guest(m, vcpu, way.guess, gva))
 		return false;
-	if (way.guess->table[below(1)] != NONE)
+	if (way.guess->is_small)
 		return !way.big && touch_small(m, vcpu, &way, gva, access);
 	return !(access & ACCESS_USER_VA) && touch_large(m, vcpu, &way, gva, access & ACCESS_WRITE);
 }
@@ -221,7 +224,7 @@ INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct
 }
 
 /* A store of one operand that traps in some lanes, changes no link by its fault, and is emulated there. */
-static bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct way *way, const struct store *op)
+OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct way *way, const struct store *op)
 {
 	lanes_t used = way->small & way->leaf->present & way->leaf->accessed & ~way->leaf->speculative;
 	lanes_t traps = way->small & ~way->leaf->writable, upper;

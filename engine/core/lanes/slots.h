@@ -104,6 +104,8 @@ static int32_t make_slot(struct machine *m, int64_t gfn, int32_t key)
 		return *link;
 	int32_t slot = m->free[--m->free_slots];
 
+	m->has_grown = true;
+
 	m->headers[slot] = (struct page){
 		.gfn = (int32_t)gfn,
 		.key = key,

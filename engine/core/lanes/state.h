@@ -196,6 +196,7 @@ struct machine {
 	lanes_t flush;    /* some vCPU has a flush pending */
 	struct walk walk;
 
+	bool has_grown;     /* something was taken of what is limited */
 	int32_t free_slots; /* the first so many of `free` */
 	int32_t tables_used;
 	int32_t odd_used;

@@ -26,6 +26,8 @@ typedef int16_t signed_words_t __attribute__((vector_size(2 * LANES)));
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define INLINE static inline __attribute__((always_inline))
+/* What the event loop calls now and then stays out of it, so that its own values stay in registers. */
+#define OUT_OF_LINE static __attribute__((noinline))
 
 INLINE int lowest(lanes_t lanes)
 {

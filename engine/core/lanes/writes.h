@@ -102,7 +102,7 @@ static lanes_t emulate(struct machine *m, struct vcpu *vcpu, const struct store 
 }
 
 /* Carry out a guest store in lanes. */
-static void store_in_lanes(struct machine *m, struct vcpu *vcpu, const struct store *op, lanes_t lanes)
+OUT_OF_LINE void store_in_lanes(struct machine *m, struct vcpu *vcpu, const struct store *op, lanes_t lanes)
 {
 	lanes_t faults = access_lanes(m, vcpu, op->gva, lanes, true), pending = faults, group = faults;
 	int done = 0;

@@ -1,7 +1,7 @@
 """The frames that a guest model has free."""
 
 import numpy as np
-from engine.guest.model import GuestModel
+from engine.core.guest.model import GuestModel
 
 from engine.guest import constants as c
 from engine.guest.state import LIST_ROOM
