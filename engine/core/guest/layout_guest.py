@@ -1,17 +1,15 @@
 """Records and numbers of the guest model and the scheduler that C and Python share."""
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from engine.core.scheduler import state as b
 from engine.guest import constants as c
 from engine.guest import state as s
+from engine.operations import TIME_NS_MAX
 from engine.workloads.templates import LINE_REGISTER, REGISTERS, STEP, Step
-
-TIME_NS_MAX: Final = (1 << 55) - 1
-"""Latest time of an operation: the run time of 255 vCPUs up to then fits into 63 bits."""
 
 
 class Status(IntEnum):

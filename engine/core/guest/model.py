@@ -10,13 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from engine import _core
-from engine.core.guest.layout_guest import TIME_NS_MAX, Status
+from engine.core.guest.layout_guest import Status
 from engine.events import EVENT, Events
 from engine.guest.parameters import resolve
 from engine.guest.state import State, allocate_state, check_guest
 from engine.guests import Guest
-from engine.operations import OPERATION, Operations
-from engine.vocabulary import Operation
+from engine.operations import OPERATION, OperationChecks, Operations, name_operation
 
 _NS_PER_S: Final = 1_000_000_000
 _NO_OPERATIONS: Final = np.zeros(0, OPERATION)
@@ -29,8 +28,10 @@ class GuestModel:
         ValueError: a guest or a parameter that cannot be.
     """
 
-    def __init__(self, guest: Guest, *, seed: int, window_ns: int, parameters: Mapping[str, Any]) -> None:
-        """Power the guest on."""
+    def __init__(
+        self, guest: Guest, *, seed: int, window_ns: int, parameters: Mapping[str, Any], place: str = "guest model"
+    ) -> None:
+        """Power the guest on. `place` says where the operations are from, for errors."""
         check_guest(guest)
         if window_ns <= 0:
             raise ValueError(f"guest model: window_ns = {window_ns}; allowed is a whole number from 1")
@@ -38,7 +39,7 @@ class GuestModel:
         self._knobs = resolve(parameters)
         self._state = allocate_state(guest, seed=seed, window_ns=window_ns, knobs=self._knobs)
         self._spill = _core.new_spill()
-        self._position = 0
+        self._checks = OperationChecks(place=place, vcpus=guest.vcpus, window_ns=window_ns)
 
     @property
     def state(self) -> State:
@@ -78,16 +79,18 @@ class GuestModel:
         """Carry out operations and yield chunks as they fill.
 
         Raises:
+            ValueError: an operation that no recording of this guest can hold, before any of them is carried out.
             RuntimeError: an operation that this guest cannot carry out; it names the operation and the remedy.
         """
+        first = self._checks.passed
+        self._checks.check(operations)
         position = 0
         while position < len(operations):
             status, position = _core.guest_run(self._state, self._spill, operations, position)
             if status == Status.BUFFER_FULL:
                 yield self._take()
             elif status != Status.DONE:
-                raise RuntimeError(self._complaint(status, operations[position], self._position + position))
-        self._position += len(operations)
+                raise RuntimeError(self._complaint(status, operations[position], first + position))
 
     def finish(self) -> Iterator[Events]:
         """Yield what is left."""
@@ -108,19 +111,13 @@ class GuestModel:
 
     def _complaint(self, status: int, operation: Any, position: int) -> str:
         """Say which operation failed, why, and what to do."""
-        kind = int(operation["kind"])
-        name = Operation(kind).name if kind < len(Operation) else f"kind {kind}"
-        what = f"guest model: operation {position} ({name}, pid {operation['pid']}, vcpu {operation['vcpu']})"
-        if status == Status.BAD_OPERATION:
-            highest = len(Operation) - 1
-            return (
-                f"{what}: allowed are kinds 0 to {highest} on vCPUs 0 to {self._guest.vcpus - 1}"
-                f" up to {TIME_NS_MAX} ns: check the trace"
-            )
+        what = f"{self._checks.place}: {name_operation(operation, position)}"
         if status == Status.NO_MEMORY:
             memory = self._guest.memory_mib
             return f"{what}: no free frame in {memory} MiB: give the guest more memory_mib or less page_cache_share"
         if status == Status.NO_HOST_MEMORY:
             return f"{what}: this host has no memory left for its events: give it more"
+        if status == Status.BAD_OPERATION:
+            return f"{what}: it was changed after it was looked at: report it with this trace, please"
         limit = self._knobs["max_processes"]
         return f"{what}: more than max_processes = {limit} processes live at once: raise that parameter"
