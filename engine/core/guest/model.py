@@ -119,6 +119,6 @@ class GuestModel:
         if status == Status.NO_HOST_MEMORY:
             return f"{what}: this host has no memory left for its events: give it more"
         if status == Status.BAD_OPERATION:
-            return f"{what}: refused, though its checks found nothing: report it with this trace, please"
+            return f"{what}: it was changed after it was looked at: report it with this trace, please"
         limit = self._knobs["max_processes"]
         return f"{what}: more than max_processes = {limit} processes live at once: raise that parameter"

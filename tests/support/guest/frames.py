@@ -1,8 +1,8 @@
 """The frames that a guest model has free."""
 
 import numpy as np
-from engine.core.guest.model import GuestModel
 
+from engine.core.guest.model import GuestModel
 from engine.guest import constants as c
 from engine.guest.state import LIST_ROOM
 
