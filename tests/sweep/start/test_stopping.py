@@ -122,10 +122,10 @@ def test_a_signal_to_all_processes_loses_no_batch_that_runs(
     sweep = session(workers)
     wait_until(lambda: sweep.waiting() == workers)
 
-    os.killpg(sweep.start.driver.pid, number)
+    os.killpg(sweep.driver.pid, number)
     wait_until(lambda: "(at most " in sweep.said())
     sweep.let_go()
-    code = sweep.start.driver.wait(60)
+    code = sweep.driver.wait(60)
 
     # The two larger batches were through before; of two workers nothing is left to do.
     batches = 2 + workers
@@ -145,8 +145,8 @@ def test_a_signal_while_workers_start_loses_nothing_that_was_handed_out(
     sweep.let_go()
     wait_until(lambda: len(sweep.workers()) == workers)
 
-    os.killpg(sweep.start.driver.pid, number)
-    code = sweep.start.driver.wait(60)
+    os.killpg(sweep.driver.pid, number)
+    code = sweep.driver.wait(60)
 
     finished = len(RunStore(sweep.folder / "run").finished_cells())
     assert code == ExitCode.INTERRUPTED
@@ -163,7 +163,7 @@ def test_a_worker_does_not_outlive_a_driver_that_was_killed(session: Callable[[i
     wait_until(sweep.workers)
     time.sleep(seconds)
 
-    sweep.start.driver.kill()
-    sweep.start.driver.wait(60)
+    sweep.driver.kill()
+    sweep.driver.wait(60)
 
     wait_until(lambda: not sweep.others(), END_SECONDS)
