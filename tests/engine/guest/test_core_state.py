@@ -12,7 +12,7 @@ from engine.guest.state import State
 from engine.guests import Guest
 from engine.operations import OPERATION
 from engine.vocabulary import Operation
-from tests.guest.scripts import CHILD, DATA, FORK, SHELL, process_with_pages
+from tests.support.guest.scripts import CHILD, DATA, FORK, SHELL, process_with_pages
 
 NO_OPERATIONS = np.zeros(0, OPERATION)
 
