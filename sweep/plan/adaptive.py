@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.plan.plan import Plan, PlannedBatch
+from sweep.plan.plan import Kind, Plan
 from sweep.spec.costs import load_cost_model
-from sweep.spec.spec import SweepSpec, Until, guest_label
-from sweep.spec.until import ELAPSED
+from sweep.spec.sections import ELAPSED
+from sweep.spec.spec import SweepSpec, Until
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from results.statistics.sequential import Target
     from results.store.run_store import RunStore
 
-Place = tuple[str, str]
-"""Workload and guest: what gets its replicates together, for its policies share their traces."""
-
 
 def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
     """Return the part of `plan` that the finished cells ask for; all of it for a sweep without `until`."""
     if spec.until is None:
         return plan
-    wanted = wanted_by_place(plan, spec, store)
-    batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[_place(batch)])
+    wanted = wanted_by_kind(plan, spec, store)
+    batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[batch.kind])
     return replace(plan, batches=batches)
 
 
-def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Place, int]:
+def wanted_by_kind(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Kind, int]:
     """Return how many replicates each workload on each guest needs by what is known of it."""
     from results.statistics.sequential import wanted_replicates
 
@@ -42,8 +39,8 @@ def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Plac
     target = _target(until)
     known = _differences(plan, spec, store)
     return {
-        place: wanted_replicates([known.get((*place, policy), _nothing()) for policy in policies], target)
-        for place, policies in _compared(plan, until).items()
+        kind: wanted_replicates([known.get((*kind, policy), _nothing()) for policy in policies], target)
+        for kind, policies in _compared(plan, until).items()
     }
 
 
@@ -56,10 +53,10 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
     until = _until(spec)
     target = _target(until)
     known = _differences(plan, spec, store)
-    wanted = wanted_by_place(plan, spec, store)
-    for place, policies in _compared(plan, until).items():
-        rows = {policy: known.get((*place, policy), _nothing()) for policy in policies}
-        most = min(wanted[place], min((len(values) for values in rows.values()), default=0))
+    wanted = wanted_by_kind(plan, spec, store)
+    for kind, policies in _compared(plan, until).items():
+        rows = {policy: known.get((*kind, policy), _nothing()) for policy in policies}
+        most = min(wanted[kind], min((len(values) for values in rows.values()), default=0))
         size = max((look for look in target.sizes if look <= most), default=0)
         if not size:
             continue
@@ -68,7 +65,7 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
         widest = int(widths.argmax())
         verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"
         yield (
-            f"until: {place[0]} on {place[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
+            f"until: {kind[0]} on {kind[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
             f"({list(there)[widest]}): {target.half_width:g} % {verdict}"
         )
 
@@ -90,21 +87,17 @@ def _target(until: Until) -> "Target":
     )
 
 
-def _place(batch: PlannedBatch) -> Place:
-    return batch.coordinate.workload.label, guest_label(batch.coordinate.guest)
-
-
-def _compared(plan: Plan, until: Until) -> dict[Place, list[str]]:
-    """Return for each place the policies whose differences have to become narrow."""
-    there: dict[Place, dict[str, None]] = defaultdict(dict)
+def _compared(plan: Plan, until: Until) -> dict[Kind, list[str]]:
+    """Return for each kind the policies whose differences have to become narrow."""
+    there: dict[Kind, dict[str, None]] = defaultdict(dict)
     for batch in plan.batches:
-        there[_place(batch)] |= dict.fromkeys(policy.name for policy in batch.policies)
+        there[batch.kind] |= dict.fromkeys(policy.name for policy in batch.policies)
     chosen = until.policies
     return {
-        place: [name for name in names if name != until.baseline and (not chosen or name in chosen)]
+        kind: [name for name in names if name != until.baseline and (not chosen or name in chosen)]
         if until.baseline in names
         else []
-        for place, names in there.items()
+        for kind, names in there.items()
     }
 
 
@@ -147,7 +140,7 @@ def _planned_cells(plan: Plan) -> "pl.DataFrame":
     import polars as pl
 
     rows = [
-        (cell_id, *_place(batch), batch.coordinate.replicate, policy.name)
+        (cell_id, *batch.kind, batch.coordinate.replicate, policy.name)
         for batch in plan.batches
         for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True)
     ]
