@@ -1,4 +1,4 @@
-"""Fills in the files of `sweep/cluster/templates`; every value that is not a plain name is quoted by a filter there."""
+"""Writes the files that start a cluster of their own from `sweep/cluster/templates`; filters quote all values there."""
 
 import json
 import shlex

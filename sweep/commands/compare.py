@@ -102,8 +102,6 @@ def compare(
         return
     stores = [open_store(run) for run in runs]
     notices = notices_about(*stores)
-    # One price list for all runs, for a difference of prices is no difference of policies.
-    model = cost_model_of(stores[-1], costs)
     with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
         question = Question(
@@ -114,7 +112,8 @@ def compare(
             where=tuple(where or ()),
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
-        tables = compare_runs([Run(store).compared() for store in stores], question, model)
+        # One price list for all runs, for a difference of prices is no difference of policies.
+        tables = compare_runs([Run(store).compared() for store in stores], question, cost_model_of(stores[-1], costs))
         found = breaches(tables, gates)
     text = _render(tables, form, found, notices, as_list=as_list)
     # A condition that is met is met whatever is missing.
