@@ -5,7 +5,7 @@ only grows; so a sweep that was stopped, or is started again, goes on where it w
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,22 +26,9 @@ def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
     """Return the part of `plan` that the finished cells ask for; all of it for a sweep without `until`."""
     if spec.until is None:
         return plan
-    wanted = wanted_by_kind(plan, spec, store)
+    wanted = _wanted(_known(plan, spec, store), _target(spec))
     batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[batch.kind])
     return replace(plan, batches=batches)
-
-
-def wanted_by_kind(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Kind, int]:
-    """Return how many replicates each workload on each guest needs by what is known of it."""
-    from results.statistics.sequential import wanted_replicates
-
-    until = _until(spec)
-    target = _target(until)
-    known = _differences(plan, spec, store)
-    return {
-        kind: wanted_replicates([known.get((*kind, policy), _nothing()) for policy in policies], target)
-        for kind, policies in _compared(plan, until).items()
-    }
 
 
 def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]:
@@ -50,24 +37,39 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
 
     from results.statistics.sequential import look_half_widths
 
-    until = _until(spec)
-    target = _target(until)
-    known = _differences(plan, spec, store)
-    wanted = wanted_by_kind(plan, spec, store)
-    for kind, policies in _compared(plan, until).items():
-        rows = {policy: known.get((*kind, policy), _nothing()) for policy in policies}
+    target = _target(spec)
+    known = _known(plan, spec, store)
+    wanted = _wanted(known, target)
+    for kind, rows in known.items():
         most = min(wanted[kind], min((len(values) for values in rows.values()), default=0))
         size = max((look for look in target.sizes if look <= most), default=0)
         if not size:
             continue
-        there = {policy: values[:size] for policy, values in rows.items()}
-        widths = look_half_widths(np.stack(list(there.values())), target)
+        widths = look_half_widths(np.stack([values[:size] for values in rows.values()]), target)
         widest = int(widths.argmax())
         verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"
         yield (
             f"until: {kind[0]} on {kind[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
-            f"({list(there)[widest]}): {target.half_width:g} % {verdict}"
+            f"({list(rows)[widest]}): {target.half_width:g} % {verdict}"
         )
+
+
+def _wanted(known: Mapping[Kind, Mapping[str, "Floats"]], target: "Target") -> dict[Kind, int]:
+    """Return how many replicates each workload on each guest needs by what is known of it."""
+    from results.statistics.sequential import wanted_replicates
+
+    return {kind: wanted_replicates(list(rows.values()), target) for kind, rows in known.items()}
+
+
+def _known(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Kind, dict[str, "Floats"]]:
+    """Return for each kind and each policy that counts there the differences so far, none where none is known."""
+    import numpy as np
+
+    differences = _differences(plan, spec, store)
+    return {
+        kind: {policy: differences.get((*kind, policy), np.empty(0)) for policy in policies}
+        for kind, policies in _compared(plan, _until(spec)).items()
+    }
 
 
 def _until(spec: SweepSpec) -> Until:
@@ -76,15 +78,12 @@ def _until(spec: SweepSpec) -> Until:
     return spec.until
 
 
-def _target(until: Until) -> "Target":
+def _target(spec: SweepSpec) -> "Target":
     from results.statistics.sequential import Target
 
-    return Target(
-        half_width=until.half_width,
-        minimum=until.minimum,
-        maximum=until.maximum,
-        confidence=until.confidence,
-    )
+    until = _until(spec)
+    names = ("half_width", "minimum", "maximum", "confidence")
+    return Target(**{name: getattr(until, name) for name in names})
 
 
 def _compared(plan: Plan, until: Until) -> dict[Kind, list[str]]:
@@ -145,9 +144,3 @@ def _planned_cells(plan: Plan) -> "pl.DataFrame":
         for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True)
     ]
     return pl.DataFrame(rows, schema=["cell_id", "workload", "guest", "replicate", "policy"], orient="row")
-
-
-def _nothing() -> "Floats":
-    import numpy as np
-
-    return np.empty(0)
