@@ -155,7 +155,7 @@ def facts(store: RunStore) -> str:
 
 def summarize(run: Path, _cells: int) -> str:
     """Summarise as `sweep summarize --csv` does."""
-    from sweep.start.closing import render_summary
+    from sweep.start.last_lines import render_summary
 
     text = render_summary(RunStore(run), form="csv")
     assert text is not None

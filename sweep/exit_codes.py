@@ -47,3 +47,9 @@ class DamagedError(SweepError):
     """A file of a run is not what it was; the message names it."""
 
     exit_code = ExitCode.DAMAGED
+
+
+class TraceError(SweepError):
+    """A trace can't be read, written or recorded; the message says where, what was found and what to do."""
+
+    exit_code = ExitCode.CELLS_FAILED

@@ -5,9 +5,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from sweep.terminal import printable, unguarded
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 _PLAIN_SECONDS: Final = 10.0
 
@@ -24,65 +27,67 @@ class Progress(Protocol):
         ...
 
 
+class _Pace:
+    """Counts cells. `share` weighs batches by their estimated cost, so that the end comes when it says."""
+
+    def __init__(self, total: int) -> None:
+        self.started = time.monotonic()
+        self.share = 0.0
+        self._total = total
+        self._cells = 0
+
+    def count(self, cells: int, share: float) -> tuple[str, str, str]:
+        """Add what is done and return how many cells are, their rate and the time that is left."""
+        self._cells += cells
+        self.share = min(1.0, self.share + share) if self._cells < self._total else 1.0
+        seconds = time.monotonic() - self.started
+        rate = self._cells / seconds if seconds > 0 else 0.0
+        left = seconds / self.share * (1.0 - self.share) if self.share > 0 else float("nan")
+        return f"{self._cells}/{self._total} cells", f"{rate:.2g} cells/s", f"{format_seconds(left)} left"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this was the last cell."""
+        return self._cells == self._total
+
+
 class PlainProgress:
-    """Lines for logs. `share` weighs batches by their estimated cost, so that the end comes when it says."""
+    """Lines for logs."""
 
     def __init__(self, total: int, stream: TextIO, *, period: float = _PLAIN_SECONDS) -> None:
-        self._total = total
+        self._pace = _Pace(total)
         self._stream = stream
         self._period = period
-        self._started = time.monotonic()
-        self._shown = self._started
-        self._cells = 0
-        self._share = 0.0
+        self._shown = self._pace.started
 
     def advance(self, cells: int, share: float) -> None:
         """Count, and print a line if the last one is long enough ago or if this was the last cell."""
-        self._cells += cells
-        self._share = min(1.0, self._share + share) if self._cells < self._total else 1.0
+        words = self._pace.count(cells, share)
         now = time.monotonic()
-        if now - self._shown >= self._period or self._cells == self._total:
+        if now - self._shown >= self._period or self._pace.is_done:
             self._shown = now
-            print(self._line(now - self._started), file=self._stream, flush=True)
+            self.note(", ".join(words))
 
     def note(self, text: str) -> None:
         """Print `text`."""
         print(text, file=self._stream, flush=True)
 
-    def _line(self, seconds: float) -> str:
-        rate = self._cells / seconds if seconds > 0 else 0.0
-        left = seconds / self._share * max(0.0, 1.0 - self._share) if self._share > 0 else float("nan")
-        return f"{self._cells}/{self._total} cells, {rate:.2g} cells/s, {format_seconds(left)} left"
-
 
 class RichProgress:
     """A bar with rate and time left."""
 
-    def __init__(self, total: int, bar: "object") -> None:
-        from rich.progress import Progress as Bar
-
-        assert isinstance(bar, Bar)
+    def __init__(self, total: int, bar: "Bar") -> None:
         self._bar = bar
-        self._total = total
-        self._cells = 0
-        self._share = 0.0
-        self._started = time.monotonic()
+        self._pace = _Pace(total)
         self._task = bar.add_task("cells", total=1.0, cells="", rate="", left="")
         self.advance(0, 0.0)
 
     def advance(self, cells: int, share: float) -> None:
         """Move the bar."""
-        self._cells += cells
-        self._share = min(1.0, self._share + share) if self._cells < self._total else 1.0
-        seconds = time.monotonic() - self._started
-        left = seconds / self._share * (1.0 - self._share) if self._share else float("nan")
-        self._bar.update(
-            self._task,
-            completed=self._share,
-            cells=f"{self._cells}/{self._total} cells",
-            rate=f"{self._cells / seconds:.2g} cells/s" if self._cells else "",
-            left=f"{format_seconds(left)} left" if self._cells else "",
-        )
+        done, rate, left = self._pace.count(cells, share)
+        if not self._pace.share:
+            rate = left = ""
+        self._bar.update(self._task, completed=self._pace.share, cells=done, rate=rate, left=left)
 
     def note(self, text: str) -> None:
         """Print `text` above the bar."""

@@ -2,29 +2,28 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sweep.exit_codes import DamagedError, SweepError
 
 if TYPE_CHECKING:
     from results.store.run_store import RunStore
-    from sweep.spec.spec import SweepSpec
 
 RUNS: Final = Path("runs")
 _REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"})
 """Bases of what pyarrow and polars raise when the bytes of a table make no sense; neither is loaded for their names."""
 
 
-def run_location(spec: "SweepSpec", out: str | None) -> str:
-    """Return where a sweep's results go: a folder, or a URL in its one spelling."""
+def run_location(sweep: str, out: str | None) -> str:
+    """Return where the results of a sweep of that name go: a folder, or a URL in its one spelling."""
     from results.store.storage import checked_url, is_url
 
     if out is None:
-        return str(RUNS / spec.name)
+        return str(RUNS / sweep)
     with results_errors():
         return checked_url(out) if is_url(out) else out
 
@@ -88,7 +87,7 @@ def open_store(run: str, *, damaged: bool = False) -> "RunStore":
     from results.store.labels import check_labels
     from results.store.run_store import RunStore
     from results.store.soundness import check_sound
-    from sweep.spec.kept import check_resolved
+    from sweep.runs import check_resolved
 
     with results_errors():
         store = RunStore(run)
@@ -130,3 +129,41 @@ def driver_facts() -> dict[str, str]:
     """Return what a lock says about who holds it."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return {"host": platform.node(), "pid": str(os.getpid()), "since": since}
+
+
+_TEXTS: Final = ("name", "baseline", "costs")
+_LISTS: Final[Mapping[str, tuple[str, ...]]] = {"workloads": ("name", "label"), "policies": ("name",), "guests": ()}
+"""List of a specification -> the texts that each of its entries has."""
+
+
+def check_resolved(spec: Mapping[str, Any], place: str) -> None:
+    """Do nothing if `spec` has what verbs read of it, in the right shape.
+
+    Raises:
+        DamagedError: it has not; `place` is the file that holds it.
+    """
+    problems = list(spec_problems(spec))
+    if problems:
+        raise DamagedError(
+            f"{place}: no specification of a sweep: {'; '.join(problems)}\n"
+            "  restore the file, or go on with `sweep run` and the sweep's YAML file"
+        )
+
+
+def spec_problems(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what verbs read of a specification and `spec` has not, or has in another shape."""
+    yield from (f"{key} is no text" for key in _TEXTS if not isinstance(spec.get(key), str))
+    for key, texts in _LISTS.items():
+        entries = spec.get(key)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            yield f"{key} is no list of mappings"
+        elif not all(isinstance(entry.get(text), str) for entry in entries for text in texts):
+            yield f"{key}: an entry has no {' or no '.join(texts)}"
+        elif not all(isinstance(entry.get("knobs", {}), dict) for entry in entries):
+            yield f"{key}: an entry's knobs are no mapping"
+        elif not all(_is_list_of_texts(entry.get("unsound", [])) for entry in entries):
+            yield f"{key}: an entry's unsound is no list of texts"
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -11,9 +13,19 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: the folder is not there, or takes no more.
     """
+    with appearing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Give the name under which a file is to be written; at the end it goes on the disk and is renamed to `path`.
+
+    Nothing of it is left where the block raises.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         sync_file(temporary)
         temporary.replace(path)
         sync_directory(path.parent)

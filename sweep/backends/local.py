@@ -193,18 +193,20 @@ class LocalBackend:
 
 def _oom_kills() -> int:
     """Return how many processes Linux has killed for want of memory since it started; 0 where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    return 0
+    return _number_of("/proc/vmstat", "oom_kill") or 0
 
 
 def _free_memory() -> int | None:
     """Return the bytes that new processes can have, None where the system does not say."""
+    kibibytes = _number_of("/proc/meminfo", "MemAvailable:")
+    return None if kibibytes is None else kibibytes << 10
+
+
+def _number_of(file: str, name: str) -> int | None:
+    """Return the number behind a name in a file of the kernel."""
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
+        for line in Path(file).read_text(encoding="ascii").splitlines():
+            found, number = line.split()[:2]
+            if found == name:
+                return int(number)
     return None

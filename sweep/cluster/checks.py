@@ -1,6 +1,6 @@
 """Judges what nodes say about themselves: one line per check, and for each that failed what to do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -48,25 +48,24 @@ class Seen:
     uncertainty: float
 
 
+def judged(name: str, where: str, *, fits: bool, found: str, advice: str) -> Check:
+    """Return a finding; `advice` is for what does not fit."""
+    state = CheckState.OK if fits else CheckState.FAILED
+    return Check(name=name, where=where, state=state, found=found, advice="" if fits else advice)
+
+
 def check_nodes(nodes: Sequence[Seen], here: NodeFacts) -> list[Check]:
     """Judge all nodes; versions are compared with those of this program, whose driver has to understand theirs."""
-    checks = [_versions(nodes, here), _engine(nodes, here), _core(nodes, here)]
-    for seen in nodes:
-        checks += [_files(seen), _processes(seen), _temp(seen), _shm(seen), _clock(seen)]
-    return checks
+    everyone = [_versions(nodes, here), _engine(nodes, here), _core(nodes, here)]
+    return [*everyone, *(check for seen in nodes for check in _node_checks(seen))]
 
 
 def missing_nodes(found: int, expected: int, waited: float) -> Check:
     """Judge how many nodes there are."""
-    if found >= expected:
-        return Check(name="nodes", where="cluster", state=CheckState.OK, found=f"{found} of {expected}")
-    return Check(
-        name="nodes",
-        where="cluster",
-        state=CheckState.FAILED,
-        found=f"{found} of {expected} after {waited:.0f} s",
-        advice="look into the logs of the nodes that did not come, or ask for fewer with --nodes",
-    )
+    fits = found >= expected
+    text = f"{found} of {expected}" + ("" if fits else f" after {waited:.0f} s")
+    advice = "look into the logs of the nodes that did not come, or ask for fewer with --nodes"
+    return judged("nodes", "cluster", fits=fits, found=text, advice=advice)
 
 
 def _versions(nodes: Iterable[Seen], here: NodeFacts) -> Check:
@@ -77,70 +76,44 @@ def _versions(nodes: Iterable[Seen], here: NodeFacts) -> Check:
         if found != here.versions[name]
     ]
     text = "; ".join(wrong) or ", ".join(f"{name} {found}" for name, found in here.versions.items())
-    if not wrong:
-        return Check(name="versions", where="all nodes", state=CheckState.OK, found=text)
     advice = "install the same requirements.lock on every node: pip install --require-hashes -r requirements.lock"
-    return Check(name="versions", where="all nodes", state=CheckState.FAILED, found=text, advice=advice)
+    return judged("versions", "all nodes", fits=not wrong, found=text, advice=advice)
 
 
 def _engine(nodes: Iterable[Seen], here: NodeFacts) -> Check:
     wrong = [f"{seen.node}: {seen.facts.engine}" for seen in nodes if seen.facts.engine != here.engine]
-    if not wrong:
-        return Check(name="our code", where="all nodes", state=CheckState.OK, found=here.engine)
+    found = f"{'; '.join(wrong)} (here {here.engine})" if wrong else here.engine
     advice = "install the same version of shadowsweep on every node, or submit with --upload-code"
-    found = f"{'; '.join(wrong)} (here {here.engine})"
-    return Check(name="our code", where="all nodes", state=CheckState.FAILED, found=found, advice=advice)
+    return judged("our code", "all nodes", fits=not wrong, found=found, advice=advice)
 
 
 def _core(nodes: Iterable[Seen], here: NodeFacts) -> Check:
     wrong = [f"{seen.node}: {seen.facts.core}" for seen in nodes if seen.facts.core != here.core]
-    if not wrong:
-        return Check(name="core", where="all nodes", state=CheckState.OK, found=here.core)
+    found = f"{'; '.join(wrong)} (here {here.core})" if wrong else here.core
     advice = "build the core of the same sources on every node: make setup, or install the same wheel"
-    found = f"{'; '.join(wrong)} (here {here.core})"
-    return Check(name="core", where="all nodes", state=CheckState.FAILED, found=found, advice=advice)
+    return judged("core", "all nodes", fits=not wrong, found=found, advice=advice)
 
 
-def _files(seen: Seen) -> Check:
-    found, fits = seen.facts.files_max, seen.facts.files_max < 0 or seen.facts.files_max >= _FILES_MIN
-    advice = "" if fits else f"raise it before Ray starts: ulimit -n {_FILES_MIN}"
-    return _judged("open files", seen, fits=fits, found=_count(found), advice=advice)
-
-
-def _processes(seen: Seen) -> Check:
-    wanted = _PROCESSES_PER_CORE * seen.facts.cores
-    fits = seen.facts.processes_max < 0 or seen.facts.processes_max >= wanted
-    advice = "" if fits else f"raise it before Ray starts: ulimit -u {wanted}"
-    return _judged("processes", seen, fits=fits, found=_count(seen.facts.processes_max), advice=advice)
-
-
-def _temp(seen: Seen) -> Check:
-    fits = seen.facts.temp_free >= _TEMP_MIN
-    advice = "" if fits else f"free {format_bytes(_TEMP_MIN)} there, or set TMPDIR and RAY_TMPDIR to another disk"
-    found = f"{format_bytes(seen.facts.temp_free)} free in {seen.facts.temp_folder}"
-    return _judged("temporary space", seen, fits=fits, found=found, advice=advice)
-
-
-def _shm(seen: Seen) -> Check:
-    free = seen.facts.shm_free
-    if free is None:
-        return _judged("shared memory", seen, fits=True, found="no /dev/shm: Ray uses files", advice="")
+def _node_checks(seen: Seen) -> Iterator[Check]:
+    node, facts = seen.node, seen.facts
+    fits = not 0 <= facts.files_max < _FILES_MIN
+    advice = f"raise it before Ray starts: ulimit -n {_FILES_MIN}"
+    yield judged("open files", node, fits=fits, found=_count(facts.files_max), advice=advice)
+    wanted = _PROCESSES_PER_CORE * facts.cores
+    fits = not 0 <= facts.processes_max < wanted
+    advice = f"raise it before Ray starts: ulimit -u {wanted}"
+    yield judged("processes", node, fits=fits, found=_count(facts.processes_max), advice=advice)
+    found = f"{format_bytes(facts.temp_free)} free in {facts.temp_folder}"
+    advice = f"free {format_bytes(_TEMP_MIN)} there, or set TMPDIR and RAY_TMPDIR to another disk"
+    yield judged("temporary space", node, fits=facts.temp_free >= _TEMP_MIN, found=found, advice=advice)
+    free = facts.shm_free
+    found = "no /dev/shm: Ray uses files" if free is None else f"{format_bytes(free)} free"
     advice = "enlarge it: mount -o remount,size=2G /dev/shm, or --shm-size=2g for a container"
-    fits = free >= _SHM_MIN
-    return _judged("shared memory", seen, fits=fits, found=f"{format_bytes(free)} free", advice="" if fits else advice)
-
-
-def _clock(seen: Seen) -> Check:
+    yield judged("shared memory", node, fits=free is None or free >= _SHM_MIN, found=found, advice=advice)
     fits = abs(seen.skew) <= _SKEW_SECONDS + seen.uncertainty
-    advice = "" if fits else "start a time service on that node: chronyc makestep, or timedatectl set-ntp true"
     found = f"{seen.skew:+.3f} s, within {seen.uncertainty:.3f} s"
-    return _judged("clock", seen, fits=fits, found=found, advice=advice)
-
-
-def _judged(name: str, seen: Seen, *, fits: bool, found: str, advice: str) -> Check:
-    return Check(
-        name=name, where=seen.node, state=CheckState.OK if fits else CheckState.FAILED, found=found, advice=advice
-    )
+    advice = "start a time service on that node: chronyc makestep, or timedatectl set-ntp true"
+    yield judged("clock", node, fits=fits, found=found, advice=advice)
 
 
 def _count(limit: int) -> str:

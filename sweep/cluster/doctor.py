@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sweep.backends.ray.connection import check_address, connect
 from sweep.backends.ray.facts import NodeFacts, gather_facts
-from sweep.backends.ray.probe import Answer, Node, ask_nodes, live_nodes
-from sweep.cluster.checks import Check, CheckState, Seen, check_nodes, missing_nodes
+from sweep.backends.ray.nodes import Answer, Node, ask_nodes, live_nodes
+from sweep.cluster.checks import Check, Seen, check_nodes, judged, missing_nodes
 from sweep.cluster.jobs import ClusterError
 from sweep.cluster.shared import Probe, check_place, probe_run
 from sweep.progress import format_seconds
@@ -55,7 +55,7 @@ def _check_run(ray: Any, labels: dict[Node, str], run: str) -> list[Check]:
 def _silent(labels: dict[Node, str], answers: Sequence[Answer[Any]]) -> list[Check]:
     advice = "install the same version of shadowsweep on that node, or look into its Ray logs"
     return [
-        Check(name="answers", where=labels[one.node], state=CheckState.FAILED, found=one.problem, advice=advice)
+        judged("answers", labels[one.node], fits=False, found=one.problem, advice=advice)
         for one in answers
         if one.problem
     ]

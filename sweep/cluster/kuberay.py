@@ -3,11 +3,12 @@
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from sweep.cluster.options import ClusterSize
-from sweep.cluster.rendering import render
+from sweep.cluster.job_files import file_name, render
+from sweep.cluster.options import ClusterSize, check_image, check_object_name
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import SweepError
 
@@ -48,8 +49,25 @@ class KubeRayOptions:
         return self.size.seconds + _START_SECONDS
 
 
-def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) -> str:
-    """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text; `file` is its name."""
+def rayjob_manifest(
+    request: JobRequest,
+    size: ClusterSize,
+    *,
+    image: str,
+    claim: str | None,
+    secret: str | None,
+    ttl: int,
+    file: Path,
+) -> str:
+    """Return a ConfigMap with the specification and a RayJob that runs it, as one YAML text for `file`."""
+    options = KubeRayOptions(
+        size=size,
+        image=check_image("--image", image),
+        ttl_seconds=ttl,
+        ray_version=version("ray"),
+        claim=None if claim is None else check_object_name("--claim", claim),
+        secret=None if secret is None else check_object_name("--secret", secret),
+    )
     _check_rayjob(request, options)
     stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
     command = request.command(shlex.quote(f"{_SPEC_FOLDER}/{request.spec_name}"))
@@ -58,7 +76,7 @@ def rayjob_manifest(request: JobRequest, options: KubeRayOptions, *, file: str) 
         request=request,
         options=options,
         size=options.size,
-        file=file,
+        file=file_name(file, f"{request.name}.yaml"),
         entrypoint=f"exec {stop} {command}",
         drain_seconds=DRAIN_SECONDS,
         go_on_variable=GO_ON_VARIABLE,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sweep.exit_codes import SweepError
-from sweep.plan.coordinate import canonical
+from sweep.plan.cell import canonical
 from sweep.spec.problems import SpecError
 from sweep.spec.spec import SweepSpec
 

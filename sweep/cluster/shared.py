@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sweep.cluster.checks import Check, CheckState
+from sweep.cluster.checks import Check, judged
 
 if TYPE_CHECKING:
     from results.store.storage import Storage
@@ -76,7 +76,7 @@ def check_place(run: str, ask: Callable[[str], Sequence[Probe]]) -> list[Check]:
             return check_run(run, place, ask(place))
     except (OSError, StoreError) as error:
         found = f"{run}: {getattr(error, 'strerror', None) or error}"
-        return [_check("shared run path", "this machine", fits=False, found=found, advice=_ADVICE)]
+        return [judged("shared run path", "this machine", fits=False, found=found, advice=_ADVICE)]
 
 
 def probe_run(place: str, node: str) -> Probe:
@@ -113,10 +113,10 @@ def check_run(run: str, place: str, probes: Sequence[Probe]) -> list[Check]:
         if not problem and not (probe.sees_driver and storage.exists(written)):
             problem = "writes where the driver does not look"
         found = problem or f"{run}: seen and written by both"
-        checks.append(_check("shared run path", probe.node, fits=not problem, found=found, advice=_ADVICE))
+        checks.append(judged("shared run path", probe.node, fits=not problem, found=found, advice=_ADVICE))
         if not probe.error:
             whole = "files are replaced whole" if probe.whole else "a reader saw half a file"
-            checks.append(_check("atomic rename", probe.node, fits=probe.whole, found=whole, advice=_ADVICE))
+            checks.append(judged("atomic rename", probe.node, fits=probe.whole, found=whole, advice=_ADVICE))
     winners = [probe.node for probe in probes if probe.won]
     tried = [probe for probe in probes if not probe.error]
     one = len(winners) == 1 and storage.read(_CLAIM) == winners[0].encode()
@@ -126,13 +126,8 @@ def check_run(run: str, place: str, probes: Sequence[Probe]) -> list[Check]:
             "" if keeps else "; a file was overwritten"
         )
         advice = "this file system does not keep two drivers apart; use another one, or an object store"
-        checks.append(_check("put-if-absent", "all nodes", fits=one and keeps, found=found, advice=advice))
+        checks.append(judged("put-if-absent", "all nodes", fits=one and keeps, found=found, advice=advice))
     return checks
-
-
-def _check(name: str, where: str, *, fits: bool, found: str, advice: str) -> Check:
-    state = CheckState.OK if fits else CheckState.FAILED
-    return Check(name=name, where=where, state=state, found=found, advice="" if fits else advice)
 
 
 def _is_replaced_whole(storage: "Storage", name: str) -> bool:

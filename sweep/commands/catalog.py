@@ -61,13 +61,8 @@ def _knobs() -> list[dict[str, Any]]:
 
 def _workloads() -> list[dict[str, Any]]:
     return [
-        {
-            "name": workload.name,
-            "summary": workload.summary,
-            "source": workload.source,
-            "parameters": _described(workload.parameters),
-        }
-        for workload in workload_registry().values()
+        {"name": one.name, "summary": one.summary, "source": one.source, "parameters": _described(one.parameters)}
+        for one in workload_registry().values()
     ]
 
 
@@ -85,13 +80,10 @@ def _described(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
 
 
 def _costs() -> list[dict[str, Any]]:
-    from sweep.spec.configs import CONFIGS
+    from sweep.spec.configs import config_names
     from sweep.spec.costs import load_cost_model
 
-    return [
-        {"name": path.stem, "summary": load_cost_model(path.stem).summary}
-        for path in sorted((CONFIGS / "costs").glob("*.yaml"))
-    ]
+    return [{"name": name, "summary": load_cost_model(name).summary} for name in config_names("costs")]
 
 
 def _counters() -> list[dict[str, Any]]:

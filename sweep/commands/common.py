@@ -79,6 +79,13 @@ def say_last(notices: "Notices", form: str = "text", *, allow_partial: bool) -> 
         raise typer.Exit(ExitCode.CELLS_FAILED)
 
 
+def print_answer(text: str, notices: "Notices", form: str = "text", *, allow_partial: bool) -> None:
+    """Print an answer with what comes before and after it; end with the exit code of a partial one if it is one."""
+    say_first(notices, form)
+    typer.echo(text, nl=bool(text) and not text.endswith("\n"))
+    say_last(notices, form, allow_partial=allow_partial)
+
+
 def notices_about(*stores: "RunStore") -> "Notices":
     """Return what has to be said with an answer about these runs."""
     from results.notices.notices import notices_of

@@ -16,6 +16,7 @@ from sweep.commands.common import (
     MinEffectOption,
     chosen_form,
     notices_about,
+    print_answer,
     say_first,
     say_last,
 )
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from results.compare.compare import Comparison
     from results.compare.gate import Breach
     from results.notices.notices import Notices
-    from results.prices.cost_model import CostModel
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -112,12 +112,12 @@ def compare(
             where=tuple(where or ()),
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
-        tables = compare_runs([Run(store).compared() for store in stores], question, _costs(runs[-1], costs))
+        # One price list for all runs, for a difference of prices is no difference of policies.
+        tables = compare_runs([Run(store).compared() for store in stores], question, cost_model_of(stores[-1], costs))
         found = breaches(tables, gates)
-    say_first(notices, form)
-    typer.echo(_render(tables, form, found, notices, as_list=as_list), nl=False)
+    text = _render(tables, form, found, notices, as_list=as_list)
     # A condition that is met is met whatever is missing.
-    say_last(notices, form, allow_partial=allow_partial or bool(found))
+    print_answer(text, notices, form, allow_partial=allow_partial or bool(found))
     _fail(found)
 
 
@@ -127,11 +127,6 @@ def _fail(found: Sequence["Breach"]) -> None:
         typer.echo(breach.text, err=True)
     if found:
         raise typer.Exit(ExitCode.REGRESSED)
-
-
-def _costs(run: str, costs: str | None) -> "CostModel":
-    """Return one price list for all runs, for a difference of prices is no difference of policies."""
-    return cost_model_of(open_store(run), costs)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

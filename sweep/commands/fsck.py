@@ -9,8 +9,7 @@ import typer
 from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import ExitCode
 from sweep.progress import format_bytes
-from sweep.runs import results_errors
-from sweep.spec.kept import spec_problems
+from sweep.runs import results_errors, spec_problems
 
 if TYPE_CHECKING:
     from results.store.run_store import RunStore

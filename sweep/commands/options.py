@@ -67,7 +67,7 @@ def choose_sweep(spec: Path, *, overrides: list[str] | None, name: str | None, o
         words += ["-s", text]
     if out is not None:
         words += ["--out", out]
-    return ChosenSweep(spec=sweep, folder=run_location(sweep, out), words=tuple(words))
+    return ChosenSweep(spec=sweep, folder=run_location(sweep.name, out), words=tuple(words))
 
 
 def choose_place(

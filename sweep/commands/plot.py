@@ -14,8 +14,7 @@ from sweep.commands.common import (
     RunArgument,
     notices_about,
     open_frames,
-    say_first,
-    say_last,
+    print_answer,
     write_output,
 )
 from sweep.exit_codes import SweepError
@@ -95,9 +94,7 @@ def plot(
             figure = _figure(frames, summary, chart, knob)
             answer = f"{out}: {figure.title}. {figure.caption}"
             _save(figure, layout, out)
-    say_first(notices, form)
-    typer.echo(answer)
-    say_last(notices, form, allow_partial=allow_partial)
+    print_answer(answer, notices, form, allow_partial=allow_partial)
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -16,8 +16,7 @@ from sweep.commands.common import (
     RunArgument,
     chosen_form,
     notices_about,
-    say_first,
-    say_last,
+    print_answer,
 )
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
@@ -70,9 +69,7 @@ def price(
         opened = Run(store)
         found = opened.price(model, baseline=baseline, samples=sample, seed=seed, minimum_effect=effect)
     text = _render(found, form, notices, baseline=baseline or opened.baseline, only_tornado=tornado)
-    say_first(notices, form)
-    typer.echo(text, nl=not text.endswith("\n"))
-    say_last(notices, form, allow_partial=allow_partial)
+    print_answer(text, notices, form, allow_partial=allow_partial)
 
 
 def _render(found: "Doubt", form: str, notices: "Notices", *, baseline: str, only_tornado: bool) -> str:

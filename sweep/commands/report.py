@@ -14,8 +14,7 @@ from sweep.commands.common import (
     RunArgument,
     notices_about,
     open_frames,
-    say_first,
-    say_last,
+    print_answer,
     write_output,
 )
 from sweep.commands.options import command_line
@@ -60,6 +59,5 @@ def report(
             )
         )
     write_output(out, page.encode())
-    say_first(notices)
-    typer.echo(f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network")
-    say_last(notices, allow_partial=allow_partial)
+    answer = f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network"
+    print_answer(answer, notices, allow_partial=allow_partial)

@@ -14,7 +14,6 @@ import typer
 from sweep.commands.common import NameOption, OverrideOption, SpecArgument, all_overrides, read_sweep
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.commands.options import command_line
-from sweep.commands.submit_files import cluster_size, rayjob, sbatch, write
 from sweep.exit_codes import SweepError
 from sweep.runs import results_errors, run_location
 from sweep.tasks.failures import without_secrets
@@ -75,6 +74,8 @@ def submit(
     partition: Annotated[str | None, typer.Option(help="Slurm: partition.")] = None,
 ) -> None:
     """Hand a sweep to a Ray cluster, or write what starts one on KubeRay or Slurm."""
+    from sweep.cluster.job_files import cluster_size, sbatch_script
+
     if kuberay is not None and slurm is not None:
         raise SweepError("--kuberay and --slurm exclude each other; give one of them")
     if kuberay is not None and out is None:
@@ -86,12 +87,14 @@ def submit(
     words = all_overrides(overrides, name)
     request = _request(spec, words, out=out, python=python or ("python" if slurm is None else sys.executable))
     if kuberay is not None:
+        from sweep.cluster.kuberay import rayjob_manifest
+
         size = cluster_size(workers=workers, cpus=cpus, memory=memory, time=time)
-        text = rayjob(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay)
-        write(text, kuberay, dry_run=dry_run)
+        text = rayjob_manifest(request, size, image=image, claim=claim, secret=secret, ttl=ttl, file=kuberay)
+        _write(text, kuberay, dry_run=dry_run)
     elif slurm is not None:
         size = cluster_size(workers=workers, cpus=cpus, memory=memory, time=time)
-        write(sbatch(request, size, partition=partition, file=slurm), slurm, dry_run=dry_run)
+        _write(sbatch_script(request, size, partition=partition, file=slurm), slurm, dry_run=dry_run)
     else:
         plan = _plan(request, cpus=driver_cpus, memory=driver_memory, resource=resource, upload_code=upload_code)
         plan = plan.going_on(_go_on(context, address))
@@ -144,7 +147,7 @@ def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python:
         spec_name=path.name,
         spec_text=path.read_text(encoding="utf-8"),
         overrides=overrides,
-        run=_shared_run(run_location(sweep, out)),
+        run=_shared_run(run_location(sweep.name, out)),
         python=python,
         fingerprint=engine_fingerprint(),
     )
@@ -155,12 +158,26 @@ def _shared_run(run: str) -> str:
     from results.store.storage import checked_url, is_url
 
     with results_errors():
-        return checked_url(run) if is_url(run) else _absolute(run)
+        # Links stay as the user wrote them: nodes may mount the target elsewhere.
+        return checked_url(run) if is_url(run) else os.path.abspath(run)  # noqa: PTH100  resolve() follows links.
 
 
-def _absolute(path: str) -> str:
-    """Return an absolute path with its links as the user wrote them: nodes may mount the target elsewhere."""
-    return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links.
+def _write(text: str, file: Path, *, dry_run: bool) -> None:
+    """Write a file, or print it; what was not written by `sweep submit` is not overwritten."""
+    from sweep.cluster.job_files import STANDARD_OUTPUT, may_be_written
+
+    if dry_run or file == STANDARD_OUTPUT:
+        typer.echo(text, nl=False)
+        return
+    try:
+        if not may_be_written(file):
+            raise SweepError(
+                f"{file}: is there already, and `sweep submit` has not written it\n  give another place, or remove it"
+            )
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SweepError(f"{file}: can't be written: {error.strerror}; give another place") from error
+    typer.echo(f"written: {file}; its first lines say how to start it", err=True)
 
 
 def _plan(

@@ -41,7 +41,7 @@ def summarize(
     """Print per guest and workload how the policies compare."""
     for variable, value in _KEEP_FREED.items():  # They are read when the libraries are loaded, below.
         os.environ.setdefault(variable, value)
-    from sweep.start.closing import render_summary
+    from sweep.start.last_lines import render_summary
 
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     store = open_store(run)

@@ -91,7 +91,7 @@ def show_info(
     """
     from sweep.recordings.importing import summarise
     from sweep.recordings.soundness import unsound_reasons_of_source
-    from sweep.recordings.summary_table import print_summary
+    from sweep.recordings.summary import summary_text
 
     try:
         summary, source = summarise(file)
@@ -102,7 +102,7 @@ def show_info(
 
         typer.echo(json.dumps(summary.to_dict() | {"source": source}, indent=2))
         return
-    print_summary(summary, source)
+    typer.echo(summary_text(summary, source), nl=False)
     if source.get("unreadable"):
         typer.echo(
             f"{file}: {source['unreadable']:,} lines could not be read; `sweep trace import` shows them", err=True
@@ -169,8 +169,7 @@ def write_array_file(
 
     Exit code: 0, or 1 if the trace can't be used.
     """
-    from sweep.recordings.array_file import unsound_reasons_of
-    from sweep.recordings.arrays import write_array
+    from sweep.recordings.array_file import unsound_reasons_of, write_array
 
     try:
         count = write_array(file, out)

@@ -39,7 +39,7 @@ def validate(
     else:
         typer.echo("\n".join(text_lines(report)))
     if html is not None:
-        from sweep.validate.plots import write_html
+        from sweep.validate.page import write_html
 
         write_html(report, html)
         typer.echo(f"{html}: written", err=True)

@@ -5,14 +5,14 @@ only grows; so a sweep that was stopped, or is started again, goes on where it w
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweep.plan.plan import Plan, PlannedBatch
+from sweep.plan.plan import Kind, Plan
 from sweep.spec.costs import load_cost_model
-from sweep.spec.spec import SweepSpec, Until, guest_label
-from sweep.spec.until import ELAPSED
+from sweep.spec.sections import ELAPSED
+from sweep.spec.spec import SweepSpec, Until
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,30 +21,14 @@ if TYPE_CHECKING:
     from results.statistics.sequential import Target
     from results.store.run_store import RunStore
 
-Place = tuple[str, str]
-"""Workload and guest: what gets its replicates together, for its policies share their traces."""
-
 
 def wanted_plan(plan: Plan, spec: SweepSpec, store: "RunStore") -> Plan:
     """Return the part of `plan` that the finished cells ask for; all of it for a sweep without `until`."""
     if spec.until is None:
         return plan
-    wanted = wanted_by_place(plan, spec, store)
-    batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[_place(batch)])
+    wanted = _wanted(_known(plan, spec, store), _target(spec))
+    batches = tuple(batch for batch in plan.batches if batch.coordinate.replicate < wanted[batch.kind])
     return replace(plan, batches=batches)
-
-
-def wanted_by_place(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Place, int]:
-    """Return how many replicates each workload on each guest needs by what is known of it."""
-    from results.statistics.sequential import wanted_replicates
-
-    until = _until(spec)
-    target = _target(until)
-    known = _differences(plan, spec, store)
-    return {
-        place: wanted_replicates([known.get((*place, policy), _nothing()) for policy in policies], target)
-        for place, policies in _compared(plan, until).items()
-    }
 
 
 def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]:
@@ -53,24 +37,39 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
 
     from results.statistics.sequential import look_half_widths
 
-    until = _until(spec)
-    target = _target(until)
-    known = _differences(plan, spec, store)
-    wanted = wanted_by_place(plan, spec, store)
-    for place, policies in _compared(plan, until).items():
-        rows = {policy: known.get((*place, policy), _nothing()) for policy in policies}
-        most = min(wanted[place], min((len(values) for values in rows.values()), default=0))
+    target = _target(spec)
+    known = _known(plan, spec, store)
+    wanted = _wanted(known, target)
+    for kind, rows in known.items():
+        most = min(wanted[kind], min((len(values) for values in rows.values()), default=0))
         size = max((look for look in target.sizes if look <= most), default=0)
         if not size:
             continue
-        there = {policy: values[:size] for policy, values in rows.items()}
-        widths = look_half_widths(np.stack(list(there.values())), target)
+        widths = look_half_widths(np.stack([values[:size] for values in rows.values()]), target)
         widest = int(widths.argmax())
         verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"
         yield (
-            f"until: {place[0]} on {place[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
-            f"({list(there)[widest]}): {target.half_width:g} % {verdict}"
+            f"until: {kind[0]} on {kind[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
+            f"({list(rows)[widest]}): {target.half_width:g} % {verdict}"
         )
+
+
+def _wanted(known: Mapping[Kind, Mapping[str, "Floats"]], target: "Target") -> dict[Kind, int]:
+    """Return how many replicates each workload on each guest needs by what is known of it."""
+    from results.statistics.sequential import wanted_replicates
+
+    return {kind: wanted_replicates(list(rows.values()), target) for kind, rows in known.items()}
+
+
+def _known(plan: Plan, spec: SweepSpec, store: "RunStore") -> dict[Kind, dict[str, "Floats"]]:
+    """Return for each kind and each policy that counts there the differences so far, none where none is known."""
+    import numpy as np
+
+    differences = _differences(plan, spec, store)
+    return {
+        kind: {policy: differences.get((*kind, policy), np.empty(0)) for policy in policies}
+        for kind, policies in _compared(plan, _until(spec)).items()
+    }
 
 
 def _until(spec: SweepSpec) -> Until:
@@ -79,32 +78,25 @@ def _until(spec: SweepSpec) -> Until:
     return spec.until
 
 
-def _target(until: Until) -> "Target":
+def _target(spec: SweepSpec) -> "Target":
     from results.statistics.sequential import Target
 
-    return Target(
-        half_width=until.half_width,
-        minimum=until.minimum,
-        maximum=until.maximum,
-        confidence=until.confidence,
-    )
+    until = _until(spec)
+    names = ("half_width", "minimum", "maximum", "confidence")
+    return Target(**{name: getattr(until, name) for name in names})
 
 
-def _place(batch: PlannedBatch) -> Place:
-    return batch.coordinate.workload.label, guest_label(batch.coordinate.guest)
-
-
-def _compared(plan: Plan, until: Until) -> dict[Place, list[str]]:
-    """Return for each place the policies whose differences have to become narrow."""
-    there: dict[Place, dict[str, None]] = defaultdict(dict)
+def _compared(plan: Plan, until: Until) -> dict[Kind, list[str]]:
+    """Return for each kind the policies whose differences have to become narrow."""
+    there: dict[Kind, dict[str, None]] = defaultdict(dict)
     for batch in plan.batches:
-        there[_place(batch)] |= dict.fromkeys(policy.name for policy in batch.policies)
+        there[batch.kind] |= dict.fromkeys(policy.name for policy in batch.policies)
     chosen = until.policies
     return {
-        place: [name for name in names if name != until.baseline and (not chosen or name in chosen)]
+        kind: [name for name in names if name != until.baseline and (not chosen or name in chosen)]
         if until.baseline in names
         else []
-        for place, names in there.items()
+        for kind, names in there.items()
     }
 
 
@@ -147,14 +139,8 @@ def _planned_cells(plan: Plan) -> "pl.DataFrame":
     import polars as pl
 
     rows = [
-        (cell_id, *_place(batch), batch.coordinate.replicate, policy.name)
+        (cell_id, *batch.kind, batch.coordinate.replicate, policy.name)
         for batch in plan.batches
         for policy, cell_id in zip(batch.policies, batch.cell_ids, strict=True)
     ]
     return pl.DataFrame(rows, schema=["cell_id", "workload", "guest", "replicate", "policy"], orient="row")
-
-
-def _nothing() -> "Floats":
-    import numpy as np
-
-    return np.empty(0)

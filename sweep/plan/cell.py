@@ -4,17 +4,51 @@ In it: the policy's knobs, the workload with all parameters, the guest, the seed
 that make results. Not in it: names, labels and summaries, the sweep's name, prices, the backend, the date.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.guests import Guest
 from engine.knobs import Knobs
 from engine.sources import ENGINE, RESULT_SOURCES, source_digest
-from sweep.plan.coordinate import answering, canonical
+from sweep.exit_codes import SweepError
+from sweep.recordings.array_file import recording_problem
 from sweep.spec.spec import WorkloadCase
+
+
+def answering(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as they affect answers: of a recorded trace not its path, but the bytes in the file.
+
+    Raises:
+        SweepError: the path leads to something else than a recording.
+    """
+    path = parameters.get("path")
+    if not isinstance(path, str) or not path:
+        return dict(parameters)
+    if problem := recording_problem(Path(path)):
+        raise SweepError(f"workload recorded: path: {problem}")
+    with Path(path).open("rb") as stream:
+        content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return {**parameters, "path": f"content {content}"}
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON with sorted keys and no blanks: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinate:
+    """One (workload, guest, replicate): one trace."""
+
+    workload: WorkloadCase
+    guest: Guest
+    replicate: int
+
 
 DIGEST_BYTES: Final = 16
 """128 bits: among 10^9 cells a collision has a chance below 10^-20."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from sweep.plan.coordinate import canonical
+from sweep.plan.cell import canonical
 from sweep.plan.plan import PlannedBatch
 from sweep.plan.timings import BatchTiming, read_timings
 

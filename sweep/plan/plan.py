@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from engine.knobs import Policy
 from engine.vocabulary import LANES_MAX
-from sweep.plan.cell import DIGEST_BYTES, TraceFamily, knobs_key
-from sweep.plan.coordinate import Coordinate
-from sweep.spec.spec import Filter, SweepSpec, guest_coordinates, policy_coordinates, workload_coordinates
+from sweep.plan.cell import DIGEST_BYTES, Coordinate, TraceFamily, knobs_key
+from sweep.spec.spec import Filter, SweepSpec, guest_coordinates, guest_label, policy_coordinates, workload_coordinates
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from results.store.cell_ids import CellIds, Fixed
+
+
+Kind = tuple[str, str]
+"""Label of the workload and of the guest: batches of one kind take about as long, and get their replicates together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,11 @@ class PlannedBatch:
     def cell_ids(self) -> tuple[str, ...]:
         """Identities as the tables have them; `cell_ids[lane]` belongs to `policies[lane]`."""
         return tuple([self._digest(lane).hex() for lane in range(len(self.policies))])
+
+    @property
+    def kind(self) -> Kind:
+        """Workload and guest, as tables call them."""
+        return self.coordinate.workload.label, guest_label(self.coordinate.guest)
 
     def only(self, lanes: Sequence[int]) -> Self:
         """Return the batch reduced to some of its policies."""

@@ -1,4 +1,4 @@
-"""Looks at the file of a recorded trace before anything reads all of it: a stranger's path may never end."""
+"""The array file of a recorded trace: written from an imported one, and looked at before anything reads all of it."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from typing import Any, Final
 from numpy.lib import format as npy
 
 from engine.operations import OPERATION
+from sweep.exit_codes import TraceError
 
 BYTES_MAX: Final = 64 << 30
 """Largest recording that is taken (assumption): at some 1 GB/s a minute of hashing before anything starts."""
@@ -106,3 +107,33 @@ def _header(start: bytes) -> tuple[tuple[int, ...], Any, int] | None:
     except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
         return None
     return shape, dtype, stream.tell()
+
+
+def write_array(trace: Path, output: Path) -> int:
+    """Write the operations of a trace to an array file, chunk by chunk; return their number.
+
+    The reasons why a trace is unsound stand behind the operations in the same file, so that no copy of it loses them.
+
+    Raises:
+        TraceError: the trace can't be used, or the array can't be written.
+    """
+    from sweep.recordings.soundness import unsound_reasons_of_source
+    from sweep.recordings.source import is_parquet
+    from sweep.recordings.store import OperationFile, trace_file
+
+    if not is_parquet(trace):
+        raise TraceError(f"{trace}: is no imported trace; first do: sweep trace import {trace}")
+    source = OperationFile(trace)
+    if source.source.get("format") == "perf" and "unsound" not in source.source:
+        raise TraceError(f"{trace}: was imported before recordings were checked; import the recording again")
+    reasons = unsound_reasons_of_source(source.source)
+    place = 0
+    with trace_file(output) as temporary:
+        array = npy.open_memmap(temporary, mode="w+", dtype=OPERATION, shape=(source.rows,))
+        for chunk in source.chunks():
+            array[place : place + len(chunk)] = chunk
+            place += len(chunk)
+        array.flush()
+        with temporary.open("ab") as stream:
+            stream.write(encode_notes(reasons))
+    return place

@@ -6,11 +6,11 @@ from typing import Any, Final
 import numpy as np
 
 from engine.operations import Operations
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.perf.text import ImportReport, PerfText
 from sweep.recordings.soundness import unsound_reasons_of_source
 from sweep.recordings.source import STANDARD_INPUT, TextSource, is_parquet
-from sweep.recordings.store import OperationFile, OperationWriter, is_operation_file, read_operations
+from sweep.recordings.store import OperationFile, is_operation_file, operation_writer, read_operations
 from sweep.recordings.summary import Summary, TraceSummary
 
 FORMATS: Final = ("auto", "perf", "kvm-truth")
@@ -36,7 +36,7 @@ def import_perf(recording: Path, output: Path, *, strict: bool = False, allow_un
     """
     if output.exists() and recording.exists() and output.samefile(recording):
         raise TraceError(f"{output}: is the recording itself; name another file with -o")
-    with TextSource(recording) as source, OperationWriter(output) as writer:
+    with TextSource(recording) as source, operation_writer(output) as writer:
         text = PerfText(source)
         for chunk in text.chunks():
             writer.write(chunk, text.comms)

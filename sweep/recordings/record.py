@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.importing import TRACE_SUFFIX, import_perf
-from sweep.recordings.perf import events as perf
+from sweep.recordings.perf.lines import SAMPLED_EVENTS
 from sweep.recordings.perf.text import SCRIPT_FIELDS, ImportReport
 
-RECORDED_EVENTS: Final = tuple(name for name in perf.SAMPLED_EVENTS if not name.startswith("PERF_RECORD_"))
+RECORDED_EVENTS: Final = tuple(name for name in SAMPLED_EVENTS if not name.startswith("PERF_RECORD_"))
 BUFFER_PAGES: Final = 4096
 """perf's ring buffer per CPU, 16 MiB: with it a kernel build with -j2 lost no event (measured)."""
 _PAGE_KB: Final = 4

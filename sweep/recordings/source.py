@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, Self, cast
 
 import pyarrow as pa
 
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 
 BLOCK_BYTES: Final = 1 << 21
 """Also the longest line: perf's lines hold at most a path of 4,096 bytes."""

@@ -4,12 +4,10 @@ docs/reference/trace-format.md describes the file. Writing is atomic: a file app
 """
 
 import json
-import os
-import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +15,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.operations import OPERATION, OPERATION_FORMAT_VERSION, Operations
-from results.store.files import sync_directory, sync_file
-from sweep.recordings.errors import TraceError
-from sweep.recordings.schema import FORMAT, SCHEMA, TABLE_KEYS
+from engine.vocabulary import Operation
+from results.store.files import appearing
+from sweep.exit_codes import TraceError
+
+FORMAT: Final = "shadowsweep-operations"
+TABLE_KEYS: Final = ("shadowsweep.format", "shadowsweep.version", "shadowsweep.commands", "shadowsweep.source")
+"""Keys of the file's metadata: format and version, then JSON: the command names by index, and the source."""
+
+_KINDS: Final = ", ".join(f"{kind.value} {kind.name}" for kind in Operation)
+_COLUMNS: Final = (
+    ("time_ns", pa.uint64(), "ns", "native guest time since the first operation"),
+    ("address", pa.uint64(), "byte address", "guest virtual address, as the kind says; else 0"),
+    ("length", pa.uint64(), "bytes", "length of a range, as the kind says; else 0"),
+    ("pid", pa.uint32(), "id", "the thread that does it"),
+    ("peer", pa.uint32(), "id", "the new thread of a CLONE; else 0"),
+    ("flags", pa.uint32(), "bits", "as the kind says; else 0"),
+    ("kind", pa.uint8(), "code", _KINDS),
+    ("vcpu", pa.uint8(), "index", "the CPU that it happens on"),
+    ("comm", pa.dictionary(pa.int32(), pa.string()), "name", "command name of the thread at that time"),
+)
+SCHEMA: Final = pa.schema(
+    [
+        pa.field(name, kind, nullable=False, metadata={"unit": unit, "description": text})
+        for name, kind, unit, text in _COLUMNS
+    ],
+)
+"""One row per operation, in time order."""
+
 
 GROUP_ROWS: Final = 1 << 18
 """Rows after which a row group is written: about 10 MB of memory."""
@@ -30,44 +53,52 @@ _DELTA_COLUMNS: Final = ("time_ns", "address", "length")
 T = TypeVar("T")
 
 
-class OperationWriter:
-    """Writes a layer-1 trace chunk by chunk; the file appears when the context ends without an error."""
+@contextmanager
+def trace_file(path: Path) -> Iterator[Path]:
+    """Give the name under which a trace is to be written; the file appears as `path` at the end, whole.
 
-    def __init__(self, path: Path) -> None:
-        """Prepare to write `path`, by way of a temporary file beside it."""
+    Raises:
+        TraceError: nothing can be written there.
+    """
+    with appearing(path) as temporary:
+        try:
+            temporary.touch()
+        except OSError as error:
+            raise TraceError(f"{path}: can't be written: {error.strerror}; choose another place with -o") from error
+        yield temporary
+
+
+@contextmanager
+def operation_writer(path: Path) -> Iterator["OperationWriter"]:
+    """Give what writes a layer-1 trace; the file appears when the context ends without an error."""
+    with (
+        trace_file(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            SCHEMA,
+            compression="zstd",
+            compression_level=_ZSTD_LEVEL,
+            use_dictionary=[name for name in SCHEMA.names if name not in _DELTA_COLUMNS],
+            write_page_checksum=True,
+            column_encoding=dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
+        ) as file,
+    ):
+        writer = OperationWriter(path, file)
+        yield writer
+        writer.finish()
+
+
+class OperationWriter:
+    """Writes a layer-1 trace chunk by chunk to an open Parquet file; `path` is its name in messages."""
+
+    def __init__(self, path: Path, file: Any) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        self._file = file
         self._pending: list[Operations] = []
         self._pending_rows = 0
         self._last_time = 0
         self._facts: dict[str, Any] = {}
         self._comms: tuple[str, ...] = ()
-        try:
-            self._writer = pq.ParquetWriter(
-                self._temporary,
-                SCHEMA,
-                compression="zstd",
-                compression_level=_ZSTD_LEVEL,
-                use_dictionary=[name for name in SCHEMA.names if name not in _DELTA_COLUMNS],
-                write_page_checksum=True,
-                column_encoding=dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
-            )
-        except OSError as error:
-            raise TraceError(f"{path}: can't be written: {error.strerror}; choose another place with -o") from error
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the file in place, or remove what was written so far."""
-        try:
-            if error is None:
-                self._finish()
-            else:
-                self._writer.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)
 
     def write(self, operations: Operations, comms: tuple[str, ...]) -> None:
         """Append operations; `comms` is the table so far, which later calls may only extend."""
@@ -89,22 +120,18 @@ class OperationWriter:
         """Keep where the trace came from; JSON of it goes to the file's metadata."""
         self._facts = facts
 
+    def finish(self) -> None:
+        """Write the rest and the metadata."""
+        self._flush()
+        values = (FORMAT, str(OPERATION_FORMAT_VERSION), json.dumps(self._comms), json.dumps(self._facts))
+        self._file.add_key_value_metadata(dict(zip(TABLE_KEYS, values, strict=True)))
+
     def _flush(self) -> None:
         """Write what is pending as one row group."""
         if self._pending:
-            self._writer.write_batch(_to_batch(np.concatenate(self._pending), self._comms), self._pending_rows)
+            self._file.write_batch(_to_batch(np.concatenate(self._pending), self._comms), self._pending_rows)
         self._pending.clear()
         self._pending_rows = 0
-
-    def _finish(self) -> None:
-        """Write the rest and the metadata, and rename."""
-        self._flush()
-        values = (FORMAT, str(OPERATION_FORMAT_VERSION), json.dumps(self._comms), json.dumps(self._facts))
-        self._writer.add_key_value_metadata(dict(zip(TABLE_KEYS, values, strict=True)))
-        self._writer.close()
-        sync_file(self._temporary)
-        self._temporary.replace(self._path)
-        sync_directory(self._path.parent)
 
 
 class OperationFile:
@@ -166,7 +193,7 @@ def write_operations(
     facts: dict[str, Any] | None = None,
 ) -> None:
     """Write a whole layer-1 trace."""
-    with OperationWriter(path) as writer:
+    with operation_writer(path) as writer:
         writer.write(operations, comms)
         writer.describe(facts or {})
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
+from sweep.terminal import printable
 
 FAULT_WRITE: Final = 1 << 1
 FAULT_USER: Final = 1 << 2
@@ -20,33 +21,12 @@ CLONE_THREAD: Final = 0x1_0000
 CLONE_VM: Final = 0x100
 """Flags of clone(2), Linux 6.1 include/uapi/linux/sched.h."""
 
-_COLUMNS: Final = (
-    "user_faults",
-    "kernel_faults",
-    "write_faults",
-    "protection_faults",
-    "fetch_faults",
-    "forks",
-    "vforks",
-    "threads",
-    "shared_memory_clones",
-    "execs",
-    "exits",
-    "switches_in",
-    "switches_out",
-    "preemptions",
-    "maps",
-    "unmaps",
-    "protects",
-    "brks",
-    "remaps",
-    "advises",
-)
 _SIMPLE: Final = {
     "execs": Operation.EXEC,
     "exits": Operation.EXIT,
     "switches_in": Operation.SWITCH_IN,
     "switches_out": Operation.SWITCH_OUT,
+    "preemptions": Operation.SWITCH_OUT,
     "maps": Operation.MAP,
     "unmaps": Operation.UNMAP,
     "protects": Operation.PROTECT,
@@ -54,6 +34,14 @@ _SIMPLE: Final = {
     "remaps": Operation.REMAP,
     "advises": Operation.ADVISE,
 }
+"""Columns that count a kind; of the switches out, `preemptions` has those with a flag."""
+_COLUMNS: Final = (
+    *("user_faults", "kernel_faults", "write_faults", "protection_faults", "fetch_faults"),
+    *("forks", "vforks", "threads", "shared_memory_clones"),
+    *_SIMPLE,
+)
+_SHOWN: Final = ("user_faults", "kernel_faults", "write_faults", "forks", "vforks", "threads", "execs", "switches_in")
+"""Columns of the table per command name."""
 _RUN_KINDS: Final = (int(Operation.SWITCH_IN), int(Operation.SWITCH_OUT), int(Operation.EXIT))
 
 
@@ -188,7 +176,9 @@ def _masks(chunk: Operations) -> dict[str, npt.NDArray[np.bool_]]:
     thread = clone & (flags & CLONE_THREAD != 0)
     vfork = clone & ~thread & (flags & CLONE_VFORK != 0)
     shared = clone & ~thread & ~vfork & (flags & CLONE_VM != 0)
-    return {
+    masks = {name: kind == value for name, value in _SIMPLE.items()}
+    masks["preemptions"] &= flags != 0
+    return masks | {
         "user_faults": fault & (flags & FAULT_USER != 0),
         "kernel_faults": fault & (flags & FAULT_USER == 0),
         "write_faults": fault & (flags & FAULT_WRITE != 0),
@@ -198,10 +188,39 @@ def _masks(chunk: Operations) -> dict[str, npt.NDArray[np.bool_]]:
         "vforks": vfork,
         "threads": thread,
         "shared_memory_clones": shared,
-        "preemptions": (kind == Operation.SWITCH_OUT) & (flags != 0),
-    } | {name: kind == value for name, value in _SIMPLE.items()}
+    }
 
 
 def _seconds(nanoseconds: int) -> float:
     """Convert a time to seconds."""
     return nanoseconds / 1e9
+
+
+def summary_text(summary: TraceSummary, source: dict[str, Any]) -> str:
+    """Return the totals and one row per command name as text."""
+    from results.render import Sheet, show_sheets
+
+    totals = (
+        ("operations", f"{summary.operations:,}"),
+        ("span", f"{summary.span_s:,.3f} s on {summary.vcpus} CPUs, {summary.on_cpu_s:,.3f} s of them busy"),
+        ("processes", f"{summary.processes:,}"),
+        *((name.replace("_", " "), f"{count:,}") for name, count in summary.totals.items()),
+    )
+    header = ("command", "tasks", *(name.replace("_", " ") for name in _SHOWN), "first s", "last s", "on CPU s")
+    rows = tuple(
+        (
+            printable(row.command),
+            f"{row.tasks:,}",
+            *(f"{row.counts[name]:,}" for name in _SHOWN),
+            *(f"{value:,.3f}" for value in (row.first_s, row.last_s, row.on_cpu_s)),
+        )
+        for row in summary.commands
+    )
+    title = printable(str(source.get("name", "")))
+    return show_sheets(
+        [
+            Sheet(title=title, header=("whole recording", ""), rows=totals, left=2),
+            Sheet(title="per command name", header=header, rows=rows),
+        ],
+        "text",
+    )

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.fields import Field
-from sweep.spec.nodes import Entry, Spot
-from sweep.spec.problems import Place, Problem, suggest
-from sweep.spec.values import check_value
+from sweep.spec.nodes import Entry, Spot, check_value
+from sweep.spec.problems import Place, Problems, suggest
 
 SECTIONS = ("guests", "policies", "workloads")
 
@@ -39,32 +38,30 @@ def show_plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def read_zip(spot: Spot | None, problems: list[Problem]) -> list[ZipGroup]:
+def read_zip(spot: Spot | None, problems: Problems) -> list[ZipGroup]:
     """Return the zip groups: a list of axes, or a list of such lists."""
     if spot is None:
         return []
     if spot.shape != "list" or not spot.elements:
-        text = "zip: expected a list like [guests.vcpus, guests.memory_mib]"
-        problems.append(Problem(place=spot.place, message=text))
+        problems.note(spot.place, "zip: expected a list like [guests.vcpus, guests.memory_mib]")
         return []
     nested = [e for e in spot.elements if e.shape == "list"] or [spot]
     return [group for group in (_zip_group(element, problems) for element in nested) if group]
 
 
-def _zip_group(spot: Spot, problems: list[Problem]) -> ZipGroup | None:
+def _zip_group(spot: Spot, problems: Problems) -> ZipGroup | None:
     axes = []
     for element in spot.elements:
         section, _, key = str(element.value).partition(".")
         if section not in SECTIONS or not key:
             notes = suggest(f"{section}.{key}", [f"{name}.{key or 'KEY'}" for name in SECTIONS])
-            text = f"zip: '{element.value}' names no axis"
-            problems.append(Problem(place=element.place, message=text, notes=notes))
+            problems.note(element.place, f"zip: '{element.value}' names no axis", *notes)
             return None
         axes.append((section, key))
     if len(axes) < 2 or len({section for section, _ in axes}) != 1:
         text = "zip: expected two or more axes of the same section"
         note = "axes of different sections form a grid; use `exclude` to drop what is not wanted"
-        problems.append(Problem(place=spot.place, message=text, notes=(note,)))
+        problems.note(spot.place, text, note)
         return None
     return ZipGroup(section=axes[0][0], keys=tuple(key for _, key in axes), place=spot.place)
 
@@ -75,15 +72,14 @@ def expand_entry(
     *,
     fields: Mapping[str, Field],
     zips: Sequence[ZipGroup],
-    problems: list[Problem],
+    problems: Problems,
 ) -> list[Case]:
     """Return the cases of one entry whose values may be lists."""
     axes: dict[str, list[Any]] = {}
     swept: list[str] = []
     for key, entry in entries.items():
         if key not in fields:
-            notes = suggest(key, sorted(fields))
-            problems.append(Problem(place=entry.key, message=f"{what}: unknown key '{key}'", notes=notes))
+            problems.note(entry.key, f"{what}: unknown key '{key}'", *suggest(key, sorted(fields)))
             continue
         axes[key] = _axis_values(entry.spot, f"{what}: {key}", field=fields[key], problems=problems)
         if entry.spot.shape == "list":
@@ -96,15 +92,15 @@ def expand_entry(
     return cases
 
 
-def _axis_values(spot: Spot, what: str, *, field: Field, problems: list[Problem]) -> list[Any]:
+def _axis_values(spot: Spot, what: str, *, field: Field, problems: Problems) -> list[Any]:
     if spot.shape != "list":
         return [check_value(spot, what, field=field, problems=problems)]
     if not spot.elements:
-        problems.append(Problem(place=spot.place, message=f"{what}: an empty list gives no cell"))
+        problems.note(spot.place, f"{what}: an empty list gives no cell")
     values = [check_value(element, what, field=field, problems=problems) for element in spot.elements]
     for index, element in enumerate(spot.elements):
         if element.value in [earlier.value for earlier in spot.elements[:index]]:
-            problems.append(Problem(place=element.place, message=f"{what}: this value is given twice"))
+            problems.note(element.place, f"{what}: this value is given twice")
     return values
 
 
@@ -113,7 +109,7 @@ def _blocks(
     what: str,
     *,
     zips: Sequence[ZipGroup],
-    problems: list[Problem],
+    problems: Problems,
 ) -> list[list[dict[str, Any]]]:
     grouped: set[str] = set()
     blocks: list[list[dict[str, Any]]] = []
@@ -124,8 +120,7 @@ def _blocks(
         lengths = {key: len(axes[key]) for key in present}
         if len(present) < len(group.keys) or len(set(lengths.values())) != 1:
             counts = ", ".join(f"{key} has {lengths.get(key, 0)}" for key in group.keys)
-            text = f"zip: lists of the same length are needed in {what}; {counts}"
-            problems.append(Problem(place=group.place, message=text))
+            problems.note(group.place, f"zip: lists of the same length are needed in {what}; {counts}")
             continue
         grouped.update(present)
         rows = zip(*(axes[key] for key in present), strict=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from engine.fields import show
 from sweep.spec.nodes import Spot, read_nodes, read_source
-from sweep.spec.problems import Place, Problem, Source, SpecError, suggest
+from sweep.spec.problems import Place, Problems, Source, SpecError, suggest
 
 CONFIGS: Final = Path(__file__).resolve().parent.parent.parent / "configs"
 DEFAULT_COSTS: Final = "nehalem-2011"
@@ -17,7 +17,7 @@ def config_names(kind: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
 
 
-def find_config(spot: Spot, kind: str, *, folder: Path, problems: list[Problem]) -> Path | None:
+def find_config(spot: Spot, kind: str, *, folder: Path, problems: Problems) -> Path | None:
     """Return the file that a name in configs/`kind` or a path stands for, or note that there is none."""
     known = config_names(kind)
     if isinstance(spot.value, str):
@@ -26,11 +26,11 @@ def find_config(spot: Spot, kind: str, *, folder: Path, problems: list[Problem])
         if spot.value.endswith((".yaml", ".yml")) and (folder / spot.value).is_file():
             return folder / spot.value
     notes = (*suggest(str(spot.value), known), f"names are files in configs/{kind}; a path ends in .yaml")
-    problems.append(Problem(place=spot.place, message=f"{kind}: no file for {show(spot.value)}", notes=notes))
+    problems.note(spot.place, f"{kind}: no file for {show(spot.value)}", *notes)
     return None
 
 
-def check_costs(spot: Spot | None, *, folder: Path, problems: list[Problem]) -> str:
+def check_costs(spot: Spot | None, *, folder: Path, problems: Problems) -> str:
     """Return the name or the absolute path of the cost model, or note that there is none."""
     if spot is None:
         return DEFAULT_COSTS
@@ -46,14 +46,14 @@ def read_costs(name: str) -> Spot:
     Raises:
         SpecError: there is no such file, or it is no mapping.
     """
-    problems: list[Problem] = []
+    problems = Problems()
     whole = Place(source=Source(name="--costs", text=name, is_argument=True), line=0, column=0, width=len(name))
     path = find_config(Spot(value=name, place=whole), "costs", folder=Path(), problems=problems)
     if path is None:
         raise SpecError(problems)
     root, problems = read_nodes(read_source(path))
     if root.shape != "mapping":
-        problems.append(Problem(place=root.place, message="a cost model is a mapping"))
+        problems.note(root.place, "a cost model is a mapping")
     if problems:
         raise SpecError(problems)
     return root
@@ -61,7 +61,7 @@ def read_costs(name: str) -> Spot:
 
 def cost_problems(root: Spot, problems: Iterable[tuple[tuple[str, ...], str]]) -> SpecError:
     """Return the error that shows what is wrong with a cost model at the lines where it is."""
-    found = []
+    found = Problems()
     for path, text in problems:
         spot, place = root, root.place
         for word in path:
@@ -69,5 +69,5 @@ def cost_problems(root: Spot, problems: Iterable[tuple[tuple[str, ...], str]]) -
             if entry is None:
                 break
             spot, place = entry.spot, entry.key
-        found.append(Problem(place=place, message=f"{'.'.join(path) or 'cost model'}: {text}"))
+        found.note(place, f"{'.'.join(path) or 'cost model'}: {text}")
     return SpecError(found)

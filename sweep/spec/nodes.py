@@ -12,7 +12,8 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from sweep.spec.problems import Place, Problem, Source, SpecError
+from engine.fields import Field, FieldError
+from sweep.spec.problems import Place, Problem, Problems, Source, SpecError, near_words
 
 BYTES_MAX: Final = 1 << 20
 """Text of one file (assumption): a sweep with every policy spelt out has a hundredth of that."""
@@ -49,7 +50,7 @@ class _Reader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self._constructor = SafeConstructor(loader=YAML(typ="safe", pure=True))
         self._open: set[int] = set()
         self._count = 0
@@ -82,8 +83,7 @@ class _Reader:
         shape = "mapping" if isinstance(node, MappingNode) else "list" if isinstance(node, SequenceNode) else ""
         tag = str(getattr(node.tag, "trval", node.tag) or "")
         if shape and tag not in {"", _PLAIN_TAGS[shape]}:
-            note = "tags such as !!python/object are not read; remove it"
-            self.problems.append(Problem(place=place, message=f"unknown tag '{tag}'", notes=(note,)))
+            self.problems.note(place, f"unknown tag '{tag}'", "tags such as !!python/object are not read; remove it")
 
     def _mapping(self, node: MappingNode, place: Place) -> Spot:
         entries: dict[str, Entry] = {}
@@ -91,13 +91,12 @@ class _Reader:
             key = key_node.value if isinstance(key_node, ScalarNode) else None
             where = self.place(key_node)
             if key is None:
-                self.problems.append(Problem(place=where, message="a key must be a word"))
+                self.problems.note(where, "a key must be a word")
                 continue
             if key in entries:
                 first = entries[key].key
                 text = f"key '{key}' is given twice"
-                note = f"the first one is in line {first.line + 1}; keep one of them"
-                self.problems.append(Problem(place=where, message=text, notes=(note,)))
+                self.problems.note(where, text, f"the first one is in line {first.line + 1}; keep one of them")
                 continue
             entries[key] = Entry(key=where, spot=self.read(value_node))
         return Spot(value={k: e.spot.value for k, e in entries.items()}, place=place, entries=entries, shape="mapping")
@@ -107,11 +106,11 @@ class _Reader:
             return self._constructor.construct_object(node)
         except (YAMLError, ValueError) as error:
             found = getattr(error, "problem", None) or error
-            self.problems.append(Problem(place=place, message=f"not a value: {found}"))
+            self.problems.note(place, f"not a value: {found}")
             return None
 
 
-def read_nodes(source: Source) -> tuple[Spot, list[Problem]]:
+def read_nodes(source: Source) -> tuple[Spot, Problems]:
     """Return the document of `source` with the problems of its form.
 
     Raises:
@@ -169,3 +168,16 @@ def read_source(path: Path) -> Source:
         reason = getattr(error, "strerror", None) or "is no UTF-8 text"
         place = Place(source=Source(name=str(path), text=""), line=-1, column=0)
         raise SpecError([Problem(place=place, message=f"can't read the file: {reason}")]) from error
+
+
+def check_value(spot: Spot, what: str, *, field: Field, problems: Problems) -> Any:
+    """Return the value of `spot`, or note why it is not allowed and return the default."""
+    if spot.shape != "scalar":
+        problems.note(spot.place, f"{what}: expected {field.expected}, found a {spot.shape}")
+        return field.default
+    try:
+        return field.check(spot.value)
+    except FieldError as error:
+        notes = near_words(str(spot.value), [str(choice) for choice in field.choices])
+        problems.note(spot.place, f"{what}: {error}", *notes)
+        return field.default

@@ -6,13 +6,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sweep.spec.nodes import Entry, Spot, read_nodes
-from sweep.spec.problems import Place, Problem, Source, SpecError, suggest
+from sweep.spec.problems import Place, Problem, Problems, Source, SpecError, suggest
 
 _ALTERNATIVES: Final = (("until", "replicates"), ("replicates", "until"))
 _NAME_KEYS: Final = MappingProxyType({"workloads": "name", "policies": "base", "guests": "base"})
 
 
-def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: list[Problem]) -> Spot:
+def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: Problems) -> Spot:
     """Return `root` with each override laid over it, in order.
 
     One of `until` takes the place of the file's `replicates`, and one of `replicates` that of its `until`.
@@ -27,8 +27,7 @@ def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: list[Prob
         whole = Place(source=source, line=0, column=0, width=len(text))
         path, equals, value = text.partition("=")
         if not equals or not path or not value.strip():
-            note = "write path=value, as in -s guests.vcpus=[1,2,4]"
-            problems.append(Problem(place=whole, message=f"'{text}' is no override", notes=(note,)))
+            problems.note(whole, f"'{text}' is no override", "write path=value, as in -s guests.vcpus=[1,2,4]")
             continue
         try:
             # The value is read in its own column of the whole argument, so that marks point into what was typed.

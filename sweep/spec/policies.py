@@ -9,9 +9,8 @@ from typing import Any, Final
 from engine.fields import Field
 from engine.knobs import KNOBS, Knobs, Policy
 from sweep.spec.configs import CONFIGS, find_config
-from sweep.spec.nodes import Spot, read_nodes, read_source
-from sweep.spec.problems import Problem, SpecError, suggest
-from sweep.spec.values import check_value
+from sweep.spec.nodes import Spot, check_value, read_nodes, read_source
+from sweep.spec.problems import Problems, SpecError, suggest
 
 _KEYS: Final = ("summary", "source", "order", "base", "knobs")
 _TEXTS: Final = MappingProxyType(
@@ -33,7 +32,7 @@ class _File:
 class PolicyReader:
     """Reads the files of policies and those that they are based on, each once, and notes what is wrong with them."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: Problems) -> None:
         self._problems = problems
         self._files: dict[Path, _File | None] = {}
         self._open: list[Path] = []
@@ -46,8 +45,7 @@ class PolicyReader:
         if path.resolve() in self._open:
             chain = [one.stem for one in self._open[self._open.index(path.resolve()) :]]
             text = f"policies: the base of '{path.stem}' leads back to itself: {' -> '.join([*chain, path.stem])}"
-            note = "a chain of bases ends in a file without `base`"
-            self._problems.append(Problem(place=spot.place, message=text, notes=(note,)))
+            self._problems.note(spot.place, text, "a chain of bases ends in a file without `base`")
             return None
         found = self.read(path)
         return None if found is None else found.policy
@@ -70,15 +68,14 @@ class PolicyReader:
             return None
         self._problems += found
         if root.shape != "mapping":
-            text = f"a policy is a mapping with the keys {', '.join(_KEYS)}"
-            self._problems.append(Problem(place=root.place, message=text))
+            self._problems.note(root.place, f"a policy is a mapping with the keys {', '.join(_KEYS)}")
             return None
         what = f"policy {path.stem}"
         for key, entry in root.entries.items():
             if key not in _KEYS:
                 text = f"{what}: unknown key '{key}'"
                 notes = ("knobs stand under `knobs:`",) if key in KNOBS else suggest(key, _KEYS)
-                self._problems.append(Problem(place=entry.key, message=text, notes=notes))
+                self._problems.note(entry.key, text, *notes)
         texts = {key: self._text(root, key, what) for key in _TEXTS}
         base = self._base(root, path)
         knobs = self._knobs(root, what)
@@ -95,7 +92,7 @@ class PolicyReader:
             return value
         place = root.place if entry is None else entry.key
         text = f"{what}: the key '{key}' is missing" if entry is None else f"{what}: {key}: expected a text"
-        self._problems.append(Problem(place=place, message=text, notes=(_TEXTS[key],)))
+        self._problems.note(place, text, _TEXTS[key])
         return ""
 
     def _base(self, root: Spot, path: Path) -> Knobs | None:
@@ -112,15 +109,14 @@ class PolicyReader:
             return {}
         if entry.spot.shape != "mapping":
             text = f"{what}: knobs: expected a mapping, as in `knobs: {{flood_threshold: 10}}`"
-            self._problems.append(Problem(place=entry.spot.place, message=text))
+            self._problems.note(entry.spot.place, text)
             return {}
         found = {}
         for knob, given in entry.spot.entries.items():
             if knob in KNOBS:
                 found[knob] = self._checked(given.spot, f"{what}: {knob}", KNOBS[knob])
             else:
-                text = f"{what}: unknown knob '{knob}'"
-                self._problems.append(Problem(place=given.key, message=text, notes=suggest(knob, sorted(KNOBS))))
+                self._problems.note(given.key, f"{what}: unknown knob '{knob}'", *suggest(knob, sorted(KNOBS)))
         return found
 
     def _checked(self, spot: Spot, what: str, field: Field) -> Any:
@@ -133,7 +129,7 @@ def shipped_policies() -> Mapping[str, Policy]:
     Raises:
         SpecError: a file is wrong; it holds every problem that was found.
     """
-    problems: list[Problem] = []
+    problems = Problems()
     reader = PolicyReader(problems)
     read = [reader.read(path) for path in sorted((CONFIGS / "policies").glob("*.yaml"))]
     if problems:

@@ -54,6 +54,14 @@ class Problem:
         return "\n".join(out + [f"  {note}" for note in self.notes])
 
 
+class Problems(list[Problem]):
+    """What was found so far: who reads a specification adds to it and goes on, so that all is said at once."""
+
+    def note(self, place: Place, message: str, *notes: str) -> None:
+        """Add one problem."""
+        self.append(Problem(place=place, message=message, notes=notes))
+
+
 class SpecError(SweepError):
     """A specification is wrong; holds every problem that was found."""
 

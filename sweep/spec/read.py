@@ -10,14 +10,11 @@ from engine.fields import Field, show
 from engine.workloads.contract import Workload
 from sweep.spec.axes import SECTIONS, ZipGroup, read_zip
 from sweep.spec.configs import check_costs
-from sweep.spec.filters import read_filters
-from sweep.spec.nodes import Spot, read_nodes, read_source
+from sweep.spec.nodes import Spot, check_value, read_nodes, read_source
 from sweep.spec.override import apply_overrides
-from sweep.spec.problems import Place, Problem, Source, SpecError, suggest
-from sweep.spec.sections import SectionReader
+from sweep.spec.problems import Place, Problem, Problems, Source, SpecError, suggest
+from sweep.spec.sections import REPLICATES_MAX, SectionReader, UntilReader, read_filters
 from sweep.spec.spec import SweepSpec, Until
-from sweep.spec.until import REPLICATES_MAX, UntilReader
-from sweep.spec.values import check_value
 
 _KEYS: Final = (
     "name", "workloads", "policies", "guests", "replicates", "until", "seed", "window", "baseline", "costs",
@@ -63,7 +60,7 @@ def read_spec(
 class _Reader:
     """Reads the top level, section by section, and collects problems instead of stopping at one."""
 
-    def __init__(self, root: Spot, *, workloads: Mapping[str, Workload], folder: Path, problems: list[Problem]) -> None:
+    def __init__(self, root: Spot, *, workloads: Mapping[str, Workload], folder: Path, problems: Problems) -> None:
         self.root = root
         self.workloads = workloads
         self.folder = folder
@@ -103,15 +100,14 @@ class _Reader:
     def _check_keys(self) -> None:
         for key, entry in self.root.entries.items():
             if key not in _KEYS:
-                notes = suggest(key, _KEYS)
-                self.problems.append(Problem(place=entry.key, message=f"unknown key '{key}'", notes=notes))
+                self.problems.note(entry.key, f"unknown key '{key}'", *suggest(key, _KEYS))
             elif entry.spot.shape == "scalar" and entry.spot.value is None:
                 note = "give it a value, or remove the key to get the default"
-                self.problems.append(Problem(place=entry.key, message=f"{key}: nothing is given", notes=(note,)))
+                self.problems.note(entry.key, f"{key}: nothing is given", note)
         for key in ("workloads", "policies"):
             if key not in self.root.entries:
                 place = Place(source=self.root.place.source, line=-1, column=0)
-                self.problems.append(Problem(place=place, message=f"the key '{key}' is missing"))
+                self.problems.note(place, f"the key '{key}' is missing")
 
     def _spot(self, key: str) -> Spot | None:
         entry = self.root.entries.get(key)
@@ -128,7 +124,7 @@ class _Reader:
             return stem
         if not isinstance(spot.value, str) or not _NAME.fullmatch(spot.value):
             text = f"name: expected letters, digits, '.', '_' and '-', found {show(spot.value)}"
-            self.problems.append(Problem(place=spot.place, message=text))
+            self.problems.note(spot.place, text)
             return stem
         return spot.value
 
@@ -141,8 +137,7 @@ class _Reader:
         length = round(float(match[1]) * scale[match[2]]) if match else 0
         if not 1_000 <= length < 2**63:
             text = f"window: expected a length of at least 1 us with its unit, found {show(spot.value)}"
-            note = "units: ns, us, ms, s; as in `10 ms`"
-            self.problems.append(Problem(place=spot.place, message=text, notes=(note,)))
+            self.problems.note(spot.place, text, "units: ns, us, ms, s; as in `10 ms`")
             return _DEFAULT_WINDOW_NS
         return length
 
@@ -152,7 +147,7 @@ class _Reader:
             return names[0] if names else ""
         if whole and spot.value not in names:
             text = f"baseline: {show(spot.value)} is no policy of this sweep"
-            self.problems.append(Problem(place=spot.place, message=text, notes=suggest(str(spot.value), names)))
+            self.problems.note(spot.place, text, *suggest(str(spot.value), names))
         return str(spot.value)
 
     def _until(self, policies: list[str], baseline: str) -> Until | None:
@@ -161,7 +156,7 @@ class _Reader:
             return None
         if "replicates" in self.root.entries:
             text = "replicates: `until` says how many there are; give `min` and `max` there"
-            self.problems.append(Problem(place=self.root.entries["replicates"].key, message=text))
+            self.problems.note(self.root.entries["replicates"].key, text)
         return UntilReader(spot, policies=policies, baseline=baseline, problems=self.problems).read()
 
     def _check_zips(self, zips: Sequence[ZipGroup]) -> None:
@@ -171,4 +166,4 @@ class _Reader:
             if not any(key in entry.entries for entry in entries for key in group.keys):
                 text = f"zip: no entry of {group.section} gives {' or '.join(group.keys)}"
                 note = f"sections are {', '.join(SECTIONS)}; the axes must be lists in the same entry"
-                self.problems.append(Problem(place=group.place, message=text, notes=(note,)))
+                self.problems.note(group.place, text, note)

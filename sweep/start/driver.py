@@ -14,7 +14,7 @@ from sweep.start.grouping import Grouper
 from sweep.start.interrupts import GRACE_SECONDS, StopRequest
 from sweep.start.keeper import Keeper, Tally
 from sweep.tasks.memory import batch_bytes
-from sweep.tasks.task import Failure, FailureKind, Outcome, Report, Simulate, Task, WantedBatch
+from sweep.tasks.task import BatchReport, Failure, FailureKind, Outcome, Simulate, Task, WantedBatch
 from sweep.tasks.worker import MismatchError, unseen_rows
 
 ATTEMPTS_MAX: Final = MappingProxyType({FailureKind.DIED: 3, FailureKind.MEMORY: 2})
@@ -145,7 +145,9 @@ class Driver:
             return
         answers = outcome.answers if failure is None else (failure,)
         done = [
-            (batch, answer) for batch, answer in zip(task.batches, answers, strict=True) if isinstance(answer, Report)
+            (batch, answer)
+            for batch, answer in zip(task.batches, answers, strict=True)
+            if isinstance(answer, BatchReport)
         ]
         if done:
             assert outcome.entry is not None

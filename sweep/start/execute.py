@@ -20,11 +20,11 @@ from sweep.progress import counted, format_seconds, show_progress
 from sweep.runs import check_engine, driver_facts, neighbours, results_errors
 from sweep.spec.costs import load_cost_model
 from sweep.spec.spec import SweepSpec
-from sweep.start.closing import closing_lines, failure_lines, interrupted_lines, timing_lines
 from sweep.start.driver import Driver, Rules
-from sweep.start.ending import leaving, noting_the_end, now, reaching, say, ways_on, with_end
+from sweep.start.early_end import leaving, noting_the_end, now, reaching, say, ways_on, with_end
 from sweep.start.interrupts import interruptible
 from sweep.start.keeper import Keeper, Tally
+from sweep.start.last_lines import closing_lines, failure_lines, interrupted_lines, timing_lines
 from sweep.tasks.memory import batch_bytes
 from sweep.tasks.task import Simulate, WantedBatch
 from sweep.tasks.worker import run_task, simulate_batch

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sweep.plan.plan import PlannedBatch
+from sweep.plan.plan import Kind
 from sweep.tasks.task import WantedBatch
 
 TASK_SECONDS: Final = 5.0
@@ -18,9 +18,6 @@ _CELLS_MAX: Final = 8192
 _GROWTH: Final = 4
 """A task has at most this many times the batches of the largest one of its kind that has come back: a batch may take
 longer than the first ones did."""
-
-Kind = tuple[str, str]
-"""Label of the workload and of the guest: batches of one kind take about as long as each other."""
 
 
 class Grouper:
@@ -40,7 +37,7 @@ class Grouper:
         seconds, cells, counts = 0.0, 0, dict[Kind, int]()
         while head := self._head():
             batch, _ = head
-            kind, lanes = kind_of(batch.planned), len(batch.planned.policies)
+            kind, lanes = batch.planned.kind, len(batch.planned.policies)
             cost = self._cost(head)
             counts[kind] = counts.get(kind, 0) + 1
             limit = min(TASK_SECONDS, self._fair_share(cost, left - len(group)))
@@ -55,7 +52,7 @@ class Grouper:
         """Take over what the batches of one task took."""
         kinds: dict[Kind, list[float]] = {}
         for batch, taken in zip(batches, seconds, strict=True):
-            kinds.setdefault(kind_of(batch.planned), []).append(taken)
+            kinds.setdefault(batch.planned.kind, []).append(taken)
         for kind, values in kinds.items():
             mean = sum(values) / len(values)
             # The newest counts half: the first batch of a worker loads the kernels.
@@ -69,7 +66,7 @@ class Grouper:
 
     def _cost(self, head: tuple[WantedBatch, float | None]) -> float:
         batch, estimated = head
-        measured = self._measured.get(kind_of(batch.planned))
+        measured = self._measured.get(batch.planned.kind)
         # Nothing known: as if it filled a task of its own.
         return measured if measured is not None else estimated if estimated is not None else TASK_SECONDS
 
@@ -79,10 +76,3 @@ class Grouper:
     def _fair_share(self, cost: float, left: int) -> float:
         """Return how long a task may be so that at the end no worker has much more to do than the others."""
         return max(TAIL_SECONDS, cost * max(1, left) / (2 * self._workers))
-
-
-def kind_of(planned: PlannedBatch) -> Kind:
-    """Return the kind of a batch."""
-    from sweep.spec.spec import guest_label
-
-    return planned.coordinate.workload.label, guest_label(planned.coordinate.guest)

@@ -12,8 +12,8 @@ from sweep.plan.plan import PlannedBatch
 from sweep.plan.timings import TIMINGS_FILE, BatchTiming, timing_text
 from sweep.progress import Progress
 from sweep.tasks.failures import without_secrets
-from sweep.tasks.rows import batch_cells, batch_name, place
-from sweep.tasks.task import Failure, Report, WantedBatch
+from sweep.tasks.task import BatchReport, Failure, WantedBatch
+from sweep.tasks.worker import batch_cells, batch_name, batch_title
 
 _TIMINGS_CHARACTERS: Final = 1 << 20
 """So much is held before it goes to a bucket: some 2,000 batches (assumption); a crash may lose it."""
@@ -56,7 +56,7 @@ class Keeper:
         self._reproduce = reproduce
         self._timings = ""
 
-    def keep(self, entry: ManifestEntry, done: Sequence[tuple[WantedBatch, Report]]) -> None:
+    def keep(self, entry: ManifestEntry, done: Sequence[tuple[WantedBatch, BatchReport]]) -> None:
         """Commit the part of a task and count its batches."""
         self._store.commit(entry)
         self.tally.tasks_done += 1
@@ -101,7 +101,7 @@ class Keeper:
         self.tally.cells_failed += len(planned.policies)
         self.tally.causes[failure.cause] += 1
         self._progress.note(
-            f"failed: {place(planned)}: {failure.error}: {failure.message}\n"
+            f"failed: {batch_title(planned)}: {failure.error}: {failure.message}\n"
             f"  cause {failure.cause}; to see it here: {failed.command}"
         )
         self._progress.advance(len(planned.policies), batch.share)
@@ -116,10 +116,10 @@ class Keeper:
 
     def note(self, batch: WantedBatch, failure: Failure, then: str) -> None:
         """Say that a batch went wrong and what happens now."""
-        self._progress.note(f"{place(batch.planned)}: {failure.error}: {failure.message}; {then}")
+        self._progress.note(f"{batch_title(batch.planned)}: {failure.error}: {failure.message}; {then}")
 
 
-def _timing(planned: PlannedBatch, report: Report, part_bytes: int) -> BatchTiming:
+def _timing(planned: PlannedBatch, report: BatchReport, part_bytes: int) -> BatchTiming:
     coordinate = planned.coordinate
     return BatchTiming(
         batch=batch_name(planned.cell_ids),

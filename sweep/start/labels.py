@@ -12,7 +12,7 @@ from results.store.run_store import RunStore
 from results.store.storage import DamageError
 from sweep.plan.plan import Plan, PlannedBatch
 from sweep.spec.configs import read_costs
-from sweep.spec.spec import SweepSpec, guest_label
+from sweep.spec.spec import SweepSpec
 
 _BATCHES: Final = 1024
 """Batches whose names are in memory at a time: with four times as many a driver took 21 MB more (13 policies)."""
@@ -29,8 +29,7 @@ def _labels(batches: Sequence[PlannedBatch]) -> pl.DataFrame:
         (
             cell_id,
             policy.name,
-            batch.coordinate.workload.label,
-            guest_label(batch.coordinate.guest),
+            *batch.kind,
             batch.coordinate.replicate,
         )
         for batch in batches

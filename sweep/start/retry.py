@@ -12,8 +12,8 @@ from sweep.runs import check_engine, open_store, results_errors
 from sweep.spec.spec import SweepSpec, spec_from_resolved
 from sweep.start.driver import Rules
 from sweep.start.execute import Execution
-from sweep.tasks.rows import batch_name, place
 from sweep.tasks.task import Simulate, batch_of, halves
+from sweep.tasks.worker import batch_name, batch_title
 
 if TYPE_CHECKING:
     from results.store.cell_ids import CellIds
@@ -63,7 +63,7 @@ def simulate_here(run: str, name: str, *, simulate: Simulate, fingerprint: str) 
     seconds = format_seconds(time.perf_counter() - started)
     changed = "" if planned_with == fingerprint else "; the engine has changed since it failed"
     return (
-        f"{place(planned)}: {len(planned.policies)} cells, {counts.events} events, no error, {seconds}"
+        f"{batch_title(planned)}: {len(planned.policies)} cells, {counts.events} events, no error, {seconds}"
         f"{changed}. Nothing was written; to keep them: sweep retry {run}"
     )
 

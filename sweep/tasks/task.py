@@ -46,7 +46,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class BatchReport:
     """What a finished batch took; its rows are in the part that the worker wrote."""
 
     windows: int
@@ -125,7 +125,7 @@ class Outcome:
     """What came back for a task: a staged part and a report or a failure for each batch, or one failure for all."""
 
     number: int
-    answers: tuple[Report | Failure, ...] = ()
+    answers: tuple[BatchReport | Failure, ...] = ()
     entry: ManifestEntry | None = None
     """The part that holds the rows of all batches with a report; None if there is none."""
     failure: Failure | None = None

@@ -6,22 +6,72 @@ the same bytes under the same name, and nothing counts before the driver commits
 
 import errno
 import functools
+import hashlib
 import platform
 import time
 import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from engine.simulate import Batch, BatchCounts
+from results.store.rows import Cell, Trace, activities_table, cells_table, windows_table
 from sweep.plan.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.plan.plan import PlannedBatch
+from sweep.spec.spec import guest_label
 from sweep.tasks.failures import StderrMark, cause_of, innermost_frames, without_secrets
-from sweep.tasks.rows import batch_name, batch_tables
-from sweep.tasks.task import Failure, FailureKind, Outcome, Report, Task, batch_of
+from sweep.tasks.task import BatchReport, Failure, FailureKind, Outcome, Task, batch_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from results.store.run_store import RunStore
+
+
+def batch_name(cell_ids: Sequence[str]) -> str:
+    """Return the name of a batch in the manifest: the same cells give the same name."""
+    return "batch-" + hashlib.blake2b("".join(cell_ids).encode(), digest_size=12).hexdigest()
+
+
+def batch_tables(planned: PlannedBatch, counts: BatchCounts) -> "dict[str, pa.Table]":
+    """Return the rows of a batch, by table."""
+    cells = batch_cells(planned)
+    trace = Trace(
+        trace_digest=counts.trace_digest,
+        window_ns=planned.window_ns,
+        native_seconds=counts.native_seconds,
+        events=counts.events,
+    )
+    return {
+        "cells": cells_table(cells, counts.totals, trace),
+        "windows": windows_table(cells, counts.windows, trace),
+        "activities": activities_table(cells, counts.activities, trace),
+    }
+
+
+def batch_cells(planned: PlannedBatch) -> list[Cell]:
+    """Return what the specification says about each cell of a batch."""
+    coordinate = planned.coordinate
+    return [
+        Cell(
+            cell_id=cell_id,
+            policy=policy.name,
+            host_paging="shadow" if policy.knobs.shadow else "nested",
+            workload=coordinate.workload.label,
+            guest=guest_label(coordinate.guest),
+            guest_fields=asdict(coordinate.guest),
+            replicate=coordinate.replicate,
+            seed=planned.seed,
+        )
+        for policy, cell_id in zip(planned.policies, planned.cell_ids, strict=True)
+    ]
+
+
+def batch_title(planned: PlannedBatch) -> str:
+    """Return how messages call a batch."""
+    workload, guest = planned.kind
+    return f"{workload}, {guest}, replicate {planned.coordinate.replicate}"
+
 
 _MESSAGE_CHARACTERS: Final = 2000
 """How much of a message and of a traceback's end travels back: outcomes stay small."""
@@ -51,7 +101,7 @@ def run_task(task: Task) -> Outcome:
         _check_same(task)
     except Exception as error:  # noqa: BLE001  No access to an object store, a library that is not there.
         return _not_done(task, error, FailureKind.UNFIT, mark)
-    answers: list[Report | Failure] = []
+    answers: list[BatchReport | Failure] = []
     rows: list[dict[str, pa.Table]] = []
     cells: list[str] = []
     for batch in task.batches:
@@ -126,8 +176,8 @@ def _whose(error: Exception) -> FailureKind:
     return FailureKind.UNFIT if lost else FailureKind.STORAGE
 
 
-def _report(counts: BatchCounts, seconds: float) -> Report:
-    return Report(
+def _report(counts: BatchCounts, seconds: float) -> BatchReport:
+    return BatchReport(
         windows=counts.windows.shape[0],
         events=counts.events,
         native_seconds=counts.native_seconds,

@@ -1,13 +1,89 @@
-"""Writes docs/explanation/validation.md: what was compared, how well it agrees, and what is not modelled."""
+"""Writes how well the engine agrees with a real KVM, and what is not modelled: as HTML, and as Markdown."""
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from sweep.validate.page_guest import guest_lines, retouch_lines
-from sweep.validate.plots import judged_rows, predicted_against_real, residuals
-from sweep.validate.report import Report
-from sweep.validate.transfer import REAL_MIN, SPREAD, SPREAD_COUNTS, TRANSFER_COUNTERS
+import altair as alt
+import polars as pl
+
+from results.charts.export import chart_bytes
+from sweep.validate.guest_census import CLOSE, COUNTS_MAX
+from sweep.validate.report import Report, text_lines
+from sweep.validate.transfer import REAL_MIN, SPREAD, SPREAD_COUNTS, TRANSFER_COUNTERS, judged
+
+_SIDE: Final = 210
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Write the report with its plots as one page that needs nothing else."""
+    parts = ["<!doctype html><meta charset='utf-8'><title>Validation against a real KVM</title>"]
+    parts.append("<style>body{font:15px/1.5 system-ui;max-width:75em;margin:2em auto;padding:0 1em}</style>")
+    parts.append("<h1>Validation against a real KVM</h1>")
+    if report.transfer is not None:
+        rows = judged_rows(report)
+        parts += [predicted_against_real(rows), residuals(rows)]
+    parts.append("<pre>" + escape("\n".join(text_lines(report))) + "</pre>")
+    for rules in report.rules:
+        if rules.first_divergence:
+            parts.append(
+                f"<h2>First divergence in {escape(rules.file)}</h2><pre>{escape(rules.first_divergence)}</pre>"
+            )
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def judged_rows(report: Report) -> pl.DataFrame:
+    """Return the comparisons that the headline sums up."""
+    assert report.transfer is not None
+    return pl.DataFrame(judged(report.transfer.rows)).with_columns(
+        residual=(pl.col("predicted") - pl.col("real")) / pl.col("real"),
+        policy=pl.col("variant"),
+    )
+
+
+def predicted_against_real(rows: pl.DataFrame) -> str:
+    """Return the SVG of predicted against real counts, log-log, one field per counter."""
+    scale = alt.Scale(type="log", nice=False)
+    points = (
+        alt.Chart(alt.Data(values=rows.filter(pl.col("predicted") > 0).to_dicts()), width=_SIDE, height=_SIDE)
+        .mark_circle(opacity=0.6, size=22)
+        .encode(
+            x=alt.X("real:Q", scale=scale, title="real KVM"),
+            y=alt.Y("predicted:Q", scale=scale, title="predicted"),
+            color=alt.Color("policy:N", title="policy"),
+        )
+        .facet(facet=alt.Facet("counter:N", title=None, sort=list(TRANSFER_COUNTERS)), columns=3)
+        .resolve_scale(x="independent", y="independent")
+        .properties(title="Counters: predicted from a recording without hypervisor against a real KVM")
+    )
+    return _svg(points)
+
+
+def residuals(rows: pl.DataFrame) -> str:
+    """Return the SVG of the worst residual of each policy and workload."""
+    worst = rows.sort(pl.col("residual").abs(), descending=True).group_by("policy", "workload").first()
+    chart = (
+        alt.Chart(alt.Data(values=worst.to_dicts()))
+        .mark_rect()
+        .encode(
+            x=alt.X("workload:N", title=None),
+            y=alt.Y("policy:N", title=None),
+            color=alt.Color(
+                "residual:Q",
+                title="(predicted − real) / real",
+                scale=alt.Scale(scheme="redblue", domain=[-0.2, 0.2], clamp=True, reverse=True),
+                legend=alt.Legend(format="+.0%"),
+            ),
+        )
+        .properties(title="Worst residual of any counter")
+    )
+    return _svg(chart)
+
+
+def _svg(chart: alt.TopLevelMixin) -> str:
+    return chart_bytes(chart.to_dict(), "svg").decode()
+
 
 _WORST_SHOWN: Final = 12
 _UNMATCHED_SHOWN: Final = 50
@@ -119,8 +195,72 @@ def _transfer(found: dict[str, Any], path: Path) -> Iterator[str]:
     yield "The largest errors of the counters that are judged:\n"
     yield "| policy | workload | counter | predicted | real | error |"
     yield "|---|---|---|--:|--:|--:|"
-    judged = [row for row in found["rows"] if row["judged"] and row["counter"] in TRANSFER_COUNTERS]
-    for row in sorted(judged, key=lambda row: -row["error"])[:_WORST_SHOWN]:
+    for row in sorted(judged(found["rows"]), key=lambda row: -row["error"])[:_WORST_SHOWN]:
         counts = f"{row['predicted']:,} | {row['real']:,} | {row['error']:.1%}"
         yield f"| {row['variant']} | {row['workload']} | {row['counter']} | {counts} |"
     yield ""
+
+
+def retouch_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what is assumed about pages that processes use again, how good the guess is, and what it changes."""
+    yield "## Pages used again\n"
+    yield (
+        "A recording without hypervisor shows the first access of a page after it was re-armed, and no later one. If a "
+        "policy zaps a shadow page meanwhile, the process's next accesses fault in reality, and the recording is "
+        "silent. We add accesses after each page fault of the guest. Their number, and which of two forms of *used "
+        "last* names the pages better, are taken from the same recording, where it can see them: between a CR3 load, "
+        "which re-arms everything, and the next page fault.\n"
+    )
+    for file, fit in found["retouches"].items():
+        yield (
+            f"{file}: **{fit['pages']} pages**, the mean of {fit['intervals']} intervals (median {fit['median']:.1f}, "
+            f"mean absolute error {fit['mean_error']:.1f} pages), in the form *{fit['form']}*. How well each form "
+            "names the pages of an interval:\n"
+        )
+        yield "| form | of the guessed pages, used | of the used pages, guessed |"
+        yield "|---|--:|--:|"
+        for form, (precision, recall) in fit["guessed"].items():
+            yield f"| {form} | {precision:.0%} | {recall:.0%} |"
+        yield ""
+    yield (
+        "That is a poor guess. How much hangs on it: the same comparison with no such accesses, and with each form.\n"
+    )
+    yield "| form | median | p95 | worst | p95 of pf_fixed | policy pairs in order |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for form, row in found["forms"].items():
+        errors = (row[key] for key in ("median_error", "p95_error", "worst_error", "pf_fixed_p95_error", "ranked_same"))
+        yield f"| {form} | " + " | ".join(f"{error:.2%}" for error in errors) + " |"
+    yield (
+        "\nThe second form was thought of after the first had been compared with these very counters, so this table "
+        "is no independent evidence for it; the recording's own preference is, and it is slight. The headline hardly "
+        "depends on it. Recordings that nobody has looked at yet are the test.\n"
+    )
+
+
+def guest_lines(file: str, census: dict[str, Any]) -> Iterator[str]:
+    """Yield the census of the known programs of a recording."""
+    rows = [row for rows in census["programs"].values() for row in rows]
+    live = [row for row in rows if row["what"].startswith("live")]
+    yield f"## The guest model: {file}\n"
+    yield (
+        "The programs of the recording, written as process operations and run on the guest model, against what the "
+        "recorded guest stored. A class of stores is level, instruction and width in bytes; a `rep` counts once; "
+        "*dead* are stores to pages that are no table any more, up to the clear for their next use. *Rest* is the time "
+        "in guest page faults, from the death of a table to that clear. Reasons are given where the difference exceeds "
+        f"{CLOSE:.0%} and {COUNTS_MAX} counts.\n"
+    )
+    yield (
+        f"Stores to live tables: **{sum(row['close'] for row in live)} of {len(live)}** classes agree; of all figures "
+        f"{sum(row['close'] for row in rows)} of {len(rows)}.\n"
+    )
+    if census["skipped"]:
+        yield f"Not compared, for want of a list of their operations: {', '.join(census['skipped'])}.\n"
+    for name, figures in census["programs"].items():
+        yield f"### {name}\n"
+        yield "| figure | recorded | modelled | difference | why |"
+        yield "|---|--:|--:|--:|---|"
+        for row in figures:
+            gap = row["modelled"] - row["recorded"]
+            counts = f"{row['recorded']:,.0f} | {row['modelled']:,.0f} | {gap:+,.0f}"
+            yield f"| {row['what']} | {counts} | {row['why']} |"
+        yield ""

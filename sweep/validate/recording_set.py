@@ -10,7 +10,7 @@ import polars as pl
 
 from engine.guests import Guest
 from engine.knobs import Policy
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.validate.variants import load_variants
 
 GUEST: Final = Guest(vcpus=1, memory_mib=128)

@@ -6,15 +6,60 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
 from sweep.recordings.kvm.reading import KvmTruth, load_events
-from sweep.validate.align import align
 from sweep.validate.divergence import describe_first
-from sweep.validate.engines import Counts, run_lanes, run_reference
 from sweep.validate.reactions import KINDS, engine_reactions, kvm_reactions
 from sweep.validate.recording_set import GUEST, RecordingSet, real_counts
+from sweep.validate.replay import Counts, run_lanes, run_reference
+
+EVENTS_APART_MAX: Final = 400
+"""Events between the two of a pair: more than an interrupt handler touches, less than a fork does (assumption)."""
+
+_KEY: Final = ("kind", "gfn", "level", "role")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """Which reactions have a partner: `real[row]` and `ours[row]`, in the order of the two tables."""
+
+    real: npt.NDArray[np.bool_]
+    ours: npt.NDArray[np.bool_]
+
+
+def align(real: pl.DataFrame, ours: pl.DataFrame, *, apart_max: int = EVENTS_APART_MAX) -> Alignment:
+    """Pair the reactions of `real` and `ours`, each at most once.
+
+    Reactions of one kind on one page are paired in order; a pair is good if its events are not far apart. Exact
+    positions are not asked for: a recorder notes an access when it succeeds, which is after the reactions that made it
+    succeed, and an interrupt in between may postpone it.
+    """
+    both = pl.concat([real.with_columns(side=pl.lit(0)), ours.with_columns(side=pl.lit(1))])
+    both = both.with_columns(key=pl.struct(_KEY).rank("dense"), place=pl.int_range(pl.len()))
+    both = both.sort("key", "event", "side", maintain_order=True)
+    key, event, side = both["key"].to_list(), both["event"].to_list(), both["side"].to_list()
+    matched = np.zeros(both.height, dtype=np.bool_)
+    places = both["place"].to_numpy()
+    waiting: tuple[list[int], list[int]] = ([], [])
+    heads = [0, 0]
+    current = None
+    for row in range(both.height):
+        if key[row] != current:
+            current, waiting, heads = key[row], ([], []), [0, 0]
+        here, there = side[row], 1 - side[row]
+        queue = waiting[there]
+        while heads[there] < len(queue) and event[row] - event[queue[heads[there]]] > apart_max:
+            heads[there] += 1
+        if heads[there] < len(queue):
+            matched[places[queue[heads[there]]]] = matched[places[row]] = True
+            heads[there] += 1
+        else:
+            waiting[here].append(row)
+    return Alignment(real=matched[: real.height], ours=matched[real.height :])
+
 
 RULE_COUNTERS: Final = (
     "pf_fixed", "pf_emulate", "mmu_pte_write", "mmu_flooded", "mmu_shadow_zapped", "mmu_cache_miss", "unsync_events",

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.vocabulary import COUNTER_INDEX
 from sweep.recordings.kvm.reading import KvmTruth, load_events
-from sweep.validate.engines import run_lanes
 from sweep.validate.recording_set import GUEST, WHOLE, RecordingSet, real_counts
+from sweep.validate.replay import run_lanes
 from sweep.validate.retouch import Form, RetouchFit, fit_retouches, with_retouches
 from sweep.validate.rules import counter_row
 
@@ -47,13 +47,9 @@ class TransferReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the command prints it with --json."""
-        judged = [row for row in self.rows if row["judged"] and row["counter"] in TRANSFER_COUNTERS]
-        summary = _summary(judged)
+        summary = _summary(judged(self.rows))
         return {
-            "median_error": summary["median_error"],
-            "p95_error": summary["p95_error"],
-            "worst_error": summary["worst_error"],
-            "exact": summary["exact"],
+            **{name: summary[name] for name in ("median_error", "p95_error", "worst_error", "exact")},
             "ranked_same": self.ranked_same,
             "ranked_pairs": self.ranked_pairs,
             "retouches": self.retouches,
@@ -92,10 +88,15 @@ def check_transfer(recordings: RecordingSet) -> TransferReport | None:
     )
 
 
+def judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the comparisons that the headline sums up."""
+    return [row for row in rows if row["judged"] and row["counter"] in TRANSFER_COUNTERS]
+
+
 def _headline(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    judged = [row for row in rows if row["judged"] and row["counter"] in TRANSFER_COUNTERS]
-    fixed = _summary([row for row in judged if row["counter"] == "pf_fixed"])
-    kept = {name: value for name, value in _summary(judged).items() if name.endswith("_error")}
+    chosen = judged(rows)
+    fixed = _summary([row for row in chosen if row["counter"] == "pf_fixed"])
+    kept = {name: value for name, value in _summary(chosen).items() if name.endswith("_error")}
     return kept | {"pf_fixed_p95_error": fixed["p95_error"]}
 
 

@@ -14,8 +14,7 @@ from engine.simulate import Batch
 from engine.vocabulary import Operation
 from sweep.commands import trace
 from sweep.exit_codes import ExitCode
-from sweep.recordings.schema import SCHEMA
-from sweep.recordings.store import read_operations, write_operations
+from sweep.recordings.store import SCHEMA, read_operations, write_operations
 from sweep.tasks.worker import simulate_batch
 from tests.support.mutations import answer, bytes_damaged
 from tests.support.policies import POLICIES

@@ -29,7 +29,7 @@ from results.store.columns import columns_markdown
 from results.store.schema import SCHEMA_VERSION, table_schema
 from results.store.run_store import RunStore
 from sweep.plan.plan import plan_sweep
-from sweep.tasks.rows import batch_cells
+from sweep.tasks.worker import batch_cells
 from sweep.spec.spec import guest_label
 from sweep.spec.read import load_spec
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sweep.backends.contract import BackendError, ClusterLostError
 from sweep.backends.ray.connection import check_address, connect, head_answers
-from sweep.backends.ray.nodes import check_fits, check_shared, node_lines
+from sweep.backends.ray.nodes import Node, check_fits, check_shared, live_nodes, node_lines
 from sweep.backends.ray.own_cluster import OwnCluster
-from sweep.backends.ray.probe import Node, live_nodes
 from sweep.backends.ray.task import carry_out, elsewhere
 from sweep.tasks.task import FailureKind, Outcome, Task
 from sweep.tasks.worker import lost

@@ -12,7 +12,7 @@ import polars as pl
 
 from engine.events import EVENT, Events
 from engine.vocabulary import Access, Event, Instruction
-from sweep.recordings.kvm.words import ENTRY_BYTES, INSNS, KIND, MARKERS, TOUCH_ACCESS, USER_END
+from sweep.recordings.kvm.pieces import ENTRY_BYTES, INSNS, KIND, MARKERS, TOUCH_ACCESS, USER_END
 
 
 @dataclass(slots=True, kw_only=True)

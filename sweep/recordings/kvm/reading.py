@@ -10,8 +10,6 @@ longer one; the events do not depend on the pieces.
 sweep.recordings.kvm.events say what else the mapping decides.
 """
 
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.events import DIRECT_MAP_BASE, EVENT, EVENT_FORMAT_VERSION, Events
-from results.store.files import sync_directory, sync_file
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.kvm.events import WindowsBefore, to_events
-from sweep.recordings.kvm.pieces import KVM_COLUMNS, PIECE_ROWS, check_columns, pieces
+from sweep.recordings.kvm.pieces import KVM_COLUMNS, MARKERS, PIECE_ROWS, check_columns, pieces
 from sweep.recordings.kvm.rows import RowsBefore, guest_rows
-from sweep.recordings.kvm.words import MARKERS
+from sweep.recordings.store import trace_file
 
 _KEPT_OF_KVM: Final = (
     "seq", "workload", "kind", "addr", "old", "new", "size", "level", "insn", "function", "access", *KVM_COLUMNS,
@@ -87,21 +84,10 @@ def import_kvm_truth(recording: Path, output: Path) -> None:
     about = {b"format": b"layer-2", b"version": str(EVENT_FORMAT_VERSION).encode(), b"source": recording.name.encode()}
     fields = [(name, pa.from_numpy_dtype(EVENT[name])) for name in EVENT.names or ()]
     schema = pa.schema(fields, metadata=about)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
-    except OSError as error:
-        raise TraceError(f"{output}: can't be written: {error.strerror}; choose another place with -o") from error
-    try:
-        with writer:
-            for piece in _convert(recording):
-                columns = [np.ascontiguousarray(piece.events[name]) for name in schema.names]
-                writer.write_table(pa.table(columns, schema=schema))
-        sync_file(temporary)
-        temporary.replace(output)
-        sync_directory(output.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with trace_file(output) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for piece in _convert(recording):
+            columns = [np.ascontiguousarray(piece.events[name]) for name in schema.names]
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _convert(path: Path, *, piece_rows: int = PIECE_ROWS, kept: pl.Expr | None = None) -> Iterator[_Piece]:

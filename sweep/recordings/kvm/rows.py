@@ -15,7 +15,7 @@ import polars as pl
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access
-from sweep.recordings.kvm.words import (
+from sweep.recordings.kvm.pieces import (
     CLEAR_PAGE,
     ENTRY_BYTES,
     INSNS,

@@ -6,27 +6,86 @@ recognised by the first `pid/tid [cpu] seconds:` in it. No line is looked at in 
 
 import io
 import re
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from engine.vocabulary import Operation
-from sweep.recordings.perf.events import (
-    COMM_BYTES,
-    DEFECTS,
-    EVENT_NAMES,
-    EXEC,
-    EXIT,
-    LOST_EVENTS,
-    NEW_IMAGE,
-    NO_CPU,
-    NO_TASK,
-    NO_TIME,
-    PID_LIMIT,
-    SAMPLED_EVENTS,
-    VCPU_LIMIT,
-    Fate,
-)
+
+_CALLS: Final = ("mmap", "brk", "mremap")
+"""Calls that answer with an address; they become operations at their return."""
+ENTRIES: Final = tuple(f"syscalls:sys_enter_{call}" for call in _CALLS)
+RETURNS: Final = tuple(f"syscalls:sys_exit_{call}" for call in _CALLS)
+EXEC: Final = "sched:sched_process_exec"
+EXIT: Final = "sched:sched_process_exit"
+NEW_IMAGE: Final = "PERF_RECORD_COMM"
+"""Its form `PERF_RECORD_COMM exec:` marks the moment at which an exec changes the address space."""
+LOST_EVENTS: Final = ("PERF_RECORD_LOST", "PERF_RECORD_LOST_SAMPLES")
+_RECORDS: Final = "MMAP MMAP2 COMM FORK EXIT NAMESPACES CGROUP KSYMBOL BPF_EVENT TEXT_POKE THROTTLE UNTHROTTLE"
+LEFT_OUT_EVENTS: Final = (*LOST_EVENTS, *(f"PERF_RECORD_{name}" for name in _RECORDS.split()))
+"""Events that are known and counted only."""
+
+PID_LIMIT: Final = 4 * 1024 * 1024
+"""No thread id is higher; Linux 6.1 include/linux/threads.h, PID_MAX_LIMIT on 64 bits."""
+VCPU_LIMIT: Final = 255
+"""Highest CPU number that the `vcpu` field of an operation holds."""
+COMM_BYTES: Final = 64
+"""Longest command name; Linux keeps 15 bytes (TASK_COMM_LEN), names of kernel threads in /proc are up to 63."""
+COMM_LIMIT: Final = 65_535
+"""Most command names in one trace: the `comm` field of an operation is 16 bits wide."""
+
+
+class Fate(IntEnum):
+    """What becomes of a line."""
+
+    OPERATION = 0
+    QUIET = 1
+    """No operation of its own and nothing to say about it: the entry of a call, an event that is only counted."""
+    BLANK = 2
+    COMMENT = 3
+    NO_PROCESS = 4
+    KERNEL_ADDRESS = 5
+    FAILED_CALL = 6
+    RETURN_ONLY = 7
+    NO_HEADER = 8
+    NO_EVENT = 9
+    UNKNOWN_EVENT = 10
+    BAD_FIELDS = 11
+    TIME_BACKWARDS = 12
+    HIGH_PID = 13
+    HIGH_CPU = 14
+    BAD_COMM = 15
+    MANY_COMMS = 16
+
+
+LEFT_OUT: Final = {
+    Fate.BLANK: "blank line",
+    Fate.COMMENT: "comment line",
+    Fate.NO_PROCESS: "event of no process (pid -1)",
+    Fate.KERNEL_ADDRESS: "fault on a kernel address",
+    Fate.FAILED_CALL: "call that failed",
+    Fate.RETURN_ONLY: "return of a call that the trace did not see start",
+}
+"""Why a line that can be read is no operation."""
+NO_RETURN: Final = "call that did not return"
+NO_TASK: Final = "no 'command pid/tid' at its start"
+NO_CPU: Final = "no '[cpu]' after pid/tid"
+NO_TIME: Final = "no time in seconds, as '12.345678:', after '[cpu]'"
+DEFECTS: Final = {
+    Fate.NO_HEADER: "{header}",
+    Fate.NO_EVENT: "no event after the time",
+    Fate.UNKNOWN_EVENT: "unknown event {event!r}",
+    Fate.BAD_FIELDS: "{event} needs {fields}",
+    Fate.TIME_BACKWARDS: "its time is before {previous} s, the time of an earlier operation",
+    Fate.HIGH_PID: f"thread id above {PID_LIMIT}, the most that Linux allows",
+    Fate.HIGH_CPU: f"CPU number above {VCPU_LIMIT}, the most that a trace can hold",
+    Fate.BAD_COMM: f"command name of 0 or more than {COMM_BYTES} bytes",
+    Fate.MANY_COMMS: f"more than {COMM_LIMIT} different command names",
+}
+"""Why a line can't be read."""
+FIRST_DEFECT: Final = min(DEFECTS)
+
 
 PROT_MASK: Final = 7
 MAP_SHARED_BIT: Final = 1 << 3
@@ -55,13 +114,20 @@ _HEADER_AND_EVENT: Final = f"^{_TASK}{_CPU}{_TIME}" + r"[ \t]*([A-Za-z0-9_:-]*)"
 _HEX: Final = r"([0-9a-fA-F]{1,16})(?:[ \t,]|$)"
 """A hexadecimal number that is a whole word or list item, and fits 64 bits."""
 
-_EVENT: Final = pl.Enum(EVENT_NAMES)
 _REST: Final = pl.col("rest")
 _NONE: Final = pl.lit(0, pl.UInt64)
 
 
 def _code(value: int) -> pl.Expr:
     return pl.lit(value, pl.UInt8)
+
+
+def chosen_fate(*cases: tuple[pl.Expr, Fate]) -> pl.Expr:
+    """Return what becomes of a line: the fate of the first condition that it meets, else the one that it has."""
+    fate = pl.col("fate")
+    for condition, chosen in reversed(cases):
+        fate = pl.when(condition).then(_code(chosen)).otherwise(fate)
+    return fate
 
 
 class Fields(NamedTuple):
@@ -170,6 +236,9 @@ FIELDS: Final = {
     EXIT: Fields(_code(Operation.EXIT)),
 }
 """How each event that can become an operation is read; a system call is taken to succeed if no return tells."""
+SAMPLED_EVENTS: Final = tuple(name for name in FIELDS if name != NEW_IMAGE)
+"""Events whose every line can become an operation."""
+EVENT_NAMES: Final = (*SAMPLED_EVENTS, *LEFT_OUT_EVENTS)
 
 
 def read_block(block: bytes) -> pl.DataFrame:
@@ -208,7 +277,7 @@ def read_block(block: bytes) -> pl.DataFrame:
             time_ns=pl.when(is_time).then(seconds * _NS_PER_S + nanoseconds),
             name=pl.col("5").str.strip_suffix(":"),
         )
-        .with_columns(event=pl.col("name").cast(_EVENT, strict=False))
+        .with_columns(event=pl.col("name").cast(pl.Enum(EVENT_NAMES), strict=False), fate=_code(Fate.OPERATION))
         .with_columns(fate=_fate())
     )
 
@@ -216,28 +285,17 @@ def read_block(block: bytes) -> pl.DataFrame:
 def _fate() -> pl.Expr:
     """Tell what becomes of a line by its beginning."""
     is_sampled = pl.col("event").is_in(SAMPLED_EVENTS) | _REST.str.contains(f" {NEW_IMAGE} exec:", literal=True)
-    return (
-        pl.when(pl.col("text") == "")
-        .then(_code(Fate.BLANK))
-        .when(pl.col("text").str.starts_with("#"))
-        .then(_code(Fate.COMMENT))
-        .when(pl.col("time_ns").is_null())
-        .then(_code(Fate.NO_HEADER))
-        .when(pl.col("tid") > PID_LIMIT)
-        .then(_code(Fate.HIGH_PID))
-        .when(pl.col("cpu") > VCPU_LIMIT)
-        .then(_code(Fate.HIGH_CPU))
-        .when(pl.col("name") == "")
-        .then(_code(Fate.NO_EVENT))
-        .when(pl.col("event").is_null())
-        .then(_code(Fate.UNKNOWN_EVENT))
-        .when(~is_sampled)
-        .then(_code(Fate.QUIET))
-        .when(pl.col("tid") < 0)
-        .then(_code(Fate.NO_PROCESS))
-        .when(pl.col("comm").str.len_bytes() > COMM_BYTES)
-        .then(_code(Fate.BAD_COMM))
-        .otherwise(_code(Fate.OPERATION))
+    return chosen_fate(
+        (pl.col("text") == "", Fate.BLANK),
+        (pl.col("text").str.starts_with("#"), Fate.COMMENT),
+        (pl.col("time_ns").is_null(), Fate.NO_HEADER),
+        (pl.col("tid") > PID_LIMIT, Fate.HIGH_PID),
+        (pl.col("cpu") > VCPU_LIMIT, Fate.HIGH_CPU),
+        (pl.col("name") == "", Fate.NO_EVENT),
+        (pl.col("event").is_null(), Fate.UNKNOWN_EVENT),
+        (~is_sampled, Fate.QUIET),
+        (pl.col("tid") < 0, Fate.NO_PROCESS),
+        (pl.col("comm").str.len_bytes() > COMM_BYTES, Fate.BAD_COMM),
     )
 
 
@@ -253,13 +311,11 @@ def read_fields(lines: pl.DataFrame) -> pl.DataFrame:
         lines.drop("rest")
         .hstack(pl.concat(parts).sort("line").drop("line"))
         .with_columns(
-            fate=pl.when(pl.any_horizontal(pl.col("kind", "address", "length", "peer", "flags").is_null()))
-            .then(_code(Fate.BAD_FIELDS))
-            .when(pl.col("peer") > PID_LIMIT)
-            .then(_code(Fate.HIGH_PID))
-            .when(is_fault & (address >= _KERNEL_START))
-            .then(_code(Fate.KERNEL_ADDRESS))
-            .otherwise("fate"),
+            fate=chosen_fate(
+                (pl.any_horizontal(pl.col("kind", "address", "length", "peer", "flags").is_null()), Fate.BAD_FIELDS),
+                (pl.col("peer") > PID_LIMIT, Fate.HIGH_PID),
+                (is_fault & (address >= _KERNEL_START), Fate.KERNEL_ADDRESS),
+            ),
             flags=(pl.col("flags") & _LOW_32).cast(pl.UInt32),
         )
     )

@@ -9,24 +9,118 @@ import numpy as np
 import polars as pl
 
 from engine.operations import OPERATION, Operations
-from sweep.recordings.errors import TraceError
-from sweep.recordings.exec_order import REACH_OPERATIONS, move_exec
-from sweep.recordings.lives import Lives
-from sweep.recordings.perf.events import (
+from engine.vocabulary import Operation
+from sweep.exit_codes import TraceError
+from sweep.recordings.perf.lines import (
     COMM_LIMIT,
     DEFECTS,
+    ENTRIES,
     EVENT_NAMES,
     EXEC,
+    EXIT,
     FIRST_DEFECT,
     LEFT_OUT,
     LEFT_OUT_EVENTS,
+    NEW_IMAGE,
     NO_RETURN,
+    RETURNS,
     Fate,
+    chosen_fate,
+    lost_events,
+    read_block,
+    read_fields,
+    reason,
 )
-from sweep.recordings.perf.lines import lost_events, read_block, read_fields, reason
-from sweep.recordings.perf.pairs import Pairs
-from sweep.recordings.soundness import Reading, unsound_reasons
+from sweep.recordings.soundness import Lives, Reading, unsound_reasons
 from sweep.recordings.source import TextSource
+
+REACH_OPERATIONS: Final = 4096
+"""How far back an EXEC may go, in operations of all threads: an import keeps so many. An exec faults 2 to 4 times."""
+_WRITE: Final = 1 << 1
+_USER: Final = 1 << 2
+"""Bits of an x86 page-fault error code."""
+
+
+def move_exec(operations: Operations, place: int) -> None:
+    """Move the EXEC at a place before the kernel writes to its new image, and give it the time of the first of them.
+
+    The kernel writes to the new image (the rest of its data page, the loader's, the stack) before the tracepoint
+    sched_process_exec fires. Linux 6.1 fs/exec.c and fs/binfmt_elf.c: begin_new_exec switches the address space,
+    load_elf_binary then clears and copies, and exec_binprm traces last. Those writes fault in kernel mode. So an EXEC
+    goes before the kernel-mode write faults that its thread has directly before it.
+    """
+    first = max(0, place - REACH_OPERATIONS)
+    same_thread = np.flatnonzero(operations["pid"][first:place] == operations["pid"][place]) + first
+    own = operations[same_thread]
+    is_write = (own["kind"] == Operation.FAULT) & (own["flags"] & (_WRITE | _USER) == _WRITE)
+    others = np.flatnonzero(~is_write)
+    writes = same_thread[others[-1] + 1 if len(others) else 0 :]
+    if len(writes):
+        target = int(writes[0])
+        moved = operations[place].copy()
+        moved["time_ns"] = operations["time_ns"][target]
+        operations[target + 1 : place + 1] = operations[target:place].copy()
+        operations[target] = moved
+
+
+_SECOND_OF: Final = {**dict(zip(ENTRIES, RETURNS, strict=True)), NEW_IMAGE: EXEC}
+_FIRST_ERROR: Final = 2**64 - 4095
+"""A call that failed returns a number from -4095 to -1, Linux 6.1 include/linux/err.h, MAX_ERRNO."""
+
+
+class Pairs:
+    """Joins lines block by block; what it remembers grows with the number of threads."""
+
+    def __init__(self) -> None:
+        """Start with no line that waits for its second."""
+        self._waiting: pl.DataFrame | None = None
+        self.unanswered = 0
+        """Entries of calls whose return was not seen so far."""
+
+    def join(self, lines: pl.DataFrame) -> pl.DataFrame:
+        """Make one operation of two lines that belong together: entry and return of a call, or both lines of an exec.
+
+        A thread does one such thing at a time. So two lines belong together if no other line of these events stands
+        between them in their thread. A call is an operation at its return, an exec at its first line.
+        """
+        is_paired = pl.col("event").is_in([*_SECOND_OF, *_SECOND_OF.values(), EXIT])
+        is_paired &= pl.col("fate") != Fate.TIME_BACKWARDS
+        pairs = lines.filter(is_paired)
+        if self._waiting is not None:
+            pairs = pl.concat([self._waiting, pairs])
+        pairs = pairs.sort("tid", maintain_order=True)
+        is_begun = pl.col("event").is_in(list(_SECOND_OF)) & (pl.col("fate") == Fate.OPERATION)
+        is_last = pl.col("tid").ne_missing(pl.col("tid").shift(-1))
+        self._waiting = pairs.filter(is_last & is_begun).with_columns(line=pl.lit(0, pairs.schema["line"]))
+        event = pl.col("event").cast(pl.String)
+        begun = pl.when(is_begun).then(event.replace_strict(_SECOND_OF, default=None))
+        is_of_same = pl.col("tid") == pl.col("tid").shift()
+        pairs = pairs.with_columns(
+            ends=(is_of_same & (begun.shift() == event)).fill_null(value=False),
+            **{f"given_{name}": pl.col(name).shift() for name in ("address", "length", "flags")},
+        )
+        pairs = self._answered(pairs.filter(pl.col("line") > 0)).select(lines.columns)
+        return pl.concat([lines.filter(~is_paired), pairs]).sort("line")
+
+    def _answered(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        """Complete the returns of calls; their entries, and the second line of an exec, are nothing of their own."""
+        is_sound = pl.col("fate") == Fate.OPERATION
+        is_entry, is_return = (pl.col("event").is_in(names) for names in (ENTRIES, RETURNS))
+        entries, returns = pairs.select((is_entry & is_sound).sum(), ends=(is_return & pl.col("ends")).sum()).row(0)
+        self.unanswered += entries - returns
+        is_return &= is_sound
+        is_remap = pl.col("kind") == Operation.REMAP
+        return pairs.with_columns(
+            fate=chosen_fate(
+                (is_sound & (is_entry | (pl.col("event") == EXEC) & pl.col("ends")), Fate.QUIET),
+                (is_return & ~pl.col("ends"), Fate.RETURN_ONLY),
+                (is_return & (pl.col("address") >= _FIRST_ERROR), Fate.FAILED_CALL),
+            ),
+            address=pl.when(is_return & is_remap).then("given_address").otherwise("address"),
+            length=pl.when(is_return).then("given_length").otherwise("length"),
+            flags=pl.when(is_return).then("given_flags").otherwise("flags"),
+        )
+
 
 SHOWN_DEFECTS: Final = 20
 """Lines that can't be read are all counted; so many are shown."""
@@ -34,16 +128,8 @@ SCRIPT_FIELDS: Final = "comm,pid,tid,cpu,time,event,trace"
 """What `perf script -F` must be told to print."""
 _SHOWN_BYTES: Final = 160
 _NS_PER_S: Final = 1e9
-_COLUMNS: Final = {
-    "address": "address",
-    "length": "length",
-    "pid": "tid",
-    "peer": "peer",
-    "flags": "flags",
-    "kind": "kind",
-    "vcpu": "cpu",
-    "comm": "comm_index",
-}
+_COLUMNS: Final = {"pid": "tid", "vcpu": "cpu", "comm": "comm_index"}
+"""Fields of an operation that have other names as columns of lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +283,8 @@ class PerfText:
             previous_ns=pl.col("reached").shift(1, fill_value=self._last_ns)
         )
         self._last_ns = lines["reached"][-1] if len(lines) else self._last_ns
-        return _marked(lines.drop("reached"), pl.col("time_ns") < pl.col("previous_ns"), Fate.TIME_BACKWARDS)
+        fate = chosen_fate((pl.col("time_ns") < pl.col("previous_ns"), Fate.TIME_BACKWARDS))
+        return lines.drop("reached").with_columns(fate=fate)
 
     def _named(self, lines: pl.DataFrame) -> pl.DataFrame:
         """Find the indexes of command names; new names get the next ones."""
@@ -209,7 +296,7 @@ class PerfText:
         known = {name: self._comms[name] for name in names if name in self._comms}
         index = pl.col("comm").replace_strict(known, default=None, return_dtype=pl.UInt16)
         lines = lines.with_columns(comm_index=index).drop("comm")
-        return _marked(lines, is_in_order & pl.col("comm_index").is_null(), Fate.MANY_COMMS)
+        return lines.with_columns(fate=chosen_fate((is_in_order & pl.col("comm_index").is_null(), Fate.MANY_COMMS)))
 
     def _count(self, lines: pl.DataFrame) -> None:
         """Count lines by what became of them, and those that can be read by event."""
@@ -239,8 +326,8 @@ class PerfText:
         if len(lines):
             self._base_ns = lines["time_ns"][0] if self._base_ns is None else self._base_ns
             operations["time_ns"] = lines["time_ns"].to_numpy() - self._base_ns
-            for field, column in _COLUMNS.items():
-                operations[field] = lines[column].to_numpy()
+            for field in ("address", "length", "pid", "peer", "flags", "kind", "vcpu", "comm"):
+                operations[field] = lines[_COLUMNS.get(field, field)].to_numpy()
         return operations
 
     def _nothing_found(self) -> str:
@@ -254,8 +341,3 @@ class PerfText:
             f"{self._unreadable:,} can't be read"
         )
         return f"{found}{first}\n{wanted}"
-
-
-def _marked(lines: pl.DataFrame, condition: pl.Expr, fate: Fate) -> pl.DataFrame:
-    """Give the lines that meet a condition another fate."""
-    return lines.with_columns(fate=pl.when(condition).then(pl.lit(int(fate), pl.UInt8)).otherwise("fate"))

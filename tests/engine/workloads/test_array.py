@@ -6,9 +6,9 @@ import pytest
 
 from engine.workloads.kernbench_run import TEMPLATE_FILE, load_templates
 from engine.workloads.recorded import RecordedOperations
-from sweep.recordings.arrays import write_array
-from sweep.recordings.errors import TraceError
-from sweep.recordings.store import OperationWriter
+from sweep.exit_codes import TraceError
+from sweep.recordings.array_file import write_array
+from sweep.recordings.store import operation_writer
 from tests.support.engine.workload_runs import all_of, operations_of, small_run
 
 
@@ -16,7 +16,7 @@ def test_an_array_is_its_trace(tmp_path: Path) -> None:
     """The workload `recorded` replays exactly the operations of the trace that the array was made from."""
     operations = operations_of(small_run(units=1))
     trace, array = tmp_path / "a.operations.parquet", tmp_path / "a.npy"
-    with OperationWriter(trace) as writer:
+    with operation_writer(trace) as writer:
         writer.write(operations, load_templates(TEMPLATE_FILE).comms)
 
     count = write_array(trace, array)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.commands.submit_files import WRITTEN_BY
+from sweep.cluster.job_files import WRITTEN_BY
 from sweep.exit_codes import ExitCode, SweepError
 from tests.support.cluster.files import IN_A_CLAIM, SMOKE, job_of, submit
 

@@ -10,8 +10,8 @@ from engine.guests import Guest
 from engine.operations import Operations
 from engine.vocabulary import Event, Operation
 from sweep.recordings import source as source_module
-from sweep.recordings.exec_order import REACH_OPERATIONS
 from sweep.recordings.importing import read_recording
+from sweep.recordings.perf.text import REACH_OPERATIONS
 
 PARENT = 500
 NEW_IMAGE_WRITES = 3

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from engine.operations import OPERATION, Operations
 from sweep.commands.trace import app
+from sweep.exit_codes import TraceError
 from sweep.recordings import source as source_module
-from sweep.recordings.errors import TraceError
 from sweep.recordings.importing import import_perf
 from sweep.recordings.perf.text import ImportReport, PerfText
 from sweep.recordings.source import TextSource

@@ -96,7 +96,7 @@ def test_json_and_table(recording: Path) -> None:
     assert printed.exit_code == 0
     assert f"{parsed['totals']['user_faults']:,}" in printed.stdout
     for row in parsed["commands"]:
-        assert re.search(rf"^ {re.escape(row['command'])} +{row['tasks']} ", printed.stdout, re.MULTILINE)
+        assert re.search(rf"^{re.escape(row['command'])} +{row['tasks']} ", printed.stdout, re.MULTILINE)
     assert sum(row["user_faults"] for row in parsed["commands"]) == parsed["totals"]["user_faults"]
 
 

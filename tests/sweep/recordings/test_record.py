@@ -9,7 +9,7 @@ import zstandard
 from typer.testing import CliRunner
 
 from sweep.commands.trace import app
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.importing import read_recording
 from sweep.recordings.record import RECORDED_EVENTS, Machine, describe, probe, problems, record
 from sweep.recordings.store import read_operations

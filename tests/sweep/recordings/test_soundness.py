@@ -14,9 +14,8 @@ from engine.workloads.recorded import RecordedOperations
 from results.notices.unsound import unsound_notes
 from sweep.commands.trace import app
 from sweep.exit_codes import ExitCode
-from sweep.recordings.lives import Lives
 from sweep.recordings.perf.text import ImportReport, PerfText
-from sweep.recordings.soundness import ENDLESS_MIN, ENDLESS_SHARE_MAX, MAPS_WITHOUT_UNMAP_MAX
+from sweep.recordings.soundness import ENDLESS_MIN, ENDLESS_SHARE_MAX, MAPS_WITHOUT_UNMAP_MAX, Lives
 from sweep.recordings.source import TextSource
 from sweep.recordings.store import OperationFile
 from sweep.spec.read import load_spec
@@ -227,7 +226,7 @@ def test_reasons_go_where_the_trace_goes(forks: Lines, tmp_path: Path) -> None:
     assert all(reason in printed for printed in (text, *shown, made.stderr))
     assert unsound_notes(resolved) == [f"workload recorded replays an unsound recording: {reason}"]
     assert spec_from_resolved(json.loads(json.dumps(resolved))).resolved() == resolved
-    assert len(all_of(RecordedOperations(path=array, vcpus=1))) == OperationFile(tmp_path / "t.parquet").rows
+    assert len(all_of(RecordedOperations(path=array))) == OperationFile(tmp_path / "t.parquet").rows
 
 
 def test_a_sound_recording_leaves_no_trace_of_it(forks: Lines, tmp_path: Path) -> None:

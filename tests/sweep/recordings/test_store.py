@@ -12,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.operations import OPERATION, OPERATION_FORMAT_VERSION, Operations
+from sweep.exit_codes import TraceError
 from sweep.recordings import store
-from sweep.recordings.errors import TraceError
 from sweep.recordings.importing import import_perf, read_recording
-from sweep.recordings.schema import SCHEMA, TABLE_KEYS
-from sweep.recordings.store import OperationFile, OperationWriter, read_operations, write_operations
+from sweep.recordings.store import (
+    SCHEMA,
+    TABLE_KEYS,
+    OperationFile,
+    operation_writer,
+    read_operations,
+    write_operations,
+)
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=6, unique=True)
 
@@ -32,7 +38,7 @@ def some_operations(rows: int, names: int, seed: int = 1) -> Operations:
 
 def write_chunks(path: Path, *chunks: Operations) -> None:
     """Write a trace of one command, chunk by chunk."""
-    with OperationWriter(path) as writer:
+    with operation_writer(path) as writer:
         for chunk in chunks:
             writer.write(chunk, ("make",))
 
@@ -61,7 +67,7 @@ def test_row_groups_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     operations = some_operations(1000, 10)
     operations["comm"] = np.arange(1000) // 100
 
-    with OperationWriter(tmp_path / "t.parquet") as writer:
+    with operation_writer(tmp_path / "t.parquet") as writer:
         for i in range(0, 1000, 50):
             writer.write(operations[i : i + 50], tuple(f"c{k}" for k in range(i // 100 + 1)))
 

@@ -203,7 +203,7 @@ def test_a_plan_says_at_most_how_many(tmp_path: Path) -> None:
     assert planned.cell_count == 2 * 12 * 4
     content = plan_content(sweep, planned, left=[], cost=None) | {
         "run": "runs/small",
-        "until": sweep.spec.kept()["until"],
+        "until": sweep.resolved()["until"],
         "cells_at_most": planned.cell_count,
         "batches_at_most": len(planned.batches),
     }

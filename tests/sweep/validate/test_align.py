@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from sweep.validate.align import align
 from sweep.validate.reactions import SCHEMA, engine_reactions
+from sweep.validate.rules import align
 
 
 def table(*rows: tuple[int, str, int]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.events import DIRECT_MAP_BASE
 from engine.vocabulary import Access, Event, Instruction
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.kvm.pieces import PIECE_ROWS
 from sweep.recordings.kvm.reading import KvmTruth, import_kvm_truth, load_events
 from tests.support.golden import RECORDINGS

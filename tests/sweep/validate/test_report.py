@@ -9,11 +9,10 @@ import pytest
 
 from engine.events import EVENT
 from engine.vocabulary import Event
-from sweep.recordings.errors import TraceError
+from sweep.exit_codes import TraceError
 from sweep.recordings.kvm.reading import KvmTruth
 from sweep.validate.divergence import describe_first
-from sweep.validate.page import write_markdown
-from sweep.validate.plots import write_html
+from sweep.validate.page import write_html, write_markdown
 from sweep.validate.reactions import SCHEMA
 from sweep.validate.recording_set import RecordingSet
 from sweep.validate.report import Report, text_lines

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,41 +29,33 @@ class ReferenceRun:
 def run_reference(
     policy: Policy, guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]], keep_log: bool = True
 ) -> ReferenceRun:
-    """Feed a whole recording to the reference, boot included, and cut its counters at the markers."""
+    """Return what the reference did of a recording, and its counters cut at the markers."""
     machine = ReferenceMmu(policy, guest, keep_log=keep_log)
+    return ReferenceRun(log=machine.log, counts=_cut(machine, events, markers))
+
+
+def _cut(machine: Any, events: Events, markers: Mapping[str, tuple[int, int]]) -> Counts:
+    """Feed a whole recording to a machine, boot included; return what its counters gained in each workload."""
     counts: Counts = {}
     position = 0
     for workload, (start, end) in sorted(markers.items(), key=lambda marker: marker[1]):
         machine.feed(events[position:start])
-        before = machine.counters()
+        before = np.array(machine.counters(), dtype=np.int64)
         machine.feed(events[start:end])
-        counts[workload] = machine.counters() - before
+        counts[workload] = np.array(machine.counters(), dtype=np.int64) - before
         position = end
-    return ReferenceRun(log=machine.log, counts=counts)
+    return counts
 
 
 def run_lanes(
     policies: Sequence[Policy], guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]]
 ) -> list[Counts]:
     """Return the counters of every policy per workload, from the lanes."""
-    chunks = [policies[i : i + LANES_MAX] for i in range(0, len(policies), LANES_MAX)]
-    return [counts for chunk in chunks for counts in _run_chunk(chunk, guest, events=events, markers=markers)]
-
-
-def _run_chunk(
-    policies: Sequence[Policy], guest: Guest, *, events: Events, markers: Mapping[str, tuple[int, int]]
-) -> list[Counts]:
     from engine.core.machine import LaneMachine
 
-    machine = LaneMachine(policies, guest)
-    counts: list[Counts] = [{} for _ in policies]
-    position = 0
-    for workload, (start, end) in sorted(markers.items(), key=lambda marker: marker[1]):
-        machine.feed(events[position:start])
-        before = np.array(machine.counters(), dtype=np.int64)
-        machine.feed(events[start:end])
-        gained = np.array(machine.counters(), dtype=np.int64) - before
-        for lane, row in enumerate(gained):
-            counts[lane][workload] = row
-        position = end
-    return counts
+    found: list[Counts] = []
+    for start in range(0, len(policies), LANES_MAX):
+        chunk = policies[start : start + LANES_MAX]
+        gained = _cut(LaneMachine(chunk, guest), events, markers)
+        found += [{workload: rows[lane] for workload, rows in gained.items()} for lane in range(len(chunk))]
+    return found
