@@ -24,9 +24,9 @@ from results.statistics.deaths import deaths_of
 from results.statistics.sequential import rule_of
 from results.statistics.verdicts import MINIMUM_EFFECT
 from results.store.labels import LabelledRun
-from results.store.manifest import StoreError
 from results.store.run_store import RunStore
 from results.store.soundness import check_sound
+from results.store.storage import StoreError
 from results.summary import price_run, summarize
 
 

@@ -14,8 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.prices.own_costs import COSTS_FILE
-from results.store.lost import has_rows
+from results.store.lost import COSTS_FILE, has_rows
 from results.store.parts import Part
 from results.store.run_store import RunStore
 from results.store.storage import DamageError, Storage

@@ -18,13 +18,12 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
+from results.store.lease import LEASE_FILE, STALE_SECONDS, Lease
 from results.store.storage import STAGING, Listed, StoreError, UnreachableError
 
 if TYPE_CHECKING:
     import polars as pl
     from obstore import UpdateVersion
-
-    from results.store.lease import Lease
 
 PARALLEL: Final = 32
 """Requests under way at once: each waits some 10 to 100 ms for the store, and the machine does nothing meanwhile."""
@@ -181,8 +180,6 @@ class ObjectStorage:
     @contextmanager
     def lock(self, holder: Mapping[str, str], *, breaking: bool = False) -> Iterator[None]:
         """Hold the run by a lease; see results/store/lease.py."""
-        from results.store.lease import Lease
-
         lease = Lease(self, holder)
         with lease.held(breaking=breaking):
             self._lease = lease
@@ -193,8 +190,6 @@ class ObjectStorage:
 
     def is_locked(self) -> bool | None:
         """Say whether somebody has a lease of the run and gives signs, by this machine's clock."""
-        from results.store.lease import LEASE_FILE, STALE_SECONDS
-
         try:
             with self._told(LEASE_FILE):
                 renewed = float(self._store.head(LEASE_FILE)["last_modified"].timestamp())

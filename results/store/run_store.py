@@ -24,10 +24,11 @@ from results.store.cell_ids import CellIds, fixed
 from results.store.columns import TABLES
 from results.store.local import LocalStorage
 from results.store.lost import PROVENANCE_FILE, REPLACE, SPEC_FILE, check_begun, check_commits, has_rows, orphans
-from results.store.manifest import Manifest, ManifestEntry, StoreError
+from results.store.manifest import Manifest, ManifestEntry
+from results.store.opening import open_storage
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows, version_of
 from results.store.schema import footer_metadata, stored_names, table_schema
-from results.store.storage import DamageError, NotStagedError, open_storage, read_json
+from results.store.storage import DamageError, NotStagedError, StoreError, read_json
 
 if TYPE_CHECKING:
     import polars as pl  # For readers: workers, which only write, start without it, 0.2 s sooner.

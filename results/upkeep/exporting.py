@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from results.store.files import sync_file
 from results.store.labels import LabelledRun
-from results.store.manifest import StoreError
 from results.store.parts import PART_TABLES, ROW_GROUP_ROWS, ZSTD_LEVEL
 from results.store.run_store import RunStore
 from results.store.schema import table_schema
 from results.store.soundness import check_sound
+from results.store.storage import StoreError
 
 
 def _parquet(path: Path, schema: pa.Schema) -> Any:

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.prices.own_costs import COSTS_FILE
 from results.store.columns import IDENTITY
 from results.store.engines import engines_of
 from results.store.labels import (
@@ -19,12 +18,13 @@ from results.store.labels import (
     note_plain_labels,
     write_labels,
 )
-from results.store.lost import check_begun
-from results.store.manifest import ManifestEntry, StoreError
+from results.store.lost import COSTS_FILE, check_begun
+from results.store.manifest import ManifestEntry
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.store.run_store import RunStore
 from results.store.schema import table_schema, upgraded
 from results.store.soundness import check_sound
+from results.store.storage import StoreError
 from results.upkeep.compaction import compacted_name, in_order, stage_rolled
 from results.upkeep.diff import TableDifference, diff_runs
 from results.upkeep.rolling import ROLL_ROWS, Source, cells_in_order

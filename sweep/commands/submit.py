@@ -152,7 +152,7 @@ def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python:
 
 def _shared_run(run: str) -> str:
     """Return a run as every node calls it: a URL in its one spelling, or an absolute path."""
-    from results.store.storage import checked_url, is_url
+    from results.store.opening import checked_url, is_url
 
     with results_errors():
         return checked_url(run) if is_url(run) else _absolute(run)

@@ -12,10 +12,10 @@ import pytest
 
 import results
 from results.compare.table import comparisons_csv
-from results.prices.own_costs import COSTS_FILE
 from results.prices.pricing import PRICE_COLUMNS
 from results.store.columns import TABLES
-from results.store.manifest import StoreError
+from results.store.lost import COSTS_FILE
+from results.store.storage import StoreError
 from results.summary import summarize
 from tests.results.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
 
