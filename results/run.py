@@ -20,9 +20,8 @@ from results.prices.cost_model import CostModel
 from results.prices.own_costs import own_costs
 from results.prices.repricing import Repricer
 from results.prices.sampling import parameters
-from results.statistics.deaths import deaths_of
 from results.statistics.sequential import rule_of
-from results.statistics.verdicts import MINIMUM_EFFECT
+from results.statistics.verdicts import MINIMUM_EFFECT, deaths_of
 from results.store.labels import LabelledRun
 from results.store.run_store import RunStore
 from results.store.soundness import check_sound
@@ -174,7 +173,7 @@ class Run:
 
     def deaths(self) -> pl.DataFrame:
         """Return policy, workload, guest, `dies` and `replicates` of each place in which the host dies."""
-        return deaths_of(self._tables)
+        return deaths_of(self._tables.scan_cells())
 
     def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
         """Return activity, line, count, count_baseline and cycles of a difference, one row per activity and counter.

@@ -7,9 +7,9 @@ import polars as pl
 
 from results.charts.frames import RunFrames, in_order, labels_of, rounded, without_the_dying
 from results.charts.theme import Layout
+from results.prices.cost_groups import NATIVE, OTHER, PARTS, WAITING
 from results.prices.cost_model import CostModel
 from results.prices.pricing import concurrency, cycles_expression, price_windows
-from results.prices.time_parts import NATIVE, OTHER, PARTS, WAITING
 
 _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
 

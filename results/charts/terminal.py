@@ -11,7 +11,7 @@ import polars as pl
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
 from results.charts.frames import BASELINE, RunFrames, in_order, is_dying, labels_of, names, show_guests
-from results.prices.time_parts import NATIVE
+from results.prices.cost_groups import NATIVE
 
 LABEL_ROOM: Final = 30
 """Columns that names of policies and the frame take."""

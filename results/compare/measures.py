@@ -1,6 +1,5 @@
 """What can be compared: times, counters and derived metrics by name, and their values cell by cell."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from results.compare.dimensions import COORDINATES
 from results.compare.metrics import METRICS
 from results.prices.cost_model import CostModel
 from results.prices.pricing import price_cells
+from results.spelling import did_you_mean
 from results.statistics.pairing import ComparisonError
 from results.summary import Tables
 
@@ -78,9 +78,7 @@ def measure_named(name: str) -> Measure:
         ComparisonError: there is none.
     """
     if name not in MEASURES:
-        close = difflib.get_close_matches(name, MEASURES, n=1)
-        meant = f" Did you mean '{close[0]}'?" if close else ""
-        raise ComparisonError(f"unknown metric '{name}'.{meant} Allowed: {', '.join(MEASURES)}")
+        raise ComparisonError(f"unknown metric '{name}'.{did_you_mean(name, MEASURES)} Allowed: {', '.join(MEASURES)}")
     return MEASURES[name]
 
 

@@ -49,7 +49,7 @@ def trade_offs(
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
     Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them. So are
-    policies where the host dies in a replicate: `results.statistics.deaths` says which.
+    policies where the host dies in a replicate: `results.statistics.verdicts` says which.
     """
     goals = [measure_named(name) for name in metrics]
     cells = measured_cells(tables, goals, costs).filter(

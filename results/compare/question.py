@@ -16,8 +16,8 @@ from results.compare.dimensions import (
     guest_order,
     parse_condition,
 )
-from results.compare.idle_axes import idle_notes
 from results.compare.measures import measure_named, measured_cells
+from results.compare.without_effect import idle_notes
 from results.prices.cost_model import CostModel
 from results.statistics.pairing import ComparisonError
 from results.statistics.sequential import rule_of

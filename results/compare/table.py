@@ -11,7 +11,7 @@ import polars as pl
 
 from results.compare.compare import Comparison
 from results.compare.dimensions import spelled
-from results.render import compact_count, decimal, shortened
+from results.render import Sheet, compact_count, decimal, interval, probability, shortened, signed
 from results.statistics.verdicts import Verdict
 
 Painter = Callable[[str, str], str]
@@ -83,6 +83,27 @@ def comparison_markdown(table: Comparison) -> str:
     ]
     lines += ["", _legend(table), *(f"- note: {note}" for note in table.notes)]
     return "\n".join([*lines, *(f"- warning: {warning}" for warning in table.warnings)]) + "\n"
+
+
+def comparison_list(table: Comparison) -> Sheet:
+    """Return the table cells that are compared, one per row; the baseline's own are left out."""
+    show = _unit(table)[1]
+    labels = table.layout.shown
+    rows = tuple(
+        (
+            *(shortened(spelled(row[name])) for name in labels),
+            str(Verdict.DIES) if row["verdict"] == Verdict.DIES else show(row["value"]),
+            signed(row["difference_percent"]),
+            interval(row["difference_low"], row["difference_high"]),
+            probability(row["p_holm"]),
+            str(row["replicates"]),
+            row["verdict"],
+        )
+        for row in table.cells.iter_rows(named=True)
+        if row["verdict"] != Verdict.BASELINE
+    )
+    header = (*labels, table.measure.name, "diff %", "interval", "p (Holm)", "n", "verdict")
+    return Sheet(title=comparison_title(table), header=header, rows=rows, left=len(labels))
 
 
 def comparisons_csv(tables: Sequence[Comparison]) -> str:
@@ -247,11 +268,6 @@ def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:
         digits = min(3, max(0, 3 - math.floor(math.log10(max(largest * factor, 1.0)))))
         return unit, lambda value: _NONE if value is None else f"{value * factor:.{digits}f}"
     return table.measure.unit, lambda value: _NONE if value is None else f"{value:.4g}"
-
-
-def shown_values(table: Comparison) -> Callable[[float | None], str]:
-    """Return what shows a value of the table, without its unit."""
-    return _unit(table)[1]
 
 
 def _count(value: float) -> str:

@@ -23,9 +23,9 @@ from typing import Any, Final
 import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
+from results.prices.cost_groups import NATIVE, WAITING, part_of
 from results.prices.cost_model import PAGINGS, CostModel
 from results.prices.pricing import elapsed_expression, rate_windows
-from results.prices.time_parts import NATIVE, WAITING, part_of
 from results.statistics.pairing import PLACE, ComparisonError, pair_with
 from results.summary import Tables
 

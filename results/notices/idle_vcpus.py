@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from results.compare.idle_axes import CELLS_MAX
+from results.compare.without_effect import CELLS_MAX
 from results.prices.cost_model import CostModel
 from results.summary import Tables
 

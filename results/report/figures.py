@@ -16,7 +16,7 @@ from results.charts.frames import BASELINE, RunFrames, show_guests
 from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
-from results.prices.time_parts import NATIVE
+from results.prices.cost_groups import NATIVE
 from results.render import probability
 from results.report.html import Column
 from results.report.phrases import signed

@@ -2,23 +2,34 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside `path`, put it on the disk, and rename it.
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; at the end the file is put on the disk and renamed.
+
+    Whatever goes wrong before that leaves neither of the two.
 
     Raises:
         OSError: the folder is not there, or takes no more.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         sync_file(temporary)
         temporary.replace(path)
         sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as `written_whole` does."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def sync_file(path: Path) -> None:

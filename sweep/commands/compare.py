@@ -152,7 +152,7 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
     from results.compare.pareto import GOALS, trade_off_sheets
     from results.render import show_notes, show_sheets
     from results.run import Run
-    from results.statistics.deaths import death_sentences
+    from results.statistics.verdicts import death_sentences
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
@@ -179,8 +179,13 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
 def _render(
     tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], notices: "Notices", *, as_list: bool
 ) -> str:
-    from results.compare.listing import comparison_list
-    from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+    from results.compare.table import (
+        comparison_list,
+        comparison_markdown,
+        comparison_text,
+        comparisons_csv,
+        comparisons_json,
+    )
     from results.render import show_sheets
 
     if form == "json":

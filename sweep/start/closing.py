@@ -52,7 +52,7 @@ def render_summary(
     more: Mapping[str, Any] | None = None,
 ) -> str | None:
     """Return the summary of a run as `form`, or None if no cell is finished; `more` are further fields of JSON."""
-    from results.compare.idle_axes import idle_notes
+    from results.compare.without_effect import idle_notes
     from results.notices.idle_vcpus import idle_vcpu_notes
     from results.render import render
     from results.statistics.sequential import rule_of

@@ -11,11 +11,16 @@ from scipy import stats
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.compare.compare import Comparison
 from results.compare.gate import Gate, breaches, parse_gate
-from results.compare.idle_axes import idle_notes
-from results.compare.listing import comparison_list
 from results.compare.pareto import beaten_by, trade_offs
 from results.compare.question import Compared, Question, compare_runs
-from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+from results.compare.table import (
+    comparison_list,
+    comparison_markdown,
+    comparison_text,
+    comparisons_csv,
+    comparisons_json,
+)
+from results.compare.without_effect import idle_notes
 from results.render import probability
 from results.report.figures import CHANGES
 from results.statistics.pairing import ComparisonError

@@ -14,8 +14,8 @@ from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.explain.activities import explain_activities
 from results.explain.explain import ROUNDING, Explanation, apportioned, explain_pair, pairs_of_policies
 from results.explain.table import explanation_content, explanation_sheets, lines_frame
+from results.prices.cost_groups import WAITING
 from results.prices.pricing import price_cells
-from results.prices.time_parts import WAITING
 from results.render import WIDTH, show_sheets
 from results.statistics.pairing import ComparisonError
 from results.store.rows import cells_table, windows_table
