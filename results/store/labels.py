@@ -5,9 +5,7 @@ renamed, or that has the same knobs as another one, gets its rows here.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import polars as pl
@@ -123,19 +121,6 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
-Reader = Callable[[Sequence[str]], pl.LazyFrame]
-"""Returns the named columns of some rows; texts may be Categorical."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
-    """A table in pieces of some parts each."""
-
-    readers: list[Reader]
-    rows: int | None
-    """Rows in all, if they are read as they are in the files: labels may leave some out, or take some twice."""
-
-
 class LabelledRun:
     """The tables of a run under the labels of its specification; what summaries read."""
 
@@ -158,26 +143,15 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[Pieces]:
+    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[list[pl.LazyFrame]]:
         """Return tables in pieces of about that many rows; all of the same commits."""
         entries = self._store.manifest.live()
-        by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
-        return [
-            Pieces(
-                readers=[partial(self._load, table, chosen) for chosen in _chunks(parts, rows)],
-                rows=sum(part.rows for part in parts) if self._labels is None else None,
-            )
-            for table, parts in zip(tables, by_table, strict=True)
-        ]
+        by_table = {name: [part for entry in entries for part in entry.parts if part.table == name] for name in tables}
+        return [[self.scan(name, chosen) for chosen in _chunks(parts, rows)] for name, parts in by_table.items()]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
         return self._labelled(self._store.scan(table, parts))
-
-    def _load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> pl.LazyFrame:
-        if self._labels is None:
-            return self._store.load(table, parts, columns)
-        return self.scan(table, parts).select(columns)
 
     def scan_activities(self) -> pl.LazyFrame | None:
         """Return the table of activities, or None if the run has no such rows: older programs did not write them."""

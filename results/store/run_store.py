@@ -16,7 +16,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -193,26 +193,6 @@ class RunStore:
             return self._scan_files(table, self._versions([self.manifest.find(part) for part in parts]))
         live = [(entry, part) for entry in self.manifest.live() for part in entry.parts if part.table == table]
         return self._scan_files(table, {self.manifest.find(part): entry.schema_version for entry, part in live})
-
-    def load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> "pl.LazyFrame":
-        """Return some columns of some parts for one who goes through all of their rows: texts may be Categorical.
-
-        From a folder they are in memory: pyarrow leaves a text once per row group as the file has it, and decodes
-        differences twice as fast as polars does.
-
-        Raises:
-            DamageError: a part can't be read.
-        """
-        import polars as pl
-
-        chosen = [column for column in TABLES[table] if column.name in columns]
-        if not isinstance(self.storage, LocalStorage) or any(column.since is not None for column in chosen):
-            return self.scan(table, parts).select(columns)
-        texts = [column.name for column in chosen if column.type == "string"]
-        names = [self.manifest.find(part) for part in parts]
-        found = [read_rows(self.storage.open(one), self.storage.locate(one), [*columns], texts=texts) for one in names]
-        # As one piece of memory, which they need not be, they would all be copied.
-        return pl.concat([cast("pl.DataFrame", pl.from_arrow(rows, rechunk=False)) for rows in found]).lazy()
 
     def failures(self) -> "pl.LazyFrame":
         """Return the cells that have failed and have not succeeded since."""

@@ -12,12 +12,10 @@ from scipy import stats
 
 from results.charts.frames import RunFrames
 from results.render import WIDTH, compact_count, render, shortened
-from results.statistics.cell_times import CellTimes
-from results.statistics.numbered_rows import PLACE, NumberedRows
 from results.statistics.pairing import ComparisonError
 from results.statistics.verdicts import Rule
 from results.store.run_store import RunStore
-from results.summary import COUNTS, TIMES, PricedCells, seed_comparison, summarize, summarize_priced
+from results.summary import COUNTS, GROUP, TIMES, TRACE, PricedCells, seed_comparison, summarize, summarize_priced
 from tests.results.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 
@@ -58,10 +56,8 @@ def example() -> pl.DataFrame:
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
     """Return the summary of priced cells."""
-    numbered = NumberedRows.of(cells)
-    sums = numbered.sums((*TIMES, *COUNTS)).rename({"rows": "replicates"})
-    sums = sums.group_by(*PLACE, "policy").agg(pl.exclude(*PLACE, "policy").sum())
-    priced = PricedCells(sums=sums, times=CellTimes.of([numbered.piece()]))
+    sums = cells.group_by(*GROUP, "policy").agg(pl.col(*TIMES, *COUNTS).sum(), replicates=pl.len().cast(pl.Int64))
+    priced = PricedCells(sums=sums.sort(*GROUP, "policy"), times=cells.select(*TRACE, "policy", "elapsed_ns"))
     return summarize_priced(priced, baseline, policies=policies)
 
 
