@@ -5,8 +5,9 @@ renamed, or that has the same knobs as another one, gets its rows here.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from results.store.lost import COSTS_FILE, has_rows
 from results.store.parts import Part
 from results.store.run_store import RunStore
-from results.store.storage import DamageError, Storage
+from results.store.storage import DamageError, Storage, scan_parquet
 
 LABELS_FILE: Final = "labels.parquet"
 LABELS_LOST: Final = "missing: nobody can tell which cells count, and under which names"
@@ -60,7 +61,7 @@ def scan_labels(storage: Storage) -> pl.LazyFrame:
         raise DamageError(_no_labels(storage, str(error).strip())) from error
     if missing:
         raise DamageError(_no_labels(storage, f"no column {', '.join(sorted(missing))}"))
-    return storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA)
+    return scan_parquet(storage, [LABELS_FILE], LABELS_SCHEMA)
 
 
 def _no_labels(storage: Storage, problem: str) -> str:
@@ -122,7 +123,10 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
 
 
 class LabelledRun:
-    """The tables of a run under the labels of its specification; what summaries read."""
+    """A run that is read: its tables under the labels of its specification, and what it says about itself.
+
+    What charts, comparisons, explanations and reports take; `results.run.Run` adds what is concluded.
+    """
 
     def __init__(self, store: RunStore) -> None:
         """Look for the names of the cells.
@@ -131,9 +135,42 @@ class LabelledRun:
             DamageError: the run has lost them.
         """
         self._store = store
+        self.name = store.name
         check_labels(store)
         there = store.storage.exists(LABELS_FILE) and not has_plain_labels(store)
         self._labels = scan_labels(store.storage) if there else None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """The resolved specification."""
+        return self._store.spec()
+
+    @cached_property
+    def provenance(self) -> Sequence[Mapping[str, Any]]:
+        """The records of the starts of the sweep, the last one last."""
+        return self._store.provenance()
+
+    @property
+    def baseline(self) -> str:
+        """The policy with which the specification compares."""
+        return str(self.spec["baseline"])
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Policies as the specification has them."""
+        return tuple(policy["name"] for policy in self.spec["policies"])
+
+    @property
+    def engine(self) -> str:
+        """The fingerprint of the engine of the last start."""
+        return str(self.provenance[-1]["code_fingerprint"]) if self.provenance else ""
+
+    def failures(self) -> pl.LazyFrame:
+        """Return one row per cell that has failed and has not succeeded since."""
+        return self._store.failures()
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
@@ -143,11 +180,11 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[list[pl.LazyFrame]]:
-        """Return tables in pieces of about that many rows; all of the same commits."""
+    def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
+        """Return tables in pieces of about `PIECE_ROWS` rows; all of the same commits."""
         entries = self._store.manifest.live()
         by_table = {name: [part for entry in entries for part in entry.parts if part.table == name] for name in tables}
-        return [[self.scan(name, chosen) for chosen in _chunks(parts, rows)] for name, parts in by_table.items()]
+        return [[self.scan(name, chosen) for chosen in _chunks(parts)] for name, parts in by_table.items()]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
@@ -172,10 +209,10 @@ class LabelledRun:
         return joined.with_columns(cell_id="_id").select(columns)
 
 
-def _chunks(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
+def _chunks(parts: Sequence[Part]) -> Iterator[list[Part]]:
     chosen: list[Part] = []
     for part in parts:
-        if chosen and sum(one.rows for one in chosen) + part.rows > rows:
+        if chosen and sum(one.rows for one in chosen) + part.rows > PIECE_ROWS:
             yield chosen
             chosen = []
         chosen.append(part)

@@ -22,7 +22,6 @@ from results.store.lease import LEASE_FILE, STALE_SECONDS, Lease
 from results.store.storage import STAGING, Listed, StoreError, UnreachableError
 
 if TYPE_CHECKING:
-    import polars as pl
     from obstore import UpdateVersion
 
 PARALLEL: Final = 32
@@ -165,13 +164,6 @@ class ObjectStorage:
             return [act(name) for name in names]
         with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
             return list(pool.map(act, names))
-
-    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
-        """Return the rows of objects as the protocol says; polars reads the same environment."""
-        import polars as pl
-
-        paths = [self.locate(name) for name in names]
-        return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 
     def locate(self, name: str) -> str:
         """Return the URL of an object."""

@@ -28,7 +28,7 @@ from results.store.manifest import Manifest, ManifestEntry
 from results.store.opening import open_storage
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows, version_of
 from results.store.schema import footer_metadata, stored_names, table_schema
-from results.store.storage import DamageError, NotStagedError, StoreError, read_json
+from results.store.storage import DamageError, NotStagedError, StoreError, read_json, scan_parquet
 
 if TYPE_CHECKING:
     import polars as pl  # For readers: workers, which only write, start without it, 0.2 s sooner.
@@ -216,7 +216,7 @@ class RunStore:
         scans = []
         for version, names in itertools.groupby(versions, key=lambda name: versions[name]):
             stored = stored_names(table, version)
-            rows = self.storage.scan_parquet([*names], pl.Schema({old: schema[new] for new, old in stored.items()}))
+            rows = scan_parquet(self.storage, [*names], pl.Schema({old: schema[new] for new, old in stored.items()}))
             if list(stored.items()) != [(name, name) for name in schema]:
                 rows = rows.select(
                     pl.col(stored[column.name]).alias(column.name)

@@ -91,9 +91,6 @@ class Storage(Protocol):
     def each(self, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
         """Return `act` of every name, several at a time where waiting is what takes the time."""
 
-    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
-        """Return the rows of files with the columns of `schema`; null where an older version had none."""
-
     def locate(self, name: str) -> str:
         """Return the path or URL under which other programs find a file."""
 
@@ -145,3 +142,14 @@ def read_json(storage: Storage, name: str, kind: type[T]) -> T:
             "remove the run"
         )
     return content
+
+
+def scan_parquet(storage: Storage, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
+    """Return the rows of files of a run with the columns of `schema`; null where an older version had none.
+
+    Of an object store polars reads the same environment as the storage does.
+    """
+    import polars as pl
+
+    paths = [storage.locate(name) for name in names]
+    return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")

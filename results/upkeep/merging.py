@@ -24,7 +24,7 @@ from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.store.run_store import RunStore
 from results.store.schema import table_schema, upgraded
 from results.store.soundness import check_sound
-from results.store.storage import StoreError
+from results.store.storage import StoreError, scan_parquet
 from results.upkeep.compaction import compacted_name, in_order, stage_rolled
 from results.upkeep.diff import TableDifference, diff_runs
 from results.upkeep.rolling import ROLL_ROWS, Source, cells_in_order
@@ -186,5 +186,5 @@ def _labels(run: RunStore) -> pl.DataFrame:
     """Return the names of a run's cells."""
     check_labels(run)
     if run.storage.exists(LABELS_FILE):
-        return run.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA).collect()
+        return scan_parquet(run.storage, [LABELS_FILE], LABELS_SCHEMA).collect()
     return run.scan_cells().select(LABELS_SCHEMA.names()).collect()

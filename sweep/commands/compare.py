@@ -112,7 +112,7 @@ def compare(
             where=tuple(where or ()),
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
-        tables = compare_runs([Run(store).compared() for store in stores], question, _costs(runs[-1], costs))
+        tables = compare_runs([Run(store) for store in stores], question, _costs(runs[-1], costs))
         found = breaches(tables, gates)
     say_first(notices, form)
     typer.echo(_render(tables, form, found, notices, as_list=as_list), nl=False)

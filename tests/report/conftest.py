@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from results.charts.frames import RunFrames
-from sweep.commands.common import open_frames
+from results.view import View
+from sweep.commands.common import open_view
 from sweep.runs import open_store
 
 CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
@@ -34,9 +34,9 @@ def run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def frames(run: Path) -> RunFrames:
+def view(run: Path) -> View:
     """Return that run as charts read it."""
-    return open_frames(open_store(run), costs=None, baseline=None)
+    return open_view(open_store(run), costs=None, baseline=None)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """The page of a run as a file: the same bytes each time, never too large, and safe whatever names are in it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -10,9 +11,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from engine.vocabulary import COUNTER_NAMES
-from results.charts.frames import RunFrames
 from results.report.html import json_block, phrase, script, text
-from results.report.page import SUMMARY_ROWS_MAX, ReportSource, report_html
+from results.report.page import SUMMARY_ROWS_MAX, report_html
+from results.store.labels import LabelledRun
+from results.view import View
 from sweep.spec.costs import load_cost_model
 from tests.report.conftest import sweep
 from tests.report.opening import opened
@@ -28,7 +30,7 @@ HOSTILE: Final = (
 )
 
 
-class Made:
+class Made(LabelledRun):
     """Tables of a made-up run: every policy on every guest under every workload, one window each."""
 
     def __init__(self, *, policies: tuple[str, ...], workloads: int, guests: int, replicates: int) -> None:
@@ -72,17 +74,22 @@ class Made:
         """Return the table of windows."""
         return self.rows.lazy()
 
+    def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
+        """Return each table in one piece."""
+        return [[self.rows.lazy()] for _ in tables]
+
+    def failures(self) -> pl.LazyFrame:
+        """Return no failure."""
+        names = ("error", "message", "cell_id", "policy", "workload", "guest", "replicate")
+        return pl.LazyFrame(schema=dict.fromkeys(names, pl.String))
+
 
 def page_of(made: Made, policies: tuple[str, ...], name: str = "made") -> str:
     """Return the report of a made-up run."""
-    spec: dict[str, Any] = {"name": name, "policies": [{"name": one} for one in policies], "workloads": []}
-    frames = RunFrames(tables=made, spec=spec, model=load_cost_model("nehalem-2011"), baseline=policies[0])
-    no_failures = pl.LazyFrame(
-        schema=dict.fromkeys(("error", "message", "cell_id", "policy", "workload", "guest", "replicate"), pl.String)
-    )
-    start = {"command": f"sweep run {name}", "host": name, "code_fingerprint": "f"}
-    source = ReportSource(frames=frames, failures=no_failures, provenance=[start], command=f"sweep report {name}")
-    return report_html(source)
+    made.spec = {"name": name, "policies": [{"name": one} for one in policies], "workloads": []}
+    made.provenance = [{"command": f"sweep run {name}", "host": name, "code_fingerprint": "f"}]
+    view = View(run=made, costs=load_cost_model("nehalem-2011"), baseline=policies[0])
+    return report_html(view, f"sweep report {name}")
 
 
 def test_the_same_run_gives_the_same_bytes(project: Path, run: Path, report: Path, tmp_path: Path) -> None:
