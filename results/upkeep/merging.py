@@ -83,7 +83,7 @@ def _engine_of(runs: Sequence[RunStore]) -> str:
     Raises:
         StoreError: they are from several.
     """
-    engines = {run.name: engines_of(run) for run in runs}
+    engines = {run.name: engines_of(run) for run in sorted(runs, key=lambda run: run.name)}
     several = sorted({engine for found in engines.values() for engine in found})
     if len(several) > 1:
         which = ", ".join(f"{' and '.join(found)} in {run}" for run, found in engines.items())
