@@ -96,12 +96,20 @@ def differences_to(cells: PricedCells, baseline: str) -> pl.DataFrame:
     Groups without a pair are left out. Values are added up one by one in the order of the replicates, so that neither
     a thread nor how cells are spread over files decides a digit. Of a replicate the cells have one trace.
     """
-    groups = cells.sums.select(_POLICY).sort(_POLICY).with_row_index("group")
-    base = cells.times.filter(pl.col("policy") == baseline, pl.col("elapsed_ns") > 0)
+    groups = cells.sums.select(_POLICY).sort(_POLICY).group_by("workload", maintain_order=True)
+    # One workload after the other: memory holds the pairs of one.
+    return pl.concat(
+        _differences(cells.times.filter(pl.col("workload") == workload), own, baseline) for (workload,), own in groups
+    )
+
+
+def _differences(times: pl.DataFrame, policies: pl.DataFrame, baseline: str) -> pl.DataFrame:
+    groups = policies.with_row_index("group")
+    base = times.filter(pl.col("policy") == baseline, pl.col("elapsed_ns") > 0)
     pairs = (
-        cells.times.lazy()
+        times.lazy()
         .join(base.lazy().select(*PLACE, "trace_digest", base="elapsed_ns"), on=(*PLACE, "trace_digest"))
-        .join(groups.lazy().cast({name: cells.times.schema[name] for name in _POLICY}), on=_POLICY)
+        .join(groups.lazy().cast({name: times.schema[name] for name in _POLICY}), on=_POLICY)
         # One number is sorted in a fraction of the time that two take.
         .select(
             order=pl.col("group").cast(pl.Int64) * 2**32 + pl.col("replicate"),
