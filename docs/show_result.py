@@ -15,7 +15,7 @@ from results.charts.change import changes
 from results.charts.export import chart_bytes, paper_spec
 from results.charts.theme import LAYOUTS
 from results.statistics.verdicts import Verdict
-from sweep.commands.common import open_frames
+from sweep.commands.common import open_view
 from sweep.runs import open_store
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -83,9 +83,9 @@ def published(comparison: pl.DataFrame) -> list[str]:
 def section(run: Path) -> tuple[str, dict[str, Any]]:
     """Return what stands between the marks, and the picture as Vega-Lite."""
     store = open_store(run)
-    frames = open_frames(store, costs=None, baseline=None)
-    resolved, summary, comparison = store.spec(), frames.summary, frames.published()
-    in_order = summary.sort("workload", "vcpus", "memory_mib", pl.col("policy").cast(pl.Enum(frames.order)))
+    view = open_view(store, costs=None, baseline=None)
+    resolved, summary, comparison = store.spec(), view.summary, view.published()
+    in_order = summary.sort("workload", "vcpus", "memory_mib", pl.col("policy").cast(pl.Enum(view.run.policies)))
     started = store.provenance()[-1]
     lines = [
         f"![Change of elapsed time per policy and guest]({PICTURE})",
@@ -98,7 +98,7 @@ def section(run: Path) -> tuple[str, dict[str, Any]]:
         "",
     ]
     layout = LAYOUTS["page"]
-    return "\n".join(lines), paper_spec(changes(summary, layout, frames.baseline), layout)
+    return "\n".join(lines), paper_spec(changes(summary, layout, view.baseline), layout)
 
 
 def main(arguments: Sequence[str]) -> int:

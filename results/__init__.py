@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from results.compare.compare import Comparison
-    from results.compare.metrics import metric_expressions
+    from results.compare.measures import metric_expressions
     from results.compare.uncertainty import Doubt
     from results.explain.explain import Explanation
     from results.notices.completeness import Completeness
@@ -48,7 +48,7 @@ _HOMES: Final = {
     "RunStore": ("results.store.run_store", "RunStore"),
     "cost_model_from_mapping": ("results.prices.cost_model", "cost_model_from_mapping"),
     "diff_runs": ("results.upkeep.diff", "diff_runs"),
-    "metric_expressions": ("results.compare.metrics", "metric_expressions"),
+    "metric_expressions": ("results.compare.measures", "metric_expressions"),
     "open": ("results.run", "open_run"),
     "seed_comparison": ("results.summary", "seed_comparison"),
     "summarize": ("results.summary", "summarize"),

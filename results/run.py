@@ -5,13 +5,12 @@ Names and columns are promised: a test pins them, docs/how-to/analyse-in-python.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from results.compare.compare import Comparison
 from results.compare.pareto import GOALS, trade_offs
-from results.compare.question import Compared, Question, compare_runs
+from results.compare.question import Question, compare_runs
 from results.compare.uncertainty import Doubt, doubt, pair_rows
 from results.explain.activities import explain_activities
 from results.explain.explain import Explanation, Pair, explain_pair, pairs_of_policies
@@ -20,37 +19,21 @@ from results.prices.cost_model import CostModel
 from results.prices.own_costs import own_costs
 from results.prices.repricing import Repricer
 from results.prices.sampling import parameters
-from results.statistics.deaths import deaths_of
 from results.statistics.sequential import rule_of
-from results.statistics.verdicts import MINIMUM_EFFECT
+from results.statistics.verdicts import MINIMUM_EFFECT, deaths_of
 from results.store.labels import LabelledRun
-from results.store.manifest import StoreError
 from results.store.run_store import RunStore
 from results.store.soundness import check_sound
+from results.store.storage import StoreError
 from results.summary import price_run, summarize
 
 
-class Run:
+class Run(LabelledRun):
     """A run under `runs/`: its tables as polars LazyFrames, and the statistics of the command line.
 
     Tables have the columns of docs/reference/columns.md, with cells under the names of the run's present specification.
     Wherever prices or a baseline are not given, they are the run's own.
     """
-
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
-        self._tables = LabelledRun(store)
-        self.name = self._store.name
-        self.spec: dict[str, Any] = self._store.spec()
-        self.provenance: list[dict[str, Any]] = self._store.provenance()
-
-    def __repr__(self) -> str:
-        return f"Run({self.name!r})"
-
-    @property
-    def baseline(self) -> str:
-        """The policy with which the specification compares."""
-        return str(self.spec["baseline"])
 
     @property
     def costs(self) -> CostModel:
@@ -66,20 +49,20 @@ class Run:
 
     def cells(self) -> pl.LazyFrame:
         """Return one row per finished cell: counters in total."""
-        return self._tables.scan_cells()
+        return self.scan_cells()
 
     def windows(self) -> pl.LazyFrame:
         """Return one row per finished cell and window of native guest time: counters in that window."""
-        return self._tables.scan_windows()
+        return self.scan_windows()
 
     def activities(self) -> pl.LazyFrame:
         """Return one row per finished cell and guest activity: its part of the counters; none for older runs."""
-        found = self._tables.scan_activities()
+        found = self.scan_activities()
         return self._store.scan("activities") if found is None else found
 
     def failures(self) -> pl.LazyFrame:
         """Return one row per cell that has failed and has not succeeded since."""
-        return self._store.failures()
+        return super().failures()
 
     def orphans(self) -> list[str]:
         """Return the files of the run that no commit knows."""
@@ -87,17 +70,12 @@ class Run:
 
     def priced(self, costs: CostModel | None = None) -> pl.DataFrame:
         """Return one row per cell with its times in whole ns (`PRICE_COLUMNS`) and main counters."""
-        return price_run(self._tables, costs or self.costs)
+        return price_run(self, costs or self.costs)
 
     def summary(self, costs: CostModel | None = None, baseline: str | None = None) -> pl.DataFrame:
         """Return one row per workload, guest and policy: mean s and counts, paired differences in % with verdicts."""
-        return summarize(
-            self._tables,
-            costs or self.costs,
-            baseline or self.baseline,
-            policies=self._policies(),
-            rule=rule_of(self.spec),
-        )
+        rule = rule_of(self.spec)
+        return summarize(self, costs or self.costs, baseline or self.baseline, policies=self.policies, rule=rule)
 
     def compare(
         self,
@@ -127,13 +105,8 @@ class Run:
             minimum_effect=minimum_effect,
         )
         runs = [self, *([] if other is None else [other])]
-        (table,) = compare_runs([run.compared() for run in runs], question, costs or runs[-1].costs)
+        (table,) = compare_runs(runs, question, costs or runs[-1].costs)
         return table
-
-    def compared(self) -> Compared:
-        """Return this run as `results.compare.question` takes it."""
-        fingerprint = self.provenance[-1]["code_fingerprint"] if self.provenance else ""
-        return Compared(name=self.name, tables=self._tables, spec=self.spec, fingerprint=fingerprint)
 
     def explain(
         self,
@@ -154,9 +127,7 @@ class Run:
         """
         pairs = self.pairs(policy, baseline, workload=workload, guest=guest)
         living = [pair for pair in pairs if not pair.deaths]
-        return [
-            explain_pair(self._tables, costs or self.costs, pair, stretches=stretches) for pair in living or pairs[:1]
-        ]
+        return [explain_pair(self, costs or self.costs, pair, stretches=stretches) for pair in living or pairs[:1]]
 
     def pairs(
         self, policy: str, baseline: str | None = None, *, workload: str | None = None, guest: str | None = None
@@ -166,7 +137,7 @@ class Run:
         Raises:
             ComparisonError: a name is unknown, or the two policies met different traces.
         """
-        return pairs_of_policies(self._tables, policy, baseline or self.baseline, workload=workload, guest=guest)
+        return pairs_of_policies(self, policy, baseline or self.baseline, workload=workload, guest=guest)
 
     def completeness(self) -> Completeness:
         """Return how many of the planned cells are there, and which guests, workloads and policies have none."""
@@ -174,7 +145,7 @@ class Run:
 
     def deaths(self) -> pl.DataFrame:
         """Return policy, workload, guest, `dies` and `replicates` of each place in which the host dies."""
-        return deaths_of(self._tables)
+        return deaths_of(self.scan_cells())
 
     def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
         """Return activity, line, count, count_baseline and cycles of a difference, one row per activity and counter.
@@ -182,7 +153,7 @@ class Run:
         Raises:
             ComparisonError: the run has no table of activities.
         """
-        return explain_activities(self._tables, self._tables.scan_activities(), costs or self.costs, explanation.pair)
+        return explain_activities(self, costs or self.costs, explanation.pair)
 
     def price(
         self,
@@ -201,17 +172,14 @@ class Run:
             ComparisonError: no cell is finished, or none has the baseline.
         """
         model = costs or self.costs
-        repricer = Repricer(self._tables.scan_windows(), model)
-        pairs = pair_rows(repricer.cells, baseline or self.baseline, self._policies())
+        repricer = Repricer(self.scan_windows(), model)
+        pairs = pair_rows(repricer.cells, baseline or self.baseline, self.policies)
         rule = rule_of(self.spec, minimum_effect=minimum_effect)
         return doubt(repricer, parameters(model), pairs, rule=rule, samples=samples, seed=seed)
 
     def pareto(self, metrics: Sequence[str] = GOALS, costs: CostModel | None = None) -> pl.DataFrame:
         """Return per workload, guest and policy means of metrics, and by whom it is beaten: null on the front."""
-        return trade_offs(self._tables, self.spec, costs or self.costs, metrics=metrics)
-
-    def _policies(self) -> list[str]:
-        return [policy["name"] for policy in self.spec["policies"]]
+        return trade_offs(self, costs or self.costs, metrics=metrics)
 
 
 def open_run(path: str | Path) -> Run:

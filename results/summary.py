@@ -1,24 +1,23 @@
 """Summaries of a run: per guest and workload one row per policy, and the predictions beside what was published."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from results.prices.cost_model import CostModel
 from results.prices.pricing import price_cells, price_inputs, price_windows
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics.cell_times import CellTimes
 from results.statistics.moments import interval_columns
-from results.statistics.numbered_rows import PLACE, TRACE, NumberedRows, Piece
-from results.statistics.pairing import ComparisonError, check_baseline, pair_with
+from results.statistics.pairing import PLACE, ComparisonError, check_baseline, pair_with
 from results.statistics.verdicts import PLAIN_RULE, Rule, Verdict, relative_difference, verdict_columns
-from results.store.labels import LabelledRun, Pieces, Reader
+from results.store.labels import LabelledRun
 
-GROUP: Final = PLACE
+GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
+"""What the rows of a summary have in common beside the policy."""
+TRACE: Final = (*GROUP, "replicate", "trace_digest")
 COUNTS: Final = (
     "exits",
     "insn_emulation",
@@ -35,72 +34,113 @@ TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 """Times that a summary shows, as means over replicates."""
 
 
-class Tables(Protocol):
-    """What a summary reads: a run's store, or two LazyFrames with these names."""
-
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
-        ...
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return the table of windows."""
-        ...
-
-
-def price_run(tables: Tables, cost_model: CostModel) -> pl.DataFrame:
+def price_run(run: LabelledRun, cost_model: CostModel) -> pl.DataFrame:
     """Return one row per cell: identity, times (`results.prices.pricing`) and the counters that a summary shows."""
-    counts = tables.scan_cells().select("cell_id", *COUNTS)
-    priced = price_cells(tables.scan_windows(), cost_model)
+    counts = run.scan_cells().select("cell_id", *COUNTS)
+    priced = price_cells(run.scan_windows(), cost_model)
     return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedCells:
-    """What a summary needs of the cells, and no more: ten million of them take some 200 MB."""
+    """What a summary needs of the cells, and no more: ten million of them take some 400 MB."""
 
     sums: pl.DataFrame
     """Per workload, guest and policy: sums of times and counts, and the number of cells as `replicates`."""
-    times: CellTimes
+    times: pl.DataFrame
+    """One row per cell: `TRACE`, policy and elapsed_ns, in any order; texts may be Categorical."""
 
 
-def priced_cells(tables: Tables, cost_model: CostModel) -> PricedCells | None:
+def priced_cells(run: LabelledRun, cost_model: CostModel) -> PricedCells | None:
     """Price the windows of a run, some files at a time; None if it has no cell yet."""
-    cells, windows = (
-        tables.pieces(("cells", "windows"))
-        if isinstance(tables, LabelledRun)
-        else (Pieces(readers=[scan().select], rows=None) for scan in (tables.scan_cells, tables.scan_windows))
-    )
-    # Files are read by all cores, their rows are numbered by one: of two pieces, one keeps the others busy.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        priced = list(pool.map(partial(_priced, cost_model=cost_model), windows.readers))
-        if not any(len(piece.cells.trace) for _, piece in priced):
-            return None
-        times = CellTimes.of([piece for _, piece in priced])
-        # As many names in the windows as there are cells: then each cell has one, and nobody needs to read its own.
-        named = times.counts()
-        counted = named if cells.rows == named["replicates"].sum() else _added(list(pool.map(_counted, cells.readers)))
-    _check_names(counted, named)
-    sums = _added([one for one, _ in priced]).join(counted, on=_POLICY, how="right")
+    cells, windows = run.pieces(("cells", "windows"))
+    priced = [_priced(piece, cost_model) for piece in windows]
+    if not any(times.height for _, times in priced):
+        return None
+    times = pl.concat([times for _, times in priced])
+    counted = _added([_counted(rows) for rows in cells])
+    _check_names(counted, _spelled(_counted(times.lazy())))
+    sums = _added([sums for sums, _ in priced]).join(counted, on=_POLICY, how="right")
     return PricedCells(sums=sums.sort(_POLICY), times=times)
 
 
-def _counted(cells: Reader) -> pl.DataFrame:
-    rows = cells(_POLICY).with_columns(pl.col(pl.Categorical).cast(pl.String))
-    return rows.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
-
-
-def _priced(windows: Reader, cost_model: CostModel) -> tuple[pl.DataFrame, Piece]:
-    rows = windows(sorted({*_CELL, *COUNTS, *price_inputs(cost_model)})).collect(engine="streaming")
+def _priced(windows: pl.LazyFrame, cost_model: CostModel) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return sums per workload, guest and policy, and the times of the cells; a cell has all its windows here."""
+    names = [pl.col(name).cast(pl.Categorical) for name in ("workload", "guest", "policy", "trace_digest")]
+    wanted = sorted({*_CELL, *COUNTS, *price_inputs(cost_model)})
+    rows = windows.select(wanted).with_columns(names).collect(engine="streaming")
     # Of the counters of a workload many never count: their prices need not be multiplied by zero.
     model = cost_model.only({name for name in cost_model.counters() if rows[name].ne_missing(0).any()})
     times = price_windows(rows.lazy(), model, keys=_CELL).select(TIMES).collect(engine="streaming")
     # Beside each other, not as one result, which would copy the columns that are there already.
-    numbered = NumberedRows.of(rows.select(*_CELL, *COUNTS).hstack(times))
-    return numbered.sums((*TIMES, *COUNTS)).drop("rows"), numbered.piece()
+    priced = rows.select(*_CELL, *COUNTS).hstack(times)
+    sums = priced.group_by(_POLICY).agg(pl.col(*TIMES, *COUNTS).sum())
+    return _spelled(sums), priced.lazy().group_by(_CELL).agg(pl.col("elapsed_ns").sum()).collect(engine="streaming")
+
+
+def _counted(cells: pl.LazyFrame) -> pl.DataFrame:
+    return cells.group_by(_POLICY).agg(replicates=pl.len().cast(pl.Int64)).collect(engine="streaming")
+
+
+def _spelled(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col(pl.Categorical).cast(pl.String))
 
 
 def _added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(sums).group_by(_POLICY).agg(pl.exclude(_POLICY).sum())
+
+
+def differences_to(cells: PricedCells, baseline: str) -> pl.DataFrame:
+    """Return `GROUP`, policy, mean, deviation and count of the differences to a policy on the same trace in %.
+
+    Groups without a pair are left out. Values are added up one by one in the order of the replicates, so that neither
+    a thread nor how cells are spread over files decides a digit. Of a replicate the cells have one trace.
+    """
+    groups = cells.sums.select(_POLICY).sort(_POLICY).group_by("workload", maintain_order=True)
+    # One workload after the other: memory holds the pairs of one.
+    return pl.concat(
+        _differences(cells.times.filter(pl.col("workload") == workload), own, baseline) for (workload,), own in groups
+    )
+
+
+def _differences(times: pl.DataFrame, policies: pl.DataFrame, baseline: str) -> pl.DataFrame:
+    groups = policies.with_row_index("group")
+    base = times.filter(pl.col("policy") == baseline, pl.col("elapsed_ns") > 0)
+    pairs = (
+        times.lazy()
+        .join(base.lazy().select(*PLACE, "trace_digest", base="elapsed_ns"), on=(*PLACE, "trace_digest"))
+        .join(groups.lazy().cast({name: times.schema[name] for name in _POLICY}), on=_POLICY)
+        # One number is sorted in a fraction of the time that two take.
+        .select(
+            order=pl.col("group").cast(pl.Int64) * 2**32 + pl.col("replicate"),
+            difference=100.0 * (pl.col("elapsed_ns") / pl.col("base") - 1.0),
+        )
+        .collect(engine="streaming")
+        .sort("order")
+        .select("difference", group=pl.col("order") // 2**32)
+    )
+    group = pairs["group"].to_numpy()
+    counts = np.bincount(group, minlength=groups.height)
+    first = np.cumsum(counts) - counts
+    # What is summed up is the distance to the first value of each group, whose square cancels out little.
+    difference = pairs["difference"].to_numpy()
+    near = np.append(difference, 0.0)[first]
+    distance = difference - near[group]
+    sums, squares = (np.bincount(group, value, minlength=len(counts)) for value in (distance, np.square(distance)))
+    variance = (squares - np.square(sums) / np.maximum(counts, 1)) / np.maximum(counts - 1, 1)
+    found = groups.drop("group").with_columns(
+        mean=near + sums / np.maximum(counts, 1), deviation=np.sqrt(np.maximum(variance, 0.0)), count=counts
+    )
+    several = pl.when(pl.col("count") > 1).then("deviation")
+    return _spelled(found.filter(pl.col("count") > 0).with_columns(deviation=several))
+
+
+def _check_traces(times: pl.DataFrame, baseline: str) -> None:
+    """Raise ComparisonError if the cells of a replicate that the baseline has met several traces."""
+    traces = times.lazy().select(*PLACE, "trace_digest").unique().collect(engine="streaming")
+    several = traces.filter(pl.struct(PLACE).is_duplicated())
+    if several.height:
+        pair_with(_spelled(times.join(several, on=PLACE, how="semi")), baseline, ())
 
 
 def _check_names(counted: pl.DataFrame, named: pl.DataFrame) -> None:
@@ -118,7 +158,7 @@ def _check_names(counted: pl.DataFrame, named: pl.DataFrame) -> None:
 
 
 def summarize(
-    tables: Tables,
+    run: LabelledRun,
     cost_model: CostModel,
     baseline: str,
     *,
@@ -126,16 +166,16 @@ def summarize(
     rule: Rule = PLAIN_RULE,
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_priced`."""
-    return summarize_priced(priced_or_error(tables, cost_model), baseline, policies=policies, rule=rule)
+    return summarize_priced(priced_or_error(run, cost_model), baseline, policies=policies, rule=rule)
 
 
-def priced_or_error(tables: Tables, cost_model: CostModel) -> PricedCells:
+def priced_or_error(run: LabelledRun, cost_model: CostModel) -> PricedCells:
     """Return what `priced_cells` does.
 
     Raises:
         ComparisonError: the run has no cell yet.
     """
-    cells = priced_cells(tables, cost_model)
+    cells = priced_cells(run, cost_model)
     if cells is None:
         raise ComparisonError("no cell is finished: there is nothing to summarize. Run the sweep first")
     return cells
@@ -158,13 +198,12 @@ def summarize_priced(
     count = pl.col("replicates")
     seconds = {name.replace("_ns", "_s"): pl.col(name) / count / 1e9 for name in TIMES}
     means = cells.sums.select(*_POLICY, *[pl.col(counter) / count for counter in COUNTS], count, **seconds)
-    # Of replicates that met several traces, which there should be none of, it raises what is wrong.
-    pair_with(cells.times.unlike(baseline), baseline, ())
+    _check_traces(cells.times, baseline)
     is_baseline = pl.col("policy") == baseline
     dies = cells.sums.select(*_POLICY, dies=pl.col("fatal") > 0)
     moments = (
         dies.with_columns(baseline_dies=(pl.col("dies") & is_baseline).any().over(GROUP))
-        .join(cells.times.differences(baseline), on=_POLICY, how="left")
+        .join(differences_to(cells, baseline), on=_POLICY, how="left")
         .with_columns(pl.col("count").fill_null(0))
         .filter((pl.col("count") > 0) | pl.col("dies"))
     )
@@ -196,14 +235,17 @@ def summarize_priced(
 
 
 def published_comparison(
-    cells: PricedCells, kernbench: Sequence[str], *, rule: Rule = PLAIN_RULE
+    cells: PricedCells, workloads: Sequence[Mapping[str, Any]], *, rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame | None:
-    """Return predictions beside what was published about kernbench, of workloads with these labels; None if none.
+    """Return predictions beside what was published about kernbench, if the specification has it; None if none.
 
     Policies under which the host dies on a guest predict nothing for it.
     """
+    kernbench = [case["label"] for case in workloads if case["name"] == "kernbench"]
     dying = cells.sums.filter(pl.col("fatal") > 0).select(_POLICY)
-    rows = cells.times.only(kernbench, PUBLISHED_POLICIES).join(dying, on=_POLICY, how="anti", maintain_order="left")
+    wanted = pl.col("workload").is_in(kernbench) & pl.col("policy").is_in(PUBLISHED_POLICIES)
+    rows = _spelled(cells.times.filter(wanted)).sort(*TRACE, "policy")
+    rows = rows.join(dying, on=_POLICY, how="anti", maintain_order="left")
     comparison = None if rows.is_empty() else seed_comparison(rows, rule=rule)
     return None if comparison is None or comparison.is_empty() else comparison
 

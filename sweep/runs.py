@@ -20,7 +20,7 @@ _REFUSALS: Final = frozenset({"ArrowException", "PolarsError", "PanicException"}
 
 def run_location(sweep: str, out: str | None) -> str:
     """Return where the results of a sweep of that name go: a folder, or a URL in its one spelling."""
-    from results.store.storage import checked_url, is_url
+    from results.store.opening import checked_url, is_url
 
     if out is None:
         return str(RUNS / sweep)
@@ -30,7 +30,7 @@ def run_location(sweep: str, out: str | None) -> str:
 
 def neighbours(run: str) -> Path:
     """Return the folder whose runs tell what batches take."""
-    from results.store.storage import is_url
+    from results.store.opening import is_url
 
     return RUNS if is_url(run) else Path(run).parent
 
@@ -39,9 +39,8 @@ def neighbours(run: str) -> Path:
 def results_errors(*runs: str) -> Iterator[None]:
     """Turn what results/ can't use into an error without a traceback; `runs` are those that are read meanwhile."""
     from results.statistics.pairing import ComparisonError
-    from results.store.manifest import StoreError
     from results.store.schema import SchemaError
-    from results.store.storage import DamageError
+    from results.store.storage import DamageError, StoreError
 
     try:
         yield

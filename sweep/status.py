@@ -119,7 +119,8 @@ class RunReader:
     def _look(self) -> RunStatus:
         from results.store.lost import check_begun, check_commits
         from results.store.manifest import Manifest
-        from results.store.storage import open_storage, read_json
+        from results.store.opening import open_storage
+        from results.store.storage import read_json
 
         storage = open_storage(self.location)
         manifest = Manifest(storage)
@@ -178,7 +179,8 @@ class RunReader:
 
 def _last_driver(storage: "Storage") -> tuple[dict[str, Any], bool]:
     """Return the record of the last driver, and whether it is gone without a word: then nobody holds its run."""
-    from results.store.storage import is_url, read_json
+    from results.store.opening import is_url
+    from results.store.storage import read_json
 
     def newest() -> dict[str, Any]:
         records = read_json(storage, _PROVENANCE_FILE, list)

@@ -17,9 +17,10 @@ from results.charts.change import (
     series_legend,
     symlog_scale,
 )
-from results.charts.frames import BASELINE, RunFrames, in_order, labels_of, rounded
+from results.charts.frames import in_order, labels_of, rounded
 from results.charts.theme import Layout
 from results.statistics.verdicts import Verdict
+from results.view import BASELINE, View
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
@@ -90,9 +91,9 @@ class KnobFamily:
         return f"{self.knob} of {min(self.values, key=len).split(' ')[0]}"
 
 
-def knob_families(frames: RunFrames) -> Iterator[KnobFamily]:
+def knob_families(view: View) -> Iterator[KnobFamily]:
     """Yield the families in which a number takes two or more values, knob by knob."""
-    known = {policy: knobs for policy, knobs in frames.knobs.items() if knobs}
+    known = {policy: knobs for policy, knobs in view.knobs.items() if knobs}
     for knob in next(iter(known.values()), {}):
         families: dict[str, dict[str, float]] = {}
         for policy, knobs in known.items():

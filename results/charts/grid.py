@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from results.charts.frames import BASELINE
+from results.view import BASELINE
 
 WORKLOADS_MAX: Final = 8
 POLICIES_MAX: Final = 40

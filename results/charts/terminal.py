@@ -10,8 +10,9 @@ import polars as pl
 
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
-from results.charts.frames import BASELINE, RunFrames, in_order, is_dying, labels_of, names, show_guests
-from results.prices.time_parts import NATIVE
+from results.charts.frames import in_order, labels_of, names, show_guests
+from results.prices.cost_groups import NATIVE
+from results.view import BASELINE, View, is_dying
 
 LABEL_ROOM: Final = 30
 """Columns that names of policies and the frame take."""
@@ -23,11 +24,11 @@ NO_BREAK: Final = "\u00a0"
 _SIGNS: Final = "█▓▒░#*=-:."
 """Signs of the parts of a bar, so that parts can be told apart without colours."""
 
-Picture = Callable[[RunFrames, pl.DataFrame, int], str]
+Picture = Callable[[View, pl.DataFrame, int], str]
 """Run, part of its summary, columns of the terminal -> text."""
 
 
-def changes_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+def changes_picture(view: View, summary: pl.DataFrame, width: int) -> str:
     """Return a line per policy: a digit per guest at its change, on a bar over all of their 95 % intervals."""
     figure = _figure(width, labels := labels_of(summary.filter(pl.col("role") != BASELINE)))
     places = {label: len(labels) - row for row, label in enumerate(labels)}
@@ -43,7 +44,7 @@ def changes_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str
     ends = [0.0, *_ends(rows)]
     ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
     figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
-    figure.title(f"change of elapsed time against {frames.baseline}, %: a digit is the vCPUs of a guest")
+    figure.title(f"change of elapsed time against {view.baseline}, %: a digit is the vCPUs of a guest")
     return "\n".join([_text(figure), *_dying_lines(summary, width)])
 
 
@@ -53,19 +54,19 @@ def _ends(rows: pl.DataFrame) -> list[float]:
     return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
 
 
-def time_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+def time_picture(view: View, summary: pl.DataFrame, width: int) -> str:
     """Return a stacked bar per policy: all of the elapsed time, for the largest of the guests that stand for all."""
-    return _stacked(frames, summary, width, native=True)
+    return _stacked(view, summary, width, native=True)
 
 
-def overhead_picture(frames: RunFrames, summary: pl.DataFrame, width: int) -> str:
+def overhead_picture(view: View, summary: pl.DataFrame, width: int) -> str:
     """Return a stacked bar per policy: what shadow paging adds to native time."""
-    return _stacked(frames, summary, width, native=False)
+    return _stacked(view, summary, width, native=False)
 
 
-def _stacked(frames: RunFrames, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+def _stacked(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> str:
     guest = show_guests(summary).tail(1)
-    rows = breakdown(frames, guest)
+    rows = breakdown(view, guest)
     # A part has the same sign in both pictures.
     signs = dict(zip(in_order(rows.sort("stack", maintain_order=True), "part"), _SIGNS, strict=False))
     if not native:

@@ -11,14 +11,19 @@ from typing import Final
 
 import polars as pl
 
-from results.compare.dimensions import LABELS, Condition, Dimensions, all_of, ordered, spelled
-from results.compare.hidden import hidden_dimensions
+from results.compare.dimensions import LABELS, Condition, Dimensions, all_of, hidden_dimensions, ordered, spelled
 from results.compare.measures import Measure
-from results.statistics.deaths import counted_deaths, death_sentences
 from results.statistics.geomean import geometric_means
 from results.statistics.moments import difference_moments, interval_columns
 from results.statistics.pairing import ComparisonError, check_traces
-from results.statistics.verdicts import Rule, Verdict, relative_difference, verdict_columns
+from results.statistics.verdicts import (
+    Rule,
+    Verdict,
+    counted_deaths,
+    death_sentences,
+    relative_difference,
+    verdict_columns,
+)
 
 _VALUE: Final = "value"
 _BASE: Final = "value_baseline"

@@ -4,7 +4,6 @@ A label (`policy`, `workload`, `guest`) stands for a family of finer dimensions:
 its parameters, a guest for its size and kind. `run` tells two runs apart.
 """
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from results.spelling import did_you_mean
 from results.statistics.pairing import ComparisonError
 from results.store.columns import IDENTITY
 
@@ -61,10 +61,8 @@ class Dimensions:
             return name
         if label in LABELS and known.get(short) == label:
             return short
-        close = difflib.get_close_matches(name, known, n=1)
-        meant = f" Did you mean '{close[0]}'?" if close else ""
         varying = [n for n in known if n in {*LABELS[1:], *GUEST} or (n != "run" and self.varies(n))]
-        raise ComparisonError(f"unknown dimension '{name}'.{meant} Allowed: {', '.join(varying)}")
+        raise ComparisonError(f"unknown dimension '{name}'.{did_you_mean(name, known)} Allowed: {', '.join(varying)}")
 
     def varies(self, name: str) -> bool:
         """Return whether a knob or parameter has several values in the specification."""
@@ -215,3 +213,40 @@ def default_orders(specs: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> d
 def guest_order(cells: pl.DataFrame) -> list[object]:
     """Return the guests' labels by size, as tables show them."""
     return cells.select("guest", *GUEST).unique().sort(*GUEST, "guest")["guest"].unique(maintain_order=True).to_list()
+
+
+def hidden_dimensions(
+    cells: pl.DataFrame,
+    dimensions: Dimensions,
+    *,
+    rows: Sequence[str],
+    shown: Sequence[str],
+) -> list[str]:
+    """Return a warning per label of which a table cell mixes several: which, how many, what takes them apart.
+
+    The baseline's own cells do not count: they are there to be compared with.
+    """
+    warnings = []
+    for label in ("run", "policy", "workload", "guest"):
+        others = cells.filter(~pl.col("_is_baseline"))
+        most = _most_mixed(others, label, shown)
+        if most < 2:
+            continue
+        finer = dimensions.finer(label)
+        counts = {name: _most_mixed(dimensions.attach(others, finer), name, shown) for name in finer}
+        parts = ", ".join(f"{name}: {count}" for name, count in counts.items() if count > 1)
+        example = spelled(others[label].sort()[0])
+        warnings.append(
+            f"cells of this table are means over up to {most} values of {label}{f' ({parts})' if parts else ''}. "
+            f"To take them apart: --rows {','.join([*rows, label])}, or --where {label}='{example}'",
+        )
+    return warnings
+
+
+def _most_mixed(cells: pl.DataFrame, name: str, shown: Sequence[str]) -> int:
+    """Return how many values of a dimension the most mixed table cell holds."""
+    if name in shown:
+        return 1
+    counts = cells.group_by(list(shown)).agg(pl.col(name).n_unique())[name]
+    most = counts.max()
+    return most if isinstance(most, int) else 0

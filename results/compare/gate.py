@@ -15,9 +15,8 @@ import polars as pl
 from results.compare.compare import Comparison
 from results.compare.dimensions import spelled
 from results.render import interval, signed
-from results.statistics.deaths import PLACE, death_found
 from results.statistics.pairing import ComparisonError
-from results.statistics.verdicts import DEAD, VERDICTS, Verdict, judge
+from results.statistics.verdicts import DEAD, DEATH_PLACE, VERDICTS, Verdict, death_found, judge
 
 _GATE: Final = re.compile(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*%\s*")
 KINDS: Final = {
@@ -122,7 +121,7 @@ def _missing(table: Comparison) -> list[Breach]:
 
 def _deaths(table: Comparison) -> list[Breach]:
     several = table.deaths["run"].n_unique() > 1 or table.layout.baseline.dimension == "run"
-    place = ("run", *PLACE) if several else PLACE
+    place = ("run", *DEATH_PLACE) if several else DEATH_PLACE
     return [
         Breach(
             condition=DIES,

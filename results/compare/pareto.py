@@ -8,7 +8,7 @@ import polars as pl
 from results.compare.measures import Measure, measure_named, measured_cells
 from results.prices.cost_model import CostModel
 from results.render import Sheet, compact_count, shortened
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 GOALS: Final = ("elapsed", "pages_peak", "exits")
 """Time, memory and exits: what a policy can save."""
@@ -40,8 +40,7 @@ def yardsticks_of(spec: Mapping[str, Any]) -> set[str]:
 
 
 def trade_offs(
-    tables: Tables,
-    spec: Mapping[str, Any],
+    run: LabelledRun,
     costs: CostModel,
     *,
     metrics: Sequence[str] = GOALS,
@@ -49,11 +48,11 @@ def trade_offs(
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
     Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them. So are
-    policies where the host dies in a replicate: `results.statistics.deaths` says which.
+    policies where the host dies in a replicate: `results.statistics.verdicts` says which.
     """
     goals = [measure_named(name) for name in metrics]
-    cells = measured_cells(tables, goals, costs).filter(
-        ~pl.col("policy").is_in(sorted(yardsticks_of(spec))), ~pl.col("dies").any().over(*_PLACE, "policy")
+    cells = measured_cells(run, goals, costs).filter(
+        ~pl.col("policy").is_in(sorted(yardsticks_of(run.spec))), ~pl.col("dies").any().over(*_PLACE, "policy")
     )
     means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
     means = means.sort(*_PLACE, *metrics, "policy")

@@ -16,27 +16,17 @@ from results.compare.dimensions import (
     guest_order,
     parse_condition,
 )
-from results.compare.idle_axes import idle_notes
 from results.compare.measures import measure_named, measured_cells
+from results.compare.without_effect import idle_notes
 from results.prices.cost_model import CostModel
 from results.statistics.pairing import ComparisonError
 from results.statistics.sequential import rule_of
 from results.statistics.verdicts import MINIMUM_EFFECT
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 _LABELS: Final = ("workload", "guest")
 _NAMED: Final = MappingProxyType({"policies": ("name", "knobs"), "workloads": ("label", "parameters")})
 """Section of a specification -> the keys under which its entries have a name and what that stands for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """One run that takes part: what tables call it, its tables, its specification and the code that made it."""
-
-    name: str
-    tables: Tables
-    spec: Mapping[str, Any]
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +49,7 @@ class Question:
     minimum_effect: float = MINIMUM_EFFECT
 
 
-def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel | None) -> list[Comparison]:
+def compare_runs(runs: Sequence[LabelledRun], question: Question, costs: CostModel | None) -> list[Comparison]:
     """Return one table per metric, of one run or of the second run against the first.
 
     Raises:
@@ -68,9 +58,7 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     if len({run.name for run in runs}) < len(runs):
         raise ComparisonError(f"{runs[0].name} against itself differs in nothing: give two runs")
     measures = [measure_named(name) for name in question.metrics]
-    frames = [
-        measured_cells(run.tables, measures, costs).with_columns(run=pl.lit(run.name, dtype=pl.String)) for run in runs
-    ]
+    frames = [measured_cells(run, measures, costs).with_columns(run=pl.lit(run.name, dtype=pl.String)) for run in runs]
     cells = pl.concat(frames)
     if any(frame.is_empty() for frame in frames):
         empty = next(run.name for run, frame in zip(runs, frames, strict=True) if frame.is_empty())
@@ -78,7 +66,7 @@ def compare_runs(runs: Sequence[Compared], question: Question, costs: CostModel 
     dimensions = dimensions_of({run.name: run.spec for run in runs})
     layout = _layout(cells, dimensions, question, runs)
     orders = {**default_orders([run.spec for run in runs], [run.name for run in runs]), "guest": guest_order(cells)}
-    notes = idle_notes(runs[0].tables, runs[0].spec) if len(runs) == 1 else _two_runs(runs, frames)
+    notes = idle_notes(runs[0]) if len(runs) == 1 else _two_runs(runs, frames)
     unlike = _changed(runs, "workloads") if len(runs) == 2 else ()
     rules = [rule_of(run.spec, minimum_effect=question.minimum_effect) for run in runs]
     strictest = min(rules, key=attrgetter("error"))
@@ -103,7 +91,7 @@ def _layout(
     cells: pl.DataFrame,
     dimensions: Dimensions,
     question: Question,
-    runs: Sequence[Compared],
+    runs: Sequence[LabelledRun],
 ) -> Layout:
     """Return the table that is asked for."""
     baseline = _baseline(dimensions, question.baseline, runs)
@@ -118,7 +106,7 @@ def _layout(
     return Layout(rows=rows, cols=cols, baseline=baseline, where=where)
 
 
-def _baseline(dimensions: Dimensions, given: str | None, runs: Sequence[Compared]) -> Baseline:
+def _baseline(dimensions: Dimensions, given: str | None, runs: Sequence[LabelledRun]) -> Baseline:
     """Return the baseline that is asked for: a policy's name may hold `=`, so a dimension must come before it."""
     if given is None:
         if len(runs) > 1:
@@ -132,14 +120,13 @@ def _baseline(dimensions: Dimensions, given: str | None, runs: Sequence[Compared
     return Baseline(dimension="policy", value=given)
 
 
-def _two_runs(runs: Sequence[Compared], frames: Sequence[pl.DataFrame]) -> list[str]:
+def _two_runs(runs: Sequence[LabelledRun], frames: Sequence[pl.DataFrame]) -> list[str]:
     """Return what is different about two runs beside their cells."""
     notes = []
     first, second = runs
-    if first.fingerprint != second.fingerprint:
+    if first.engine != second.engine:
         notes.append(
-            f"the code differs: {first.name} was made by {first.fingerprint[:12]}, "
-            f"{second.name} by {second.fingerprint[:12]}",
+            f"the code differs: {first.name} was made by {first.engine[:12]}, {second.name} by {second.engine[:12]}",
         )
     notes += [
         f"{key} differs: {first.spec[key]} in {first.name}, {second.spec[key]} in {second.name}"
@@ -156,7 +143,7 @@ def _two_runs(runs: Sequence[Compared], frames: Sequence[pl.DataFrame]) -> list[
     return notes
 
 
-def _changed(runs: Sequence[Compared], section: str) -> tuple[str, ...]:
+def _changed(runs: Sequence[LabelledRun], section: str) -> tuple[str, ...]:
     """Return the names in a section of the specifications that stand for something else in the second run."""
     here, there = (_contents(run.spec, section) for run in runs)
     return tuple(name for name in here if name in there and here[name] != there[name])

@@ -11,7 +11,7 @@ import polars as pl
 
 from results.compare.compare import Comparison
 from results.compare.dimensions import spelled
-from results.render import compact_count, decimal, shortened
+from results.render import Sheet, compact_count, decimal, interval, probability, shortened, show_sheets, signed
 from results.statistics.verdicts import Verdict
 
 Painter = Callable[[str, str], str]
@@ -75,14 +75,37 @@ def comparison_markdown(table: Comparison) -> str:
     rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
     labels, blocks = _labels(table, rows), _blocks(table, rows)
     every = [*labels, *blocks]
-    heads = [" ".join(" ".join(block.head).split()) for block in every]
-    lines = [f"**{comparison_title(table)}**", "", _markdown_row(heads)]
-    lines.append(_markdown_row(["---" if i < len(labels) else "---:" for i in range(len(every))]))
-    lines += [
-        _markdown_row([" ".join(block.texts[i][0].split()) for block in every]) for i in range(len(every[0].texts))
-    ]
-    lines += ["", _legend(table), *(f"- note: {note}" for note in table.notes)]
-    return "\n".join([*lines, *(f"- warning: {warning}" for warning in table.warnings)]) + "\n"
+    sheet = Sheet(
+        title=comparison_title(table),
+        header=tuple(" ".join(" ".join(block.head).split()) for block in every),
+        rows=tuple(
+            tuple(" ".join(text.split()) for text, _ in row) for row in zip(*(b.texts for b in every), strict=True)
+        ),
+        left=len(labels),
+    )
+    notes = [*(f"- note: {note}" for note in table.notes), *(f"- warning: {warning}" for warning in table.warnings)]
+    return "\n".join([show_sheets([sheet], "md"), _legend(table), *notes]) + "\n"
+
+
+def comparison_list(table: Comparison) -> Sheet:
+    """Return the table cells that are compared, one per row; the baseline's own are left out."""
+    show = _unit(table)[1]
+    labels = table.layout.shown
+    rows = tuple(
+        (
+            *(shortened(spelled(row[name])) for name in labels),
+            str(Verdict.DIES) if row["verdict"] == Verdict.DIES else show(row["value"]),
+            signed(row["difference_percent"]),
+            interval(row["difference_low"], row["difference_high"]),
+            probability(row["p_holm"]),
+            str(row["replicates"]),
+            row["verdict"],
+        )
+        for row in table.cells.iter_rows(named=True)
+        if row["verdict"] != Verdict.BASELINE
+    )
+    header = (*labels, table.measure.name, "diff %", "interval", "p (Holm)", "n", "verdict")
+    return Sheet(title=comparison_title(table), header=header, rows=rows, left=len(labels))
 
 
 def comparisons_csv(tables: Sequence[Comparison]) -> str:
@@ -249,11 +272,6 @@ def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:
     return table.measure.unit, lambda value: _NONE if value is None else f"{value:.4g}"
 
 
-def shown_values(table: Comparison) -> Callable[[float | None], str]:
-    """Return what shows a value of the table, without its unit."""
-    return _unit(table)[1]
-
-
 def _count(value: float) -> str:
     return compact_count(value) if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
@@ -264,7 +282,7 @@ def _piece(blocks: Sequence[_Block], labels: int, paint: Painter) -> list[str]:
     for i in (0, 1):
         parts = [b.head[i].ljust(b.width) if j < labels else b.head[i].rjust(b.width) for j, b in enumerate(blocks)]
         lines.append(paint("  ".join(parts).rstrip(), "strong"))
-    lines.append("-" * max(len(line) for line in ("  ".join(" " * b.width for b in blocks),)))
+    lines.append("-" * (sum(block.width + 2 for block in blocks) - 2))
     for i in range(len(blocks[0].texts)):
         parts = []
         for j, block in enumerate(blocks):
@@ -273,7 +291,3 @@ def _piece(blocks: Sequence[_Block], labels: int, paint: Painter) -> list[str]:
             parts.append(paint(padded, style) if style else padded)
         lines.append("  ".join(parts))
     return lines
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -14,8 +14,8 @@ import polars as pl
 
 from results.prices.repricing import Repricer
 from results.prices.sampling import Parameter, draw, one_at_a_time, point
-from results.statistics.intervals import Floats
 from results.statistics.pairing import check_baseline, pair_with
+from results.statistics.student_t import Floats
 from results.statistics.verdicts import DEAD, EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
 from results.summary import GROUP
 

@@ -8,7 +8,7 @@ import polars as pl
 from results.explain.explain import Pair, cycles_each, side_counts
 from results.prices.cost_model import CostModel
 from results.statistics.pairing import ComparisonError
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 NO_ACTIVITIES: Final = (
     "this run says nothing about the guest's activities: it was made before they were counted. Run its sweep again "
@@ -16,7 +16,7 @@ NO_ACTIVITIES: Final = (
 )
 
 
-def explain_activities(tables: Tables, activities: pl.LazyFrame | None, costs: CostModel, pair: Pair) -> pl.DataFrame:
+def explain_activities(run: LabelledRun, costs: CostModel, pair: Pair) -> pl.DataFrame:
     """Return one row per activity and counter: counts of both sides, and the cycles by which they differ.
 
     Columns: activity, line (a counter that has a price, or any that is in `exits`), count, count_baseline, cycles; all
@@ -25,10 +25,11 @@ def explain_activities(tables: Tables, activities: pl.LazyFrame | None, costs: C
     Raises:
         ComparisonError: the run has no activities, or they do not add up to its cells.
     """
+    activities = run.scan_activities()
     found = {} if activities is None else side_counts(activities, pair, by=("activity",))
     if not found:
         raise ComparisonError(NO_ACTIVITIES)
-    whole = side_counts(tables.scan_cells(), pair)[()]
+    whole = side_counts(run.scan_cells(), pair)[()]
     rows = []
     for counter in dict.fromkeys(["exits", *costs.counters()]):
         for sign in (1, -1):

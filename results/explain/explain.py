@@ -23,11 +23,11 @@ from typing import Any, Final
 import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
+from results.prices.cost_groups import NATIVE, WAITING, part_of
 from results.prices.cost_model import PAGINGS, CostModel
 from results.prices.pricing import elapsed_expression, rate_windows
-from results.prices.time_parts import NATIVE, WAITING, part_of
 from results.statistics.pairing import PLACE, ComparisonError, pair_with
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 ROUNDING: Final = "rounding of windows to whole ns"
 GUEST: Final = "the guest itself"
@@ -100,7 +100,7 @@ class Explanation:
 
 
 def pairs_of_policies(
-    tables: Tables,
+    run: LabelledRun,
     policy: str,
     baseline: str,
     *,
@@ -112,7 +112,7 @@ def pairs_of_policies(
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
-    known = tables.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
+    known = run.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
     kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
@@ -150,7 +150,7 @@ def _pair(both: pl.DataFrame) -> Pair:
     )
 
 
-def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
+def explain_pair(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int = 0) -> Explanation:
     """Return where the difference of a pair comes from, with `stretches` also over so many parts of all time.
 
     They are as equal as whole windows allow.
@@ -160,7 +160,7 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     """
     if pair.deaths:
         raise ComparisonError(pair.death)
-    sums = _sums(tables, costs, pair, stretches=max(stretches, 1))
+    sums = _sums(run, costs, pair, stretches=max(stretches, 1))
     terms = [name for name in sums.columns if name.startswith("ns:")]
     # Times up to the end of each stretch are made whole, so that a line's sum does not depend on where time is cut.
     running = sums.select(pl.col(*terms, "elapsed_ns").cum_sum())
@@ -168,7 +168,7 @@ def explain_pair(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int
     elapsed = wholes[-1]
     before = [dict.fromkeys(terms, 0), *wholes[:-1]]
     parts = [{name: end[name] - start[name] for name in terms} for start, end in zip(before, wholes, strict=True)]
-    counts = side_counts(tables.scan_cells(), pair)[()]
+    counts = side_counts(run.scan_cells(), pair)[()]
     lines = [
         *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in costs.counters()),
         Line(name=WAITING, part=WAITING, elapsed_ns=elapsed[f"ns:{WAITING}"]),
@@ -205,10 +205,10 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
     return whole
 
 
-def _sums(tables: Tables, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
+def _sums(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
     """Return per stretch of time the terms of the difference, in ns, and the elapsed times of both sides."""
     counters = costs.counters()
-    windows = tables.scan_windows().join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
+    windows = run.scan_windows().join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
     last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [

@@ -13,9 +13,9 @@ from typing import Final
 
 import polars as pl
 
-from results.compare.idle_axes import CELLS_MAX
+from results.compare.without_effect import CELLS_MAX
 from results.prices.cost_model import CostModel
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 SHARE_MIN: Final = 0.005
 """Share of the time from which on something is said: what is less is less than the smallest difference that counts."""
@@ -25,13 +25,13 @@ _PLACE: Final = ("workload", "guest", "vcpus")
 PAGE: Final = "docs/explanation/limits.md"
 
 
-def idle_vcpu_shares(tables: Tables, model: CostModel, summary: pl.DataFrame) -> pl.DataFrame:
+def idle_vcpu_shares(run: LabelledRun, model: CostModel, summary: pl.DataFrame) -> pl.DataFrame:
     """Return workload, guest, vcpus, policy, `running` and `share` where idle vCPUs take some of the elapsed time.
 
     `running` is how many vCPUs run at once on average, `share` the part of the time of `summary` that goes to
     interrupts of others. Largest shares come first; places where the host dies have none.
     """
-    cells = tables.scan_cells()
+    cells = run.scan_cells()
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return pl.DataFrame(schema={**dict.fromkeys(_PLACE, pl.String), "policy": pl.String, "share": pl.Float64})
@@ -68,10 +68,10 @@ def _interrupts_everyone(cells: pl.LazyFrame) -> bool | None:
     return bool(everyone) if count else None
 
 
-def idle_vcpu_notes(tables: Tables, model: CostModel, summary: pl.DataFrame) -> list[str]:
+def idle_vcpu_notes(run: LabelledRun, model: CostModel, summary: pl.DataFrame) -> list[str]:
     """Return a sentence per workload that leaves vCPUs idle, for the guest and policy of which that takes most."""
     notes = []
-    shares = idle_vcpu_shares(tables, model, summary)
+    shares = idle_vcpu_shares(run, model, summary)
     for (workload,), rows in shares.group_by("workload", maintain_order=True):
         most = rows.row(0, named=True)
         others = rows["guest"].n_unique() - 1

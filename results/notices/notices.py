@@ -4,12 +4,11 @@ A further one is a further line in `notices_of`: in `first` if the answer may mi
 comes before anything else; in `notes` if it qualifies the answer, and comes after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from results.notices.completeness import Completeness, completeness_of
-from results.notices.unsound import unsound_notes
 from results.store.run_store import RunStore
 
 
@@ -33,6 +32,9 @@ class Notices:
         return {"incomplete": found or None, "notices": [*self.first, *self.notes]}
 
 
+NOTHING: Final = Notices()
+
+
 def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
     """Return what has to be said with an answer about these runs; `own` if this process holds their locks.
 
@@ -49,3 +51,15 @@ def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
             first.append(f"{store.name}: {found.line}" if len(stores) > 1 else found.line)
         first += [f"UNSOUND: {store.name}: {note}" for note in unsound_notes(store.spec())]
     return Notices(first=tuple(first), notes=tuple(notes), incomplete=incomplete)
+
+
+def unsound_notes(resolved_spec: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each reason why a recording of the run is unsound; nothing if all are sound.
+
+    `resolved_spec` is the specification that the run keeps. The texts may be a stranger's: print them as such.
+    """
+    return [
+        f"workload {case['label']} replays an unsound recording: {reason}"
+        for case in resolved_spec["workloads"]
+        for reason in case.get("unsound", [])
+    ]

@@ -1,15 +1,17 @@
 """A cost model: cycles per counted event, each with its source. A mapping in, a checked dataclass out."""
 
-import difflib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.vocabulary import COUNTER_NAMES
-from results.prices.ranges import SHAPES, in_full, range_problems
+from results.spelling import did_you_mean
 
 STATUSES: Final = ("measured", "derived", "assumption")
 BOUNDS: Final = ("low", "value", "high")
+SHAPES: Final = ("triangular", "uniform")
+"""How values are spread over a range: to both sides of the likely one, or evenly where none is more likely."""
+_RANGE_KEYS: Final = ("low", "high", "likely")
 PAGINGS: Final = ("shadow", "nested")
 _COST_KEYS: Final = ("cycles", "locked_cycles", "low", "high", "status", "source")
 _QUANTITY_KEYS: Final = ("value", "low", "high", "status", "source")
@@ -134,8 +136,42 @@ def cost_model_from_mapping(mapping: Mapping[str, Any]) -> CostModel:
 def _in_full(key: str, entry: Any) -> Any:
     """Return a section of the mapping with all ranges as low, value and high."""
     if key in PAGINGS and isinstance(entry, Mapping):
-        return {counter: in_full(cost, "cycles") for counter, cost in entry.items()}
-    return in_full(entry, "value") if key in {"cpu_ghz", "native_time_scale"} else entry
+        return {counter: _range_in_full(cost, "cycles") for counter, cost in entry.items()}
+    return _range_in_full(entry, "value") if key in {"cpu_ghz", "native_time_scale"} else entry
+
+
+def _range_in_full(entry: object, value: str) -> Any:
+    """Return an entry whose number is a range with low, high and shape beside it; any other entry as it is."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get(value), Mapping):
+        return entry
+    bounds = entry[value]
+    if list(_range_problems(entry, value)):
+        return entry
+    likely = bounds.get("likely", (bounds["low"] + bounds["high"]) / 2)
+    shape = "triangular" if "likely" in bounds else "uniform"
+    return {**entry, value: likely, "low": bounds["low"], "high": bounds["high"], "shape": shape}
+
+
+def _range_problems(entry: Mapping[Any, Any], value: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with the range under the key `value`: the place in the entry, and the text."""
+    bounds = entry[value]
+    for key in bounds:
+        if key not in _RANGE_KEYS:
+            yield (value, str(key)), f"unknown key. Allowed: {', '.join(_RANGE_KEYS)}"
+    missing = [key for key in ("low", "high") if key not in bounds]
+    if missing:
+        yield (value,), f"missing {', '.join(missing)}; a range is {{low: 1500, high: 2600, likely: 2000}}"
+    known = {key: bounds[key] for key in _RANGE_KEYS if key in bounds}
+    wrong = [key for key, number in known.items() if isinstance(number, bool) or not isinstance(number, int | float)]
+    yield from (((value, key), f"expected a number, found {known[key]!r}") for key in wrong)
+    if not wrong and not missing:
+        likely = known.get("likely", known["low"])
+        if not 0 <= known["low"] <= likely <= known["high"]:
+            shown = ", ".join(f"{key} {number}" for key, number in known.items())
+            yield (value,), f"expected 0 <= low <= likely <= high, found {shown}"
+    for key in ("low", "high"):
+        if key in entry:
+            yield (key,), f"is in the range under '{value}' already. Remove one of the two"
 
 
 def _cost_problems(costs: object, paging: str) -> Iterator[Problem]:
@@ -176,7 +212,7 @@ def _number_problems(entry: object, place: tuple[str, ...], *, keys: tuple[str, 
         return
     if isinstance(entry.get(value), Mapping):
         # What is right has been brought into the long form before.
-        yield from (((*place, *inner), text) for inner, text in range_problems(entry, value))
+        yield from (((*place, *inner), text) for inner, text in _range_problems(entry, value))
         return
     yield from _key_problems(entry, place, (*keys, "shape"), optional=("shape",))
     if "shape" in entry and entry["shape"] not in SHAPES:
@@ -214,5 +250,4 @@ def _key_problems(
 
 
 def _meant(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f". Did you mean '{close[0]}'?" if close else f". Allowed: {', '.join(known)}"
+    return "." + (did_you_mean(word, known) or f" Allowed: {', '.join(known)}")

@@ -1,13 +1,9 @@
 """The prices that a run carries, so that it can be read where its specification and configs/ are not."""
 
-from typing import Final
-
 from results.prices.cost_model import CostModel, CostModelError, cost_model_from_mapping
+from results.store.lost import COSTS_FILE
 from results.store.run_store import RunStore
 from results.store.storage import DamageError, read_json
-
-COSTS_FILE: Final = "costs.json"
-"""The cost model that the specification names, as the last start of the sweep read it."""
 
 
 def own_costs(store: RunStore) -> CostModel | None:

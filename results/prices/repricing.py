@@ -14,7 +14,7 @@ import polars as pl
 
 from results.prices.cost_model import PAGINGS, CostModel
 from results.prices.waiting import queue_ahead, think_ratio
-from results.statistics.intervals import Floats
+from results.statistics.student_t import Floats
 
 CELL: Final = (
     "cell_id",

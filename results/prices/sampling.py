@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from results.prices.cost_model import PAGINGS, Cost, CostModel, Quantity
-from results.prices.ranges import draw_range
-from results.statistics.intervals import Floats
+from results.statistics.student_t import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ def draw(numbers: tuple[Parameter, ...], *, count: int, seed: int) -> Floats:
         key = tuple(number.name.encode())
         uniform = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)).random(count)
         columns.append(
-            draw_range(uniform, low=number.low, likely=number.value, high=number.high, shape=number.shape),
+            _draw_range(uniform, low=number.low, likely=number.value, high=number.high, shape=number.shape),
         )
     return np.stack(columns, axis=1)
 
@@ -71,3 +70,15 @@ def one_at_a_time(numbers: tuple[Parameter, ...]) -> tuple[list[Parameter], Floa
                 row[column] = end
                 rows.append(row)
     return uncertain, np.stack(rows) if rows else np.empty((0, middle.size))
+
+
+def _draw_range(uniform: Floats, *, low: float, likely: float, high: float, shape: str) -> Floats:
+    """Return values of a range from numbers evenly spread over 0 to 1."""
+    if high <= low:
+        return np.full_like(uniform, low)
+    if shape == "uniform":
+        return low + uniform * (high - low)
+    width, left = high - low, likely - low
+    rising = low + np.sqrt(uniform * width * left)
+    falling = high - np.sqrt((1.0 - uniform) * width * (high - likely))
+    return np.where(uniform * width < left, rising, falling)

@@ -12,14 +12,15 @@ import polars as pl
 from results.charts.breakdown import breakdown, stacked_time
 from results.charts.change import changes, heat_map
 from results.charts.curves import has_curve, knob_curve, knob_families, size_curves, size_rows, without_effect
-from results.charts.frames import BASELINE, RunFrames, show_guests
+from results.charts.frames import show_guests
 from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
-from results.prices.time_parts import NATIVE
+from results.prices.cost_groups import NATIVE
 from results.render import probability
 from results.report.html import Column
 from results.report.phrases import signed
+from results.view import BASELINE, View
 
 DETAILED_WORKLOADS: Final = 3
 """Workloads for which more than the grid is drawn."""
@@ -61,7 +62,7 @@ class Figure:
     columns: Sequence[Column] = ()
 
 
-def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+def grid_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield a heat map per workload, and its changes with their intervals."""
     several = summary["workload"].n_unique() > 1
     for index, ((workload,), rows) in enumerate(summary.group_by("workload", maintain_order=True)):
@@ -74,8 +75,8 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             title=str(workload) if several else "Every policy on every guest",
             kind="grid",
             caption=(
-                f"Change of elapsed time against `{frames.baseline}` in %, mean over replicates, best policy first. "
-                f"Blue is faster, orange slower. Bold: surely by more than {frames.rule.minimum_effect:g} %; plain: "
+                f"Change of elapsed time against `{view.baseline}` in %, mean over replicates, best policy first. "
+                f"Blue is faster, orange slower. Bold: surely by more than {view.rule.minimum_effect:g} %; plain: "
                 "surely by less; ~: not enough replicates to say. Yardstick: nobody can install it. Dies: the host "
                 "does (BUG), so there is no number."
             ),
@@ -84,7 +85,7 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                 f"{best['policy']} on {best['guest']} with {signed(best['difference_percent'])}; most: "
                 f"{worst['policy']} on {worst['guest']} with {signed(worst['difference_percent'])}."
             ),
-            draw=partial(heat_map, rows, baseline=frames.baseline),
+            draw=partial(heat_map, rows, baseline=view.baseline),
             rows=rows,
             columns=CHANGES,
         )
@@ -93,15 +94,15 @@ def grid_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
             kind="changes",
             title=_named("Every change with its interval", str(workload), summary),
             caption=(
-                f"Change of elapsed time against `{frames.baseline}` in % with its 95 % interval. The scale is linear "
+                f"Change of elapsed time against `{view.baseline}` in % with its 95 % interval. The scale is linear "
                 "up to 3 % and logarithmic beyond."
             ),
             words=f"A dot and an interval for each of {known.height} pairs of policy and guest, in percent.",
-            draw=partial(changes, rows, baseline=frames.baseline),
+            draw=partial(changes, rows, baseline=view.baseline),
         )
 
 
-def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+def size_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield curves over vCPUs and memory, per workload."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for over, title in (("vcpus", "Over vCPUs"), ("memory", "Over memory")):
@@ -111,7 +112,7 @@ def size_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
                     kind=over,
                     title=_named(title, workload, summary),
                     caption=(
-                        f"Change of elapsed time against `{frames.baseline}` in %, a panel with a scale of its own "
+                        f"Change of elapsed time against `{view.baseline}` in %, a panel with a scale of its own "
                         "per policy; bars are 95 % intervals, often smaller than the dots, where there are replicates."
                         f"{_left_out(rows)}"
                     ),
@@ -133,9 +134,9 @@ def _left_out(rows: pl.DataFrame) -> str:
     return "".join(texts)
 
 
-def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
+def knob_figures(view: View, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
     """Yield curves over the knobs that the policies of the run vary, or over one of them, per workload."""
-    every = list(knob_families(frames))
+    every = list(knob_families(view))
     families = every[:KNOBS_MAX] if knob is None else [family for family in every if family.knob == knob]
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for number, family in enumerate(families):
@@ -146,7 +147,7 @@ def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = No
                 kind="knobs",
                 title=_named(family.title, workload, summary),
                 caption=(
-                    f"Change of elapsed time against `{frames.baseline}` in % over the values of `{family.knob}`, all "
+                    f"Change of elapsed time against `{view.baseline}` in % over the values of `{family.knob}`, all "
                     "other knobs equal; bars are 95 % intervals."
                 ),
                 words=f"Curves of the change of elapsed time over the knob {family.knob}, a panel per vCPU count.",
@@ -154,10 +155,10 @@ def knob_figures(frames: RunFrames, summary: pl.DataFrame, knob: str | None = No
             )
 
 
-def time_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+def time_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield where the time goes: in all, and on top of native; per workload, for the guests that stand for all."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
-        parts = _only_shown(breakdown(frames, show_guests(rows)), rows)
+        parts = _only_shown(breakdown(view, show_guests(rows)), rows)
         columns = (
             *_WHO,
             Column(name="part", heading="part", number=False),
@@ -184,11 +185,11 @@ def time_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
         )
 
 
-def window_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+def window_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield the windows over guest time, per workload, for the largest of the guests that stand for all."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
         guest = show_guests(rows).tail(1)
-        points = _only_shown(timeline(frames, guest), rows)
+        points = _only_shown(timeline(view, guest), rows)
         yield Figure(
             name=f"windows-{index}",
             kind="windows",
@@ -210,10 +211,10 @@ def window_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]
         )
 
 
-def trade_figures(frames: RunFrames, summary: pl.DataFrame) -> Iterator[Figure]:
+def trade_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield time against exits and memory, per workload."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
-        points = _only_shown(trade_off(frames, show_guests(rows)), rows)
+        points = _only_shown(trade_off(view, show_guests(rows)), rows)
         if points.is_empty():
             continue
         yield Figure(

@@ -7,9 +7,10 @@ from typing import Final
 
 import polars as pl
 
-from results.charts.frames import BASELINE, POLICY, RunFrames, is_dying, names
+from results.charts.frames import names
 from results.report.phrases import joined, listed, signed
 from results.statistics.verdicts import Verdict
+from results.view import BASELINE, POLICY, View, is_dying
 
 _HEADLINE_NAMES_MAX: Final = 3
 
@@ -23,15 +24,15 @@ class Rivals:
     minimum_effect: float
 
     @classmethod
-    def of(cls, frames: RunFrames, best: str) -> "Rivals":
+    def of(cls, view: View, best: str) -> "Rivals":
         """Return the rivals of `best` in a run; one under which the host dies somewhere is none."""
-        rows = frames.decorated(frames.against(best)).filter(
+        rows = view.decorated(view.against(best)).filter(
             pl.col("role").is_in([POLICY, BASELINE]), ~is_dying().any().over("policy")
         )
         several = rows["workload"].n_unique() > 1
         place = pl.format("{} on {}", "workload", "guest") if several else pl.col("guest")
         rivals = rows.filter(pl.col("policy") != best).with_columns(place=place)
-        return cls(best=best, rows=rivals, minimum_effect=frames.rule.minimum_effect)
+        return cls(best=best, rows=rivals, minimum_effect=view.rule.minimum_effect)
 
     @cached_property
     def faster(self) -> pl.DataFrame:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.charts.frames import RunFrames
 from results.report.html import Column, details, json_block, phrase, table, text
+from results.view import View
 
 PARQUET_BYTES_MAX: Final = 1_500_000
 """Size of the cells up to which they come along: with the rest of the page that stays under 10 MB by far."""
@@ -86,21 +86,23 @@ def _bounds(interval: Mapping[str, float | None]) -> str:
     return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
-def provenance_section(frames: RunFrames, provenance: Sequence[Mapping[str, Any]], command: str) -> str:
+def provenance_section(view: View, command: str) -> str:
     """Return commands, starts, traces, prices and the specification."""
-    runs = list(dict.fromkeys(str(start.get("command", "")) for start in provenance if start.get("command")))
+    runs = list(dict.fromkeys(str(start.get("command", "")) for start in view.run.provenance if start.get("command")))
     commands = "\n".join([*runs, command])
+    starts = _starts(view.run.provenance)
+    spec = text(_spec(view.run.spec))
     parts = [
         "<h3>Commands</h3>",
         "<p>These make the run and this page again; the same specification and code give the same numbers.</p>",
         f"<pre><code>{text(commands)}</code></pre>",
         "<h3>Starts</h3>",
-        table(_starts(provenance), _all_text(_starts(provenance)), "Who ran it, when and with which code"),
+        table(starts, _all_text(starts), "Who ran it, when and with which code"),
         "<h3>Prices</h3>",
-        _prices(frames),
+        _prices(view),
         "<h3>Traces</h3>",
-        _traces(frames),
-        details("The specification, nothing left to a default", f"<pre><code>{text(_spec(frames.spec))}</code></pre>"),
+        _traces(view),
+        details("The specification, nothing left to a default", f"<pre><code>{spec}</code></pre>"),
     ]
     return "".join(parts)
 
@@ -115,8 +117,8 @@ def _all_text(rows: pl.DataFrame) -> list[Column]:
     return [Column(name=name, heading=name.replace("_", " "), number=False) for name in rows.columns]
 
 
-def _prices(frames: RunFrames) -> str:
-    model = frames.model
+def _prices(view: View) -> str:
+    model = view.costs
     rows = pl.DataFrame(
         [
             {"paging": paging, "counter": cost.counter, "cycles": cost.cycles, "locked": cost.locked_cycles}
@@ -142,10 +144,10 @@ def _prices(frames: RunFrames) -> str:
     return head + details(f"All {rows.height} prices with their sources", table(rows, columns, "Prices in cycles"))
 
 
-def _traces(frames: RunFrames) -> str:
+def _traces(view: View) -> str:
     keys = ["workload", "guest", "replicate"]
     rows = (
-        frames.tables.scan_cells()
+        view.run.scan_cells()
         .group_by(keys)
         .agg(pl.col("seed", "trace_digest", "events", "native_seconds").first())
         .sort(keys)
@@ -171,13 +173,13 @@ def _spec(spec: Mapping[str, Any]) -> str:
     return f"{shown[:SPEC_CHARACTERS_MAX]}\n… {len(shown) - SPEC_CHARACTERS_MAX} characters more: spec.json of the run"
 
 
-def data_section(frames: RunFrames, names: Mapping[str, str], notes: Sequence[str]) -> str:
+def data_section(view: View, names: Mapping[str, str], notes: Sequence[str]) -> str:
     """Return buttons that save the data of the page; `names` maps a table of the page to what it holds."""
-    run = str(frames.spec["name"])
+    run = str(view.run.spec["name"])
     buttons = [
         _button(name, form, f"{run}-{name}.{form}", what) for name, what in names.items() for form in ("csv", "json")
     ]
-    cells = _cells(frames)
+    cells = _cells(view)
     block = ""
     if cells is None:
         left_out = (
@@ -200,8 +202,8 @@ def _button(name: str, form: str, file: str, what: str) -> str:
     return f'<button type="button" {attributes}>{form.upper()} <small>{text(what)}</small></button>'
 
 
-def _cells(frames: RunFrames) -> bytes | None:
-    rows = frames.tables.scan_cells().head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
+def _cells(view: View) -> bytes | None:
+    rows = view.run.scan_cells().head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
     if rows.height > PARQUET_CELLS_MAX:
         return None
     sink = io.BytesIO()
@@ -209,14 +211,14 @@ def _cells(frames: RunFrames) -> bytes | None:
     return sink.getvalue() if len(sink.getvalue()) <= PARQUET_BYTES_MAX else None
 
 
-def sizes(frames: RunFrames) -> Iterator[str]:
+def sizes(view: View) -> Iterator[str]:
     """Yield what the run is made of, for the line under the title."""
-    cells = frames.tables.scan_cells().select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
+    cells = view.run.scan_cells().select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
     counts = {"policy": "policies", "workload": "workloads", "guest": "guests"}
     yield f"{cells.item(0, 0):,} cells"
-    many = [frames.summary[name].n_unique() for name in counts]
+    many = [view.summary[name].n_unique() for name in counts]
     words = [f"{n} {plural if n != 1 else single}" for n, (single, plural) in zip(many, counts.items(), strict=True)]
     replicates = cells.item(0, 1)
     yield " × ".join([*words, f"{replicates} replicate{'s' if replicates != 1 else ''}"])
-    yield f"baseline {frames.baseline}"
-    yield f"prices {frames.model.name}"
+    yield f"baseline {view.baseline}"
+    yield f"prices {view.costs.name}"

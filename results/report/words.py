@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.charts.frames import YARDSTICK, RunFrames, is_dying
 from results.notices.idle_vcpus import idle_vcpu_notes
 from results.report.phrases import joined, listed, signed
 from results.report.rivals import Rivals
 from results.statistics.verdicts import DEAD, Verdict
+from results.view import YARDSTICK, View, is_dying
 
 _KINDS: Final = (
     "Faster everywhere",
@@ -42,37 +42,37 @@ class Answer:
     """What "surely" means in all of them."""
 
 
-def answer(frames: RunFrames, comparison: pl.DataFrame | None) -> Answer:
+def answer(view: View, comparison: pl.DataFrame | None) -> Answer:
     """Return the answer of a run; `comparison` holds predictions beside published figures."""
-    ranking = frames.ranking(frames.summary)
-    roles = [frames.role(policy) for policy in ranking["policy"]]
+    ranking = view.ranking(view.summary)
+    roles = [view.role(policy) for policy in ranking["policy"]]
     ranked = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
     candidates = ranked.filter(pl.col("role") != YARDSTICK)
     if candidates.height < 2:
-        dies = not frames.summary.filter(is_dying(), pl.col("policy") == frames.baseline).is_empty()
+        dies = not view.summary.filter(is_dying(), pl.col("policy") == view.baseline).is_empty()
         return Answer(
-            headline=f"Nothing can be compared: the host dies under the baseline `{frames.baseline}`."
+            headline=f"Nothing can be compared: the host dies under the baseline `{view.baseline}`."
             if dies
             else "There is nothing to compare: one policy is finished.",
-            points=tuple(_deaths(frames)),
+            points=tuple(_deaths(view)),
         )
     best = candidates.row(0, named=True)
-    found = _verdicts(frames.summary)
-    rivals = Rivals.of(frames, best["policy"])
+    found = _verdicts(view.summary)
+    rivals = Rivals.of(view, best["policy"])
     points = [
-        *_certainty(frames, best, found),
+        *_certainty(view, best, found),
         *rivals.points(),
-        *_yardsticks(frames, ranked, best),
-        *_deaths(frames),
-        *_idle_vcpus(frames),
+        *_yardsticks(view, ranked, best),
+        *_deaths(view),
+        *_idle_vcpus(view),
         *_published(comparison),
-        ("Prices", _prices(frames)),
+        ("Prices", _prices(view)),
     ]
     return Answer(
-        headline=_headline(frames, candidates, rivals, found),
+        headline=_headline(view, candidates, rivals, found),
         points=tuple(points),
-        others=tuple(_others(frames, candidates, best["policy"], found)),
-        meaning=_meaning(frames),
+        others=tuple(_others(view, candidates, best["policy"], found)),
+        meaning=_meaning(view),
     )
 
 
@@ -83,17 +83,17 @@ def _verdicts(summary: pl.DataFrame) -> dict[str, set[str]]:
     return {policy: set(verdicts) for policy, verdicts in by_policy.iter_rows()}
 
 
-def _headline(frames: RunFrames, candidates: pl.DataFrame, rivals: Rivals, found: Mapping[str, set[str]]) -> str:
+def _headline(view: View, candidates: pl.DataFrame, rivals: Rivals, found: Mapping[str, set[str]]) -> str:
     best = candidates.row(0, named=True)
-    what = _places(frames.summary, best["groups"])
+    what = _places(view.summary, best["groups"])
     over = f"on {what}" if best["groups"] == 1 else f"on average over {what}"
-    if best["policy"] == frames.baseline:
+    if best["policy"] == view.baseline:
         rest = candidates.row(1, named=True)
         return (
-            f"No policy is faster than the baseline `{frames.baseline}` {over}; `{rest['policy']}` comes next with "
+            f"No policy is faster than the baseline `{view.baseline}` {over}; `{rest['policy']}` comes next with "
             f"{signed(rest['mean'])}{rivals.reservation}."
         )
-    change = f"{signed(best['mean'])} elapsed time against `{frames.baseline}`"
+    change = f"{signed(best['mean'])} elapsed time against `{view.baseline}`"
     spread = "" if best["groups"] == 1 else f", from {signed(best['low'])} to {signed(best['high'])}"
     first = f"comes first of {candidates.height} policies"
     if Verdict.BETTER not in found[best["policy"]]:
@@ -103,11 +103,11 @@ def _headline(frames: RunFrames, candidates: pl.DataFrame, rivals: Rivals, found
     return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
 
 
-def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+def _certainty(view: View, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
     policy = best["policy"]
-    if policy == frames.baseline:
+    if policy == view.baseline:
         return
-    rows = frames.summary.filter(pl.col("policy") == policy)
+    rows = view.summary.filter(pl.col("policy") == policy)
     if rows["difference_low"].is_null().all():
         text = "One replicate says nothing about chance: give the sweep more. The differences are those of one trace."
         yield "How sure", text
@@ -117,11 +117,11 @@ def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, s
     words = {
         Verdict.BETTER: "surely better",
         Verdict.WORSE: "surely worse",
-        Verdict.SAME: f"surely within {frames.rule.minimum_effect:g} %",
+        Verdict.SAME: f"surely within {view.rule.minimum_effect:g} %",
         Verdict.OPEN: "not decided",
     }
     places = [
-        f"{text} {_share(rows.filter(pl.col('verdict') == verdict).height, frames.summary)}"
+        f"{text} {_share(rows.filter(pl.col('verdict') == verdict).height, view.summary)}"
         for verdict, text in words.items()
         if verdict in found[policy]
     ]
@@ -129,12 +129,12 @@ def _certainty(frames: RunFrames, best: Mapping[str, Any], found: Mapping[str, s
 
 
 def _others(
-    frames: RunFrames, candidates: pl.DataFrame, best: str, found: Mapping[str, set[str]]
+    view: View, candidates: pl.DataFrame, best: str, found: Mapping[str, set[str]]
 ) -> Iterator[tuple[str, str]]:
     """Yield what is sure about the other policies against the baseline, those of one kind together."""
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for row in candidates.iter_rows(named=True):
-        if row["policy"] not in {best, frames.baseline}:
+        if row["policy"] not in {best, view.baseline}:
             idle = row["low"] == 0 == row["high"]
             kinds["No effect" if idle else _kind(found[row["policy"]])].append(row)
     for kind, rows in kinds.items():
@@ -155,21 +155,21 @@ def _kind(verdicts: set[str]) -> str:
     return "No difference" if verdicts == {Verdict.SAME} else "Not decided"
 
 
-def _meaning(frames: RunFrames) -> str:
+def _meaning(view: View) -> str:
     """Return what a verdict of this page claims, and with which error."""
-    rule = frames.rule
-    count = frames.summary.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD])).height
+    rule = view.rule
+    count = view.summary.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD])).height
     error = f"{100 * (1.0 - rule.confidence):.3g} %"
     looks = "" if rule.looks == 1 else f" and for {rule.looks} looks at a growing number of replicates"
     return (
         f"“Surely” better or worse means by more than {rule.minimum_effect:g} % of the other policy’s time. The chance "
-        f"that any of the {count:,} verdicts against `{frames.baseline}` is wrong is at most {error}: paired t tests, "
+        f"that any of the {count:,} verdicts against `{view.baseline}` is wrong is at most {error}: paired t tests, "
         f"corrected by Holm’s rule for all of them{looks}, as in `sweep compare`. Verdicts against the best policy "
         "are a second such family. Intervals are those of one difference alone."
     )
 
 
-def _yardsticks(frames: RunFrames, ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _yardsticks(view: View, ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
     found = [row for row in ranked.iter_rows(named=True) if row["role"] == YARDSTICK]
     if not found:
         return
@@ -180,28 +180,28 @@ def _yardsticks(frames: RunFrames, ranked: pl.DataFrame, best: dict[str, Any]) -
         text += (
             f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
         )
-    if any(frames.knobs[row["policy"]].get("oracle") for row in found):
+    if any(view.knobs[row["policy"]].get("oracle") for row in found):
         text += " An oracle decides about page tables with foresight; that is no bound on time."
     yield "Yardsticks", text
 
 
-def _deaths(frames: RunFrames) -> Iterator[tuple[str, str]]:
-    dead = frames.summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("workload", "guest")
+def _deaths(view: View) -> Iterator[tuple[str, str]]:
+    dead = view.summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("workload", "guest")
     if dead.is_empty():
         return
-    several = frames.summary["workload"].n_unique() > 1
+    several = view.summary["workload"].n_unique() > 1
     who = [
         f"`{policy}` on {listed([f'{w} on {g}' if several else g for w, g in zip(workloads, guests, strict=True)])}"
         for policy, workloads, guests in dead.iter_rows()
     ]
     text = f"The host dies (BUG) under {joined(who)}: there are no times for them there, and no rank for them at all."
-    if frames.baseline in dead["policy"]:
-        text += f" Where it dies under the baseline `{frames.baseline}`, nothing can be compared."
+    if view.baseline in dead["policy"]:
+        text += f" Where it dies under the baseline `{view.baseline}`, nothing can be compared."
     yield "Fatal", text
 
 
-def _idle_vcpus(frames: RunFrames) -> Iterator[tuple[str, str]]:
-    notes = idle_vcpu_notes(frames.tables, frames.model, frames.summary)
+def _idle_vcpus(view: View) -> Iterator[tuple[str, str]]:
+    notes = idle_vcpu_notes(view.run, view.costs, view.summary)
     if notes:
         yield "Idle vCPUs", f"{joined(notes)}."
 
@@ -220,8 +220,8 @@ def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
     yield "Published", text
 
 
-def _prices(frames: RunFrames) -> str:
-    model = frames.model
+def _prices(view: View) -> str:
+    model = view.costs
     costs = [*model.shadow, *model.nested]
     assumed = sum(cost.status == "assumption" for cost in costs)
     return (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from results.statistics.intervals import t_half_width
+from results.statistics.student_t import t_half_width
 
 
 def geometric_change(difference: str) -> pl.Expr:

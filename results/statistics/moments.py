@@ -8,8 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from results.statistics.intervals import BOOTSTRAP_VALUES_MIN, bootstrap_bounds, t_half_width
-from results.statistics.student_t import t_quantile
+from results.statistics.student_t import t_half_width, t_quantile
 
 CONFIDENCE: Final = 0.95
 
@@ -72,24 +71,3 @@ def with_bounds(groups: pl.DataFrame, *, error: float = 1.0 - CONFIDENCE) -> pl.
     half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=error)
     width = pl.when(pl.col("count") > 1).then(pl.Series("half", half, dtype=pl.Float64))
     return groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
-
-
-def bootstrap_columns(frame: pl.DataFrame, column: str, by: Sequence[str], *, seed: int) -> pl.DataFrame:
-    """Return what `interval_columns` does, with bounds of the bootstrap where a group has values enough for it.
-
-    A column `interval` says which one a group has: `t` or `bootstrap`.
-    """
-    groups = interval_columns(frame, column, by).with_columns(interval=pl.lit("t"))
-    values = frame.group_by(by, maintain_order=True).agg(pl.col(column).drop_nulls())[column]
-    counts = groups["count"].to_numpy()
-    low, high = (groups[name].cast(pl.Float64).to_numpy().copy() for name in ("low", "high"))
-    for count in np.unique(counts[counts >= BOOTSTRAP_VALUES_MIN]):
-        rows = np.flatnonzero(counts == count)
-        samples = np.array(values.gather(rows).to_list(), dtype=np.float64)
-        low[rows], high[rows] = bootstrap_bounds(samples, error=1.0 - CONFIDENCE, seed=seed)
-    enough = pl.col("count") >= BOOTSTRAP_VALUES_MIN
-    return groups.with_columns(
-        low=pl.when(enough).then(pl.Series(low)).otherwise("low"),
-        high=pl.when(enough).then(pl.Series(high)).otherwise("high"),
-        interval=pl.when(enough).then(pl.lit("bootstrap")).otherwise("interval"),
-    )

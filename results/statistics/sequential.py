@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from results.statistics.intervals import Floats, t_half_width
+from results.statistics.student_t import Floats, t_half_width
 from results.statistics.verdicts import MINIMUM_EFFECT, Rule
 
 GROWTH: Final = 1.5

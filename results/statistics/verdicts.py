@@ -3,20 +3,21 @@
 The scale of differences is cut into three at plus and minus the minimum effect. A verdict says in which part the true
 difference lies; it is given where an interval, widened for the number of comparisons and of looks, lies in one part.
 
-A policy under which the host dies has no time, and so no difference: it gets a verdict of its own and no number.
+A policy under which the host dies (BUG_ON) has no time, and so no difference: what was counted after that never
+happened. It gets a verdict of its own and no number.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.statistics.intervals import Counts, Floats, t_half_width
 from results.statistics.moments import CONFIDENCE
-from results.statistics.student_t import t_tail
+from results.statistics.student_t import Counts, Floats, t_half_width, t_tail
 
 MINIMUM_EFFECT: Final = 0.5
 """Difference in % that is worth acting upon (assumption): below the 0.8 and 1.7 % by which published builds vary."""
@@ -41,6 +42,8 @@ class Verdict(StrEnum):
 VERDICTS: Final = tuple(Verdict)
 DEAD: Final = (Verdict.DIES, Verdict.BASELINE_DIES)
 """Verdicts that come without a difference."""
+DEATH_PLACE: Final = ("policy", "workload", "guest")
+_PLACES_NAMED: Final = 3
 _CODE: Final = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
@@ -181,3 +184,38 @@ def _known(values: Floats, known: npt.NDArray[np.bool_], name: str) -> pl.Series
 def verdict_words(codes: npt.NDArray[np.uint8]) -> pl.Series:
     """Return the verdicts that codes of a judgement stand for."""
     return pl.Series(np.array([str(verdict) for verdict in VERDICTS], dtype=np.object_)[codes], dtype=pl.String)
+
+
+def deaths_of(cells: pl.LazyFrame) -> pl.DataFrame:
+    """Return policy, workload, guest, `dies` and `replicates` of each place in which the host dies, by name."""
+    dying = cells.filter(pl.col("fatal") > 0).select(DEATH_PLACE).unique().collect(engine="streaming")
+    if dying.is_empty():
+        return counted_deaths(dying.with_columns(dies=pl.lit(value=True)), DEATH_PLACE)
+    places = [pl.col(name).is_in(dying[name].unique().implode()) for name in DEATH_PLACE]
+    found = cells.filter(*places).select(*DEATH_PLACE, dies=pl.col("fatal") > 0)
+    return counted_deaths(found.collect(engine="streaming"), DEATH_PLACE)
+
+
+def counted_deaths(cells: pl.DataFrame, place: Sequence[str]) -> pl.DataFrame:
+    """Return, per place in which a cell `dies`, how many do and how many there are."""
+    counted = cells.group_by(place).agg(dies=pl.col("dies").sum().cast(pl.Int64), replicates=pl.len().cast(pl.Int64))
+    return counted.filter(pl.col("dies") > 0).sort(place)
+
+
+def death_found(row: Mapping[str, Any]) -> str:
+    """Return in how many replicates of a place the host dies."""
+    return f"the host dies in {row['dies']} of {row['replicates']} replicates"
+
+
+def death_sentences(deaths: pl.DataFrame) -> list[str]:
+    """Return a sentence per policy under which the host dies, with the first places of it."""
+    sentences = []
+    for (policy,), rows in deaths.group_by("policy", maintain_order=True):
+        places = [
+            f"{row['workload']} on {row['guest']} ({row['dies']} of {row['replicates']} replicates)"
+            for row in rows.iter_rows(named=True)
+        ]
+        more = len(places) - _PLACES_NAMED
+        named = "; ".join(places[:_PLACES_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        sentences.append(f"the host dies under {policy}: {named}. There are no numbers for it there")
+    return sentences

@@ -5,20 +5,18 @@ renamed, or that has the same knobs as another one, gets its rows here.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from results.prices.own_costs import COSTS_FILE
-from results.store.lost import has_rows
+from results.store.lost import COSTS_FILE, has_rows
 from results.store.parts import Part
 from results.store.run_store import RunStore
-from results.store.storage import DamageError, Storage
+from results.store.storage import DamageError, Storage, scan_parquet
 
 LABELS_FILE: Final = "labels.parquet"
 LABELS_LOST: Final = "missing: nobody can tell which cells count, and under which names"
@@ -63,7 +61,7 @@ def scan_labels(storage: Storage) -> pl.LazyFrame:
         raise DamageError(_no_labels(storage, str(error).strip())) from error
     if missing:
         raise DamageError(_no_labels(storage, f"no column {', '.join(sorted(missing))}"))
-    return storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA)
+    return scan_parquet(storage, [LABELS_FILE], LABELS_SCHEMA)
 
 
 def _no_labels(storage: Storage, problem: str) -> str:
@@ -124,21 +122,11 @@ def _digest(rows: pl.LazyFrame) -> tuple[int, ...]:
     return rows.select(pl.len(), *low, *high).collect(engine="streaming").row(0)
 
 
-Reader = Callable[[Sequence[str]], pl.LazyFrame]
-"""Returns the named columns of some rows; texts may be Categorical."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
-    """A table in pieces of some parts each."""
-
-    readers: list[Reader]
-    rows: int | None
-    """Rows in all, if they are read as they are in the files: labels may leave some out, or take some twice."""
-
-
 class LabelledRun:
-    """The tables of a run under the labels of its specification; what summaries read."""
+    """A run that is read: its tables under the labels of its specification, and what it says about itself.
+
+    What charts, comparisons, explanations and reports take; `results.run.Run` adds what is concluded.
+    """
 
     def __init__(self, store: RunStore) -> None:
         """Look for the names of the cells.
@@ -147,9 +135,42 @@ class LabelledRun:
             DamageError: the run has lost them.
         """
         self._store = store
+        self.name = store.name
         check_labels(store)
         there = store.storage.exists(LABELS_FILE) and not has_plain_labels(store)
         self._labels = scan_labels(store.storage) if there else None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    @cached_property
+    def spec(self) -> Mapping[str, Any]:
+        """The resolved specification."""
+        return self._store.spec()
+
+    @cached_property
+    def provenance(self) -> Sequence[Mapping[str, Any]]:
+        """The records of the starts of the sweep, the last one last."""
+        return self._store.provenance()
+
+    @property
+    def baseline(self) -> str:
+        """The policy with which the specification compares."""
+        return str(self.spec["baseline"])
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Policies as the specification has them."""
+        return tuple(policy["name"] for policy in self.spec["policies"])
+
+    @property
+    def engine(self) -> str:
+        """The fingerprint of the engine of the last start."""
+        return str(self.provenance[-1]["code_fingerprint"]) if self.provenance else ""
+
+    def failures(self) -> pl.LazyFrame:
+        """Return one row per cell that has failed and has not succeeded since."""
+        return self._store.failures()
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
@@ -159,26 +180,15 @@ class LabelledRun:
         """Return the table of windows."""
         return self.scan("windows")
 
-    def pieces(self, tables: Sequence[str], rows: int = PIECE_ROWS) -> list[Pieces]:
-        """Return tables in pieces of about that many rows; all of the same commits."""
+    def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
+        """Return tables in pieces of about `PIECE_ROWS` rows; all of the same commits."""
         entries = self._store.manifest.live()
-        by_table = [[part for entry in entries for part in entry.parts if part.table == table] for table in tables]
-        return [
-            Pieces(
-                readers=[partial(self._load, table, chosen) for chosen in _chunks(parts, rows)],
-                rows=sum(part.rows for part in parts) if self._labels is None else None,
-            )
-            for table, parts in zip(tables, by_table, strict=True)
-        ]
+        by_table = {name: [part for entry in entries for part in entry.parts if part.table == name] for name in tables}
+        return [[self.scan(name, chosen) for chosen in _chunks(parts)] for name, parts in by_table.items()]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
         """Return any table, or the rows of some of its parts."""
         return self._labelled(self._store.scan(table, parts))
-
-    def _load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> pl.LazyFrame:
-        if self._labels is None:
-            return self._store.load(table, parts, columns)
-        return self.scan(table, parts).select(columns)
 
     def scan_activities(self) -> pl.LazyFrame | None:
         """Return the table of activities, or None if the run has no such rows: older programs did not write them."""
@@ -199,10 +209,10 @@ class LabelledRun:
         return joined.with_columns(cell_id="_id").select(columns)
 
 
-def _chunks(parts: Sequence[Part], rows: int) -> Iterator[list[Part]]:
+def _chunks(parts: Sequence[Part]) -> Iterator[list[Part]]:
     chosen: list[Part] = []
     for part in parts:
-        if chosen and sum(one.rows for one in chosen) + part.rows > rows:
+        if chosen and sum(one.rows for one in chosen) + part.rows > PIECE_ROWS:
             yield chosen
             chosen = []
         chosen.append(part)

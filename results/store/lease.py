@@ -12,12 +12,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from results.store.storage import StoreError, UnreachableError
-
-if TYPE_CHECKING:
-    from results.store.objects import ObjectStorage
+from results.store.storage import StoreError, UnreachableError, VersionedStorage
 
 LEASE_FILE: Final = "lease.json"
 RENEW_SECONDS: Final = 20.0
@@ -32,7 +29,7 @@ _LAST_SECONDS: Final = 5.0
 class Lease:
     """One process' claim on a run."""
 
-    def __init__(self, storage: "ObjectStorage", holder: Mapping[str, str]) -> None:
+    def __init__(self, storage: VersionedStorage, holder: Mapping[str, str]) -> None:
         self._storage = storage
         self._token = secrets.token_hex(8)
         self._facts: dict[str, Any] = {"holder": dict(holder), "machine": _machine(), "pid": os.getpid()}

@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO, TypeVar, cast
+from typing import Final, TextIO, TypeVar, cast
 
 import pyarrow as pa
 
 from results.store.files import sync_directory
 from results.store.storage import STAGING, Listed, StoreError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 LOCK_FILE: Final = ".lock"
 _LOOKS: Final = 5
@@ -133,13 +130,6 @@ class LocalStorage:
     def each(self, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
         """Return `act` of every name."""
         return [act(name) for name in names]
-
-    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
-        """Return the rows of files with the columns of `schema`; null where an older version had none."""
-        import polars as pl
-
-        paths = [self.root / name for name in names]
-        return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 
     def _inside(self, name: str) -> Path:
         """Return the path of a file that is written, moved, removed or listed.

@@ -24,6 +24,8 @@ from results.store.storage import STAGING, DamageError, Storage
 
 SPEC_FILE: Final = "spec.json"
 PROVENANCE_FILE: Final = "provenance.json"
+COSTS_FILE: Final = "costs.json"
+"""The cost model that the specification names, as the last start of the sweep read it."""
 LOST: Final = "no commit names this file, and it holds cells that no other has: its entry in manifest/ is lost"
 REPLACE: Final = (
     "Nobody can tell any more what they are: restore the file from a copy, or remove the run and run the sweep again"

@@ -12,8 +12,6 @@ from results.store.parts import PART_TABLES, Part
 from results.store.schema import SCHEMA_VERSION, SchemaError, check_version
 from results.store.storage import STAGING, DamageError, Storage, StoreError
 
-__all__ = ["LATEST_FILE", "Manifest", "ManifestEntry", "StoreError", "read_entry"]
-
 LATEST_FILE: Final = "latest.json"
 """The files that count, for programs that don't know the manifest; see docs/how-to/read-results.md."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -18,13 +18,11 @@ import pyarrow as pa
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
+from results.store.lease import LEASE_FILE, STALE_SECONDS, Lease
 from results.store.storage import STAGING, Listed, StoreError, UnreachableError
 
 if TYPE_CHECKING:
-    import polars as pl
     from obstore import UpdateVersion
-
-    from results.store.lease import Lease
 
 PARALLEL: Final = 32
 """Requests under way at once: each waits some 10 to 100 ms for the store, and the machine does nothing meanwhile."""
@@ -167,13 +165,6 @@ class ObjectStorage:
         with ThreadPoolExecutor(min(PARALLEL, len(names))) as pool:
             return list(pool.map(act, names))
 
-    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
-        """Return the rows of objects as the protocol says; polars reads the same environment."""
-        import polars as pl
-
-        paths = [self.locate(name) for name in names]
-        return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
-
     def locate(self, name: str) -> str:
         """Return the URL of an object."""
         return f"{self.name}/{name}"
@@ -181,8 +172,6 @@ class ObjectStorage:
     @contextmanager
     def lock(self, holder: Mapping[str, str], *, breaking: bool = False) -> Iterator[None]:
         """Hold the run by a lease; see results/store/lease.py."""
-        from results.store.lease import Lease
-
         lease = Lease(self, holder)
         with lease.held(breaking=breaking):
             self._lease = lease
@@ -193,8 +182,6 @@ class ObjectStorage:
 
     def is_locked(self) -> bool | None:
         """Say whether somebody has a lease of the run and gives signs, by this machine's clock."""
-        from results.store.lease import LEASE_FILE, STALE_SECONDS
-
         try:
             with self._told(LEASE_FILE):
                 renewed = float(self._store.head(LEASE_FILE)["last_modified"].timestamp())

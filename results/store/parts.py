@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,10 +109,8 @@ def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
         raise AssertionError(f"table {table}: {footer.num_rows} rows encoded out of {rows}")
 
 
-def read_rows(
-    source: pa.NativeFile, name: str, columns: list[str] | None = None, *, texts: Sequence[str] = ()
-) -> pa.Table:
-    """Return the rows of a part, all columns or some, `texts` among them as dictionaries; messages call it `name`.
+def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of a part, all columns or some; messages call it `name`.
 
     Columns go by their present names, whatever version wrote the part.
 
@@ -127,7 +125,7 @@ def read_rows(
             missing = set(columns or ()) - set(stored)
             if missing:
                 raise DamageError(f"{name}: no column {', '.join(sorted(missing))}")
-            with pq.ParquetFile(source, metadata=footer, read_dictionary=[stored[one] for one in texts]) as file:
+            with pq.ParquetFile(source, metadata=footer) as file:
                 rows = file.read(columns=None if columns is None else [stored[one] for one in columns])
             return rows.rename_columns([names.get(one, one) for one in rows.schema.names])
     except (OSError, pa.ArrowException) as error:

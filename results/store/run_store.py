@@ -16,7 +16,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -24,10 +24,11 @@ from results.store.cell_ids import CellIds, fixed
 from results.store.columns import TABLES
 from results.store.local import LocalStorage
 from results.store.lost import PROVENANCE_FILE, REPLACE, SPEC_FILE, check_begun, check_commits, has_rows, orphans
-from results.store.manifest import Manifest, ManifestEntry, StoreError
+from results.store.manifest import Manifest, ManifestEntry
+from results.store.opening import open_storage
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part, encode_part, encode_rows, read_rows, version_of
 from results.store.schema import footer_metadata, stored_names, table_schema
-from results.store.storage import DamageError, NotStagedError, open_storage, read_json
+from results.store.storage import DamageError, NotStagedError, StoreError, read_json, scan_parquet
 
 if TYPE_CHECKING:
     import polars as pl  # For readers: workers, which only write, start without it, 0.2 s sooner.
@@ -193,26 +194,6 @@ class RunStore:
         live = [(entry, part) for entry in self.manifest.live() for part in entry.parts if part.table == table]
         return self._scan_files(table, {self.manifest.find(part): entry.schema_version for entry, part in live})
 
-    def load(self, table: str, parts: Sequence[Part], columns: Sequence[str]) -> "pl.LazyFrame":
-        """Return some columns of some parts for one who goes through all of their rows: texts may be Categorical.
-
-        From a folder they are in memory: pyarrow leaves a text once per row group as the file has it, and decodes
-        differences twice as fast as polars does.
-
-        Raises:
-            DamageError: a part can't be read.
-        """
-        import polars as pl
-
-        chosen = [column for column in TABLES[table] if column.name in columns]
-        if not isinstance(self.storage, LocalStorage) or any(column.since is not None for column in chosen):
-            return self.scan(table, parts).select(columns)
-        texts = [column.name for column in chosen if column.type == "string"]
-        names = [self.manifest.find(part) for part in parts]
-        found = [read_rows(self.storage.open(one), self.storage.locate(one), [*columns], texts=texts) for one in names]
-        # As one piece of memory, which they need not be, they would all be copied.
-        return pl.concat([cast("pl.DataFrame", pl.from_arrow(rows, rechunk=False)) for rows in found]).lazy()
-
     def failures(self) -> "pl.LazyFrame":
         """Return the cells that have failed and have not succeeded since."""
         files = [listed.name for listed in self.storage.files_in("failures")]
@@ -235,7 +216,7 @@ class RunStore:
         scans = []
         for version, names in itertools.groupby(versions, key=lambda name: versions[name]):
             stored = stored_names(table, version)
-            rows = self.storage.scan_parquet([*names], pl.Schema({old: schema[new] for new, old in stored.items()}))
+            rows = scan_parquet(self.storage, [*names], pl.Schema({old: schema[new] for new, old in stored.items()}))
             if list(stored.items()) != [(name, name) for name in schema]:
                 rows = rows.select(
                     pl.col(stored[column.name]).alias(column.name)

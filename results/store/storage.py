@@ -1,25 +1,21 @@
-"""Where a run lives: one protocol, kept by a folder and by a prefix of an object store; `open_storage` picks by name.
+"""What the store needs of the place where a run is: one protocol, kept by a folder and by a prefix of an object store.
 
 Names are relative to the run and use "/". Nothing here knows tables or commits: that is results/store/manifest.py.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+    from obstore import UpdateVersion
 
 STAGING: Final = ".tmp"
 """Folder of a run for what is being written; on the file system of the run, so that a rename is one step."""
-SCHEMES: Final = ("s3", "gs")
-_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)(.*)", re.DOTALL)
 T = TypeVar("T")
 
 
@@ -95,9 +91,6 @@ class Storage(Protocol):
     def each(self, act: Callable[[str], T], names: Sequence[str]) -> list[T]:
         """Return `act` of every name, several at a time where waiting is what takes the time."""
 
-    def scan_parquet(self, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
-        """Return the rows of files with the columns of `schema`; null where an older version had none."""
-
     def locate(self, name: str) -> str:
         """Return the path or URL under which other programs find a file."""
 
@@ -113,6 +106,19 @@ class Storage(Protocol):
 
     def check_lock(self) -> None:
         """Raise StoreError if this process has locked the run and lost that lock since."""
+
+
+class VersionedStorage(Storage, Protocol):
+    """What a lease needs beside that: the versions of a file, and a clock that everybody shares."""
+
+    def version(self, name: str) -> "tuple[bytes, UpdateVersion, float]":
+        """Return content and version of a file, and when it was written by the clock of where it is."""
+
+    def put_over(self, name: str, content: bytes, version: "UpdateVersion") -> bool:
+        """Write a file over the given version of it; return False and change nothing if that is gone."""
+
+    def now(self) -> float:
+        """Return what the clock of where the run is says."""
 
 
 def read_json(storage: Storage, name: str, kind: type[T]) -> T:
@@ -138,48 +144,12 @@ def read_json(storage: Storage, name: str, kind: type[T]) -> T:
     return content
 
 
-def is_url(location: str | Path) -> bool:
-    """Say whether a location is in an object store; a path that swallowed a slash of "s3://" still is."""
-    found = _URL.match(str(location))
-    return found is not None and (found[1] in SCHEMES or bool(found[2]))
+def scan_parquet(storage: Storage, names: Sequence[str], schema: "pl.Schema") -> "pl.LazyFrame":
+    """Return the rows of files of a run with the columns of `schema`; null where an older version had none.
 
-
-def open_storage(location: str | Path) -> Storage:
-    """Return the storage of a run by its path or URL; nothing is read or made yet.
-
-    Raises:
-        StoreError: the URL has another scheme, no folder in the bucket, or credentials in it.
+    Of an object store polars reads the same environment as the storage does.
     """
-    if is_url(location):
-        from results.store.objects import ObjectStorage
+    import polars as pl
 
-        return ObjectStorage(checked_url(str(location)))
-    from results.store.local import LocalStorage
-
-    return LocalStorage(Path(location))
-
-
-def checked_url(location: str) -> str:
-    """Return the URL of a run in its one spelling.
-
-    Raises:
-        StoreError: as `open_storage`.
-    """
-    found = _URL.match(location)
-    assert found is not None
-    scheme, _, rest = found.groups()
-    parts = urlsplit(f"{scheme}://{rest}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        # The text itself must not be repeated: messages end up in logs.
-        raise StoreError(
-            f"{scheme}://…: a run's URL has no user, password or query. Give {scheme}://BUCKET/FOLDER, and credentials "
-            "in the environment (docs/how-to/use-an-object-store.md)"
-        )
-    if scheme not in SCHEMES:
-        raise StoreError(
-            f"{location}: unknown scheme '{scheme}'. Allowed: a path, {', '.join(s + '://' for s in SCHEMES)}"
-        )
-    folder = "/".join(piece for piece in parts.path.split("/") if piece)
-    if not parts.netloc or not folder or ".." in folder.split("/"):
-        raise StoreError(f"{location}: no folder of a bucket. Give {scheme}://BUCKET/FOLDER")
-    return f"{scheme}://{parts.netloc}/{folder}"
+    paths = [storage.locate(name) for name in names]
+    return pl.scan_parquet(paths, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")

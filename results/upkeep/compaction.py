@@ -6,9 +6,10 @@ the backend, the workers, the order of the commits or earlier compactions.
 
 from collections.abc import Iterator, Sequence
 
-from results.store.manifest import ManifestEntry, StoreError
+from results.store.manifest import ManifestEntry
 from results.store.parts import PART_TABLES, Part, encode_part
 from results.store.run_store import RunStore
+from results.store.storage import StoreError
 from results.upkeep.rolling import ROLL_ROWS, Cells, Source, cells_in_order, ids_of, roll
 
 

@@ -1,8 +1,6 @@
 """One table of a run as one file: Parquet, CSV or Arrow, written row group by row group, so that memory holds few."""
 
 import math
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,13 +9,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from results.store.files import sync_file
+from results.store.files import appearing
 from results.store.labels import LabelledRun
-from results.store.manifest import StoreError
 from results.store.parts import PART_TABLES, ROW_GROUP_ROWS, ZSTD_LEVEL
 from results.store.run_store import RunStore
 from results.store.schema import table_schema
 from results.store.soundness import check_sound
+from results.store.storage import StoreError
 
 
 def _parquet(path: Path, schema: pa.Schema) -> Any:
@@ -56,17 +54,11 @@ def export(store: RunStore, out: Path, *, table: str = "cells") -> int:
         raise StoreError(f"table '{table}' is unknown. Allowed: {', '.join(PART_TABLES)}")
     check_sound(store, tables=(table,), hashed_bytes=math.inf)
     schema = table_schema(table).with_metadata(store.footer())
-    temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     rows = 0
-    try:
-        with FORMS[out.suffix](temporary, schema) as writer:
-            for group in _row_groups(store, table):
-                writer.write_table(group.combine_chunks().cast(schema), ROW_GROUP_ROWS)
-                rows += group.num_rows
-        sync_file(temporary)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(out) as temporary, FORMS[out.suffix](temporary, schema) as writer:
+        for group in _row_groups(store, table):
+            writer.write_table(group.combine_chunks().cast(schema), ROW_GROUP_ROWS)
+            rows += group.num_rows
     return rows
 
 

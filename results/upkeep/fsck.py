@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.prices.own_costs import COSTS_FILE, own_costs
+from results.prices.own_costs import own_costs
 from results.store.cell_ids import CellIds, Fixed, fixed
 from results.store.columns import SORT_KEYS
 from results.store.engines import SEPARATE, are_told_apart, engines_of, mixed
 from results.store.labels import LABELS_FILE, LABELS_LOST, has_lost_labels
-from results.store.lost import GET_BACK, LOST, PROVENANCE_FILE, SPEC_FILE, files_of_parts, lost_parts
+from results.store.lost import COSTS_FILE, GET_BACK, LOST, PROVENANCE_FILE, SPEC_FILE, files_of_parts, lost_parts
 from results.store.manifest import ManifestEntry, read_entry, without_hidden
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.store.run_store import RunStore

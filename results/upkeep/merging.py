@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.prices.own_costs import COSTS_FILE
 from results.store.columns import IDENTITY
 from results.store.engines import engines_of
 from results.store.labels import (
@@ -19,12 +18,13 @@ from results.store.labels import (
     note_plain_labels,
     write_labels,
 )
-from results.store.lost import check_begun
-from results.store.manifest import ManifestEntry, StoreError
+from results.store.lost import COSTS_FILE, check_begun
+from results.store.manifest import ManifestEntry
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part
 from results.store.run_store import RunStore
 from results.store.schema import table_schema, upgraded
 from results.store.soundness import check_sound
+from results.store.storage import StoreError, scan_parquet
 from results.upkeep.compaction import compacted_name, in_order, stage_rolled
 from results.upkeep.diff import TableDifference, diff_runs
 from results.upkeep.rolling import ROLL_ROWS, Source, cells_in_order
@@ -83,7 +83,7 @@ def _engine_of(runs: Sequence[RunStore]) -> str:
     Raises:
         StoreError: they are from several.
     """
-    engines = {run.name: engines_of(run) for run in runs}
+    engines = {run.name: engines_of(run) for run in sorted(runs, key=lambda run: run.name)}
     several = sorted({engine for found in engines.values() for engine in found})
     if len(several) > 1:
         which = ", ".join(f"{' and '.join(found)} in {run}" for run, found in engines.items())
@@ -186,5 +186,5 @@ def _labels(run: RunStore) -> pl.DataFrame:
     """Return the names of a run's cells."""
     check_labels(run)
     if run.storage.exists(LABELS_FILE):
-        return run.storage.scan_parquet([LABELS_FILE], LABELS_SCHEMA).collect()
+        return scan_parquet(run.storage, [LABELS_FILE], LABELS_SCHEMA).collect()
     return run.scan_cells().select(LABELS_SCHEMA.names()).collect()

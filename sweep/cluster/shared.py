@@ -42,7 +42,7 @@ class Probe:
 @contextmanager
 def probe_folder(run: str) -> Iterator[str]:
     """Yield a place inside `run` where probes can write; nothing of it is left, nor of `run` if it was not there."""
-    from results.store.storage import is_url, open_storage
+    from results.store.opening import is_url, open_storage
 
     place = f"{run.rstrip('/')}/.doctor-{secrets.token_hex(6)}"
     made = [] if is_url(run) else [path for path in (Path(run), *Path(run).parents) if not path.exists()]
@@ -68,7 +68,8 @@ def check_place(run: str, ask: Callable[[str], Sequence[Probe]]) -> list[Check]:
     Raises:
         StoreError: `run` is no place for a run, whatever is there.
     """
-    from results.store.storage import StoreError, open_storage
+    from results.store.opening import open_storage
+    from results.store.storage import StoreError
 
     open_storage(run)
     try:
@@ -81,7 +82,8 @@ def check_place(run: str, ask: Callable[[str], Sequence[Probe]]) -> list[Check]:
 
 def probe_run(place: str, node: str) -> Probe:
     """Try the place from this machine; whatever goes wrong is told, not raised."""
-    from results.store.storage import StoreError, open_storage
+    from results.store.opening import open_storage
+    from results.store.storage import StoreError
 
     try:
         storage = open_storage(place)
@@ -103,7 +105,7 @@ def probe_run(place: str, node: str) -> Probe:
 
 def check_run(run: str, place: str, probes: Sequence[Probe]) -> list[Check]:
     """Judge what the nodes found, and whether the driver sees what they wrote."""
-    from results.store.storage import open_storage
+    from results.store.opening import open_storage
 
     storage = open_storage(place)
     checks = []

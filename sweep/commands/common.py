@@ -12,9 +12,9 @@ from sweep.spec.costs import cost_model_of
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
-    from results.charts.frames import RunFrames
     from results.notices.notices import Notices
     from results.store.run_store import RunStore
+    from results.view import View
     from sweep.spec.spec import SweepSpec
 
 
@@ -125,19 +125,20 @@ def workload_registry() -> Mapping[str, "Workload"]:
     return WORKLOADS
 
 
-def open_frames(store: "RunStore", *, costs: str | None, baseline: str | None) -> "RunFrames":
+def open_view(store: "RunStore", *, costs: str | None, baseline: str | None, min_effect: float | None = None) -> "View":
     """Return what charts and reports read of a run, under its own prices and baseline if none are given."""
-    from results.charts.frames import RunFrames
+    from results.statistics.verdicts import MINIMUM_EFFECT
     from results.store.labels import LabelledRun
+    from results.view import View
 
     with results_errors():
-        spec = store.spec()
-    return RunFrames(
-        tables=LabelledRun(store),
-        spec=spec,
-        model=cost_model_of(store, costs),
-        baseline=baseline or spec["baseline"],
-    )
+        run = LabelledRun(store)
+        return View(
+            run=run,
+            costs=cost_model_of(store, costs),
+            baseline=baseline or run.baseline,
+            minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
+        )
 
 
 def write_output(path: Path, content: bytes) -> None:

@@ -113,7 +113,7 @@ def compare(
             minimum_effect=MINIMUM_EFFECT if min_effect is None else min_effect,
         )
         # One price list for all runs, for a difference of prices is no difference of policies.
-        tables = compare_runs([Run(store).compared() for store in stores], question, cost_model_of(stores[-1], costs))
+        tables = compare_runs([Run(store) for store in stores], question, cost_model_of(stores[-1], costs))
         found = breaches(tables, gates)
     text = _render(tables, form, found, notices, as_list=as_list)
     # A condition that is met is met whatever is missing.
@@ -147,7 +147,7 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
     from results.compare.pareto import GOALS, trade_off_sheets
     from results.render import show_notes, show_sheets
     from results.run import Run
-    from results.statistics.deaths import death_sentences
+    from results.statistics.verdicts import death_sentences
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
@@ -174,8 +174,13 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
 def _render(
     tables: Sequence["Comparison"], form: str, found: Sequence["Breach"], notices: "Notices", *, as_list: bool
 ) -> str:
-    from results.compare.listing import comparison_list
-    from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+    from results.compare.table import (
+        comparison_list,
+        comparison_markdown,
+        comparison_text,
+        comparisons_csv,
+        comparisons_json,
+    )
     from results.render import show_sheets
 
     if form == "json":

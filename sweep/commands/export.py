@@ -28,7 +28,7 @@ def export(
 
     Rows of policies under which the host dies are among them: their column `fatal` is not 0, and a note names them.
     """
-    from results.statistics.deaths import death_sentences, deaths_of
+    from results.statistics.verdicts import death_sentences, deaths_of
     from results.store.labels import LabelledRun
     from results.upkeep.exporting import export as export_table
 
@@ -37,7 +37,7 @@ def export(
         raise SweepError(f"-o {out}: there is no folder {out.parent}. Make it, or name another place")
     with results_errors(run):
         rows = export_table(store, out, table=table)
-        sentences = death_sentences(deaths_of(LabelledRun(store)))
+        sentences = death_sentences(deaths_of(LabelledRun(store).scan_cells()))
     for sentence in sentences:
         typer.echo(f"note: {sentence}: rows with fatal > 0 are no measure of anything", err=True)
     size = out.stat().st_size

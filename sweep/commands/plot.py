@@ -13,7 +13,7 @@ from sweep.commands.common import (
     CostsOption,
     RunArgument,
     notices_about,
-    open_frames,
+    open_view,
     print_answer,
     write_output,
 )
@@ -23,8 +23,8 @@ from sweep.runs import open_store, results_errors
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.charts.frames import RunFrames
     from results.report.figures import Figure
+    from results.view import View
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -83,15 +83,15 @@ def plot(
     notices = notices_about(store)
     # A file is for a program: what is no part of it goes to stderr.
     form = "text" if out is None else "file"
-    frames = open_frames(store, costs=costs, baseline=baseline)
+    view = open_view(store, costs=costs, baseline=baseline)
     if knob is not None:
-        _check_knob(frames, knob)
+        _check_knob(view, knob)
     with results_errors(run):
-        summary = of_workload(frames.summary, frames.spec, workload)
+        summary = of_workload(view.summary, view.run.spec, workload)
         if out is None:
-            answer = _picture(frames, summary, chart)
+            answer = _picture(view, summary, chart)
         else:
-            figure = _figure(frames, summary, chart, knob)
+            figure = _figure(view, summary, chart, knob)
             answer = f"{out}: {figure.title}. {figure.caption}"
             _save(figure, layout, out)
     print_answer(answer, notices, form, allow_partial=allow_partial)
@@ -102,14 +102,14 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise SweepError(f"{option} {value}: there is no such name; allowed: {', '.join(allowed)}")
 
 
-def _check_knob(frames: "RunFrames", knob: str) -> None:
+def _check_knob(view: "View", knob: str) -> None:
     """Raise SweepError unless policies of the run differ in that knob alone, and by a number."""
     from results.charts.curves import knob_families
 
-    varied = list(dict.fromkeys(family.knob for family in knob_families(frames)))
+    varied = list(dict.fromkeys(family.knob for family in knob_families(view)))
     if knob in varied:
         return
-    known = list(dict.fromkeys(name for knobs in frames.knobs.values() for name in knobs))
+    known = list(dict.fromkeys(name for knobs in view.knobs.values() for name in knobs))
     what = "no policies of this run differ in this number alone" if knob in known else "there is no such knob"
     if varied:
         raise SweepError(f"--knob {knob}: {what}; allowed: {', '.join(varied)}")
@@ -136,7 +136,7 @@ def of_workload(summary: "pl.DataFrame", spec: Mapping[str, Any], workload: str 
     return shown
 
 
-def _picture(frames: "RunFrames", summary: "pl.DataFrame", chart: str) -> str:
+def _picture(view: "View", summary: "pl.DataFrame", chart: str) -> str:
     from results.charts.terminal import PICTURES
 
     if chart not in PICTURES:
@@ -144,13 +144,13 @@ def _picture(frames: "RunFrames", summary: "pl.DataFrame", chart: str) -> str:
             f"--chart {chart} has no picture for terminals; those that have one: {', '.join(PICTURES)}. "
             f"Or write it to a file: -o {chart}.svg"
         )
-    return PICTURES[chart](frames, summary, shutil.get_terminal_size().columns)
+    return PICTURES[chart](view, summary, shutil.get_terminal_size().columns)
 
 
-def _figure(frames: "RunFrames", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
+def _figure(view: "View", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
     from results.report.figures import FIGURES, KINDS, knob_figures
 
-    figures = FIGURES[KINDS[chart]](frames, summary) if knob is None else knob_figures(frames, summary, knob)
+    figures = FIGURES[KINDS[chart]](view, summary) if knob is None else knob_figures(view, summary, knob)
     found = next((figure for figure in figures if figure.kind == chart), None)
     if found is None:
         raise SweepError(f"--chart {chart}: this run has nothing to draw for it; {_NEEDS[chart]}")

@@ -1,6 +1,5 @@
 """`sweep report`: one page about a run that needs nothing else."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from sweep.commands.common import (
     MinEffectOption,
     RunArgument,
     notices_about,
-    open_frames,
+    open_view,
     print_answer,
     write_output,
 )
@@ -35,29 +34,19 @@ def report(
     allow_partial: AllowPartialOption = False,
 ) -> None:
     """Write a page with the verdict in words, charts, tables and the data; it works offline and prints well."""
-    from results.report.page import ReportSource, report_html
+    from results.report.page import report_html
     from sweep.progress import format_bytes
 
     store = open_store(run)
     notices = notices_about(store)
-    frames = open_frames(store, costs=costs, baseline=baseline)
-    if min_effect is not None:
-        frames = replace(frames, minimum_effect=min_effect)
+    view = open_view(store, costs=costs, baseline=baseline, min_effect=min_effect)
     options = {"--costs": costs, "--baseline": baseline, "--min-effect": min_effect}
     words = ["sweep", "report", run, "-o", str(out)]
     words += [word for option, value in options.items() if value is not None for word in (option, f"{value}")]
     words += ["--allow-partial"] if allow_partial else []
     command = command_line(*words)
     with results_errors(run):
-        page = report_html(
-            ReportSource(
-                frames=frames,
-                failures=store.failures(),
-                provenance=store.provenance(),
-                command=command,
-                notices=notices,
-            )
-        )
+        page = report_html(view, command, notices)
     write_output(out, page.encode())
     answer = f"{out}: {format_bytes(out.stat().st_size)}, opens in any browser, without a network"
     print_answer(answer, notices, allow_partial=allow_partial)

@@ -56,7 +56,7 @@ def status(
 
 
 def _is_run(name: str) -> bool:
-    from results.store.storage import is_url
+    from results.store.opening import is_url
 
     return is_url(name) or "/" in name or (Path(name) / "spec.json").exists()
 

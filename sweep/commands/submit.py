@@ -155,7 +155,7 @@ def _request(path: Path, overrides: tuple[str, ...], *, out: str | None, python:
 
 def _shared_run(run: str) -> str:
     """Return a run as every node calls it: a URL in its one spelling, or an absolute path."""
-    from results.store.storage import checked_url, is_url
+    from results.store.opening import checked_url, is_url
 
     with results_errors():
         # Links stay as the user wrote them: nodes may mount the target elsewhere.

@@ -1,8 +1,5 @@
 """`sweep summarize`: a finished or unfinished run under any prices."""
 
-import os
-from typing import Final
-
 import typer
 
 from sweep.commands.common import (
@@ -21,10 +18,6 @@ from sweep.commands.common import (
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
 
-_KEEP_FREED: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:10000,muzzy_decay_ms:-1", "MIMALLOC_PURGE_DELAY": "-1"}
-"""That the allocators of polars and pyarrow keep memory that they free. As they are, a sixth of the time in which ten
-million cells are summed up goes into getting the same pages again."""
-
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -39,8 +32,6 @@ def summarize(
     allow_partial: AllowPartialOption = False,
 ) -> None:
     """Print per guest and workload how the policies compare."""
-    for variable, value in _KEEP_FREED.items():  # They are read when the libraries are loaded, below.
-        os.environ.setdefault(variable, value)
     from sweep.start.last_lines import render_summary
 
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)

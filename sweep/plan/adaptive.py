@@ -17,8 +17,8 @@ from sweep.spec.spec import SweepSpec, Until
 if TYPE_CHECKING:
     import polars as pl
 
-    from results.statistics.intervals import Floats
     from results.statistics.sequential import Target
+    from results.statistics.student_t import Floats
     from results.store.run_store import RunStore
 
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from results.prices.own_costs import COSTS_FILE
 from results.store import labels
+from results.store.lost import COSTS_FILE
 from results.store.run_store import RunStore
 from results.store.storage import DamageError
 from sweep.plan.plan import Plan, PlannedBatch

@@ -52,29 +52,22 @@ def render_summary(
     more: Mapping[str, Any] | None = None,
 ) -> str | None:
     """Return the summary of a run as `form`, or None if no cell is finished; `more` are further fields of JSON."""
-    from results.compare.idle_axes import idle_notes
+    from results.compare.without_effect import idle_notes
     from results.notices.idle_vcpus import idle_vcpu_notes
     from results.render import render
     from results.statistics.sequential import rule_of
     from results.store.labels import LabelledRun
     from results.summary import priced_cells, published_comparison, summarize_priced
 
-    resolved = store.spec()
-    tables, model = LabelledRun(store), cost_model_of(store, costs)
-    cells = priced_cells(tables, model)
+    run, model = LabelledRun(store), cost_model_of(store, costs)
+    cells = priced_cells(run, model)
     if cells is None:
         return None
-    order = [policy["name"] for policy in resolved["policies"]]
-    rule = rule_of(resolved)
-    summary = summarize_priced(cells, baseline or resolved["baseline"], policies=order, rule=rule)
-    notes = [*idle_notes(tables, resolved), *idle_vcpu_notes(tables, model, summary)]
-    comparison = published_comparison(cells, _kernbench_labels(resolved), rule=rule)
+    rule = rule_of(run.spec)
+    summary = summarize_priced(cells, baseline or run.baseline, policies=run.policies, rule=rule)
+    notes = [*idle_notes(run), *idle_vcpu_notes(run, model, summary)]
+    comparison = published_comparison(cells, run.spec["workloads"], rule=rule)
     return render(summary, form, comparison, notes, confidence=rule.confidence, more=more)
-
-
-def _kernbench_labels(resolved: Mapping[str, Any]) -> list[str]:
-    """Return the labels under which kernbench is in a sweep."""
-    return [case["label"] for case in resolved["workloads"] if case["name"] == "kernbench"]
 
 
 def timing_lines(tally: "Tally", workers: int) -> Iterator[str]:

@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from results.charts.frames import RunFrames
-from sweep.commands.common import open_frames
+from results.view import View
+from sweep.commands.common import open_view
 from sweep.runs import open_store
 from tests.support.calling import sweep
 
@@ -28,9 +28,9 @@ def run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def frames(run: Path) -> RunFrames:
+def view(run: Path) -> View:
     """Return that run as charts read it."""
-    return open_frames(open_store(run), costs=None, baseline=None)
+    return open_view(open_store(run), costs=None, baseline=None)
 
 
 @pytest.fixture(scope="session")

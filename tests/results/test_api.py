@@ -12,10 +12,10 @@ import pytest
 
 import results
 from results.compare.table import comparisons_csv
-from results.prices.own_costs import COSTS_FILE
 from results.prices.pricing import PRICE_COLUMNS
 from results.store.columns import TABLES
-from results.store.manifest import StoreError
+from results.store.lost import COSTS_FILE
+from results.store.storage import StoreError
 from results.summary import summarize
 from tests.support.project import DATA, ROOT
 from tests.support.synthetic import SPEC, make_run, model_mapping, quantity, replicate_batches, small_model
@@ -69,7 +69,7 @@ def test_methods_of_a_run_are_pinned() -> None:
     methods = {
         name: value
         for name, value in vars(results.Run).items()
-        if inspect.isfunction(value) and not name.startswith("_") and name != "compared"
+        if inspect.isfunction(value) and not name.startswith("_")
     }
     shown = {
         name: str(
@@ -114,7 +114,7 @@ def test_frames_have_the_pinned_columns(run: results.Run) -> None:
 
 def test_own_prices_and_baseline_are_the_default(run: results.Run) -> None:
     """Without arguments a run is read under its own prices and against its own baseline."""
-    expected = summarize(run._tables, small_model(), "kvm-3.0", policies=[p["name"] for p in SPEC["policies"]])  # type: ignore[index]
+    expected = summarize(run, small_model(), "kvm-3.0", policies=[p["name"] for p in SPEC["policies"]])
 
     assert run.baseline == "kvm-3.0"
     assert run.costs == small_model()

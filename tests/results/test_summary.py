@@ -10,14 +10,13 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
-from results.charts.frames import RunFrames
 from results.render import WIDTH, compact_count, render, shortened
-from results.statistics.cell_times import CellTimes
-from results.statistics.numbered_rows import PLACE, NumberedRows
 from results.statistics.pairing import ComparisonError
 from results.statistics.verdicts import Rule
+from results.store.labels import LabelledRun
 from results.store.run_store import RunStore
-from results.summary import COUNTS, TIMES, PricedCells, seed_comparison, summarize, summarize_priced
+from results.summary import COUNTS, GROUP, TIMES, TRACE, PricedCells, seed_comparison, summarize, summarize_priced
+from results.view import View
 from tests.support.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 
@@ -58,10 +57,8 @@ def example() -> pl.DataFrame:
 
 def summarize_cells(cells: pl.DataFrame, baseline: str, *, policies: Sequence[str] = ()) -> pl.DataFrame:
     """Return the summary of priced cells."""
-    numbered = NumberedRows.of(cells)
-    sums = numbered.sums((*TIMES, *COUNTS)).rename({"rows": "replicates"})
-    sums = sums.group_by(*PLACE, "policy").agg(pl.exclude(*PLACE, "policy").sum())
-    priced = PricedCells(sums=sums, times=CellTimes.of([numbered.piece()]))
+    sums = cells.group_by(*GROUP, "policy").agg(pl.col(*TIMES, *COUNTS).sum(), replicates=pl.len().cast(pl.Int64))
+    priced = PricedCells(sums=sums.sort(*GROUP, "policy"), times=cells.select(*TRACE, "policy", "elapsed_ns"))
     return summarize_priced(priced, baseline, policies=policies)
 
 
@@ -159,13 +156,13 @@ def test_a_report_of_an_adaptive_run_has_one_interval_of_a_change(tmp_path: Path
     store.create(SPEC | {"until": {"minimum": 3, "maximum": 30, "confidence": 0.95}}, PROVENANCE)
     for batch_id, cells in replicate_batches(4):
         store.commit(write_batch(store, batch_id, cells))
-    frames = RunFrames(tables=store, spec=store.spec(), model=small_model(), baseline="kvm-3.0")
+    view = View(run=LabelledRun(store), costs=small_model(), baseline="kvm-3.0")
 
-    published = frames.published()
+    published = view.published()
 
     assert published is not None
     (found,) = published.filter(comparison="kvm-3.0 -> kvm-3.3").iter_rows(named=True)
-    (above,) = frames.summary.filter(policy="kvm-3.3").iter_rows(named=True)
+    (above,) = view.summary.filter(policy="kvm-3.3").iter_rows(named=True)
     assert found["predicted_low"] == pytest.approx(above["difference_low"])
     assert found["predicted_high"] == pytest.approx(above["difference_high"])
 
@@ -182,7 +179,7 @@ def test_a_run_is_summarised_from_its_files(tmp_path: Path) -> None:
     """Every policy of every guest has one row, with counts that are means over replicates."""
     store = make_run(tmp_path, replicate_batches(3))
 
-    found = summarize(store, small_model(), "kvm-3.0")
+    found = summarize(LabelledRun(store), small_model(), "kvm-3.0")
 
     cells = store.scan_cells().group_by("policy").agg(pl.col("exits").mean()).collect()
     assert found.select("policy", "exits").sort("policy").equals(cells.sort("policy"))

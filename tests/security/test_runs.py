@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from results.store import soundness
 from results.store.local import LocalStorage
-from results.store.manifest import Manifest, StoreError
+from results.store.manifest import Manifest
 from results.store.parts import PART_TABLES, Part
 from results.store.run_store import RunStore
 from results.store.schema import SchemaError
+from results.store.storage import StoreError
 from sweep.commands import diff, report, status, summarize
 from sweep.exit_codes import ExitCode
 from tests.support.mutations import DEEP, answer, bytes_damaged, json_damaged, tree

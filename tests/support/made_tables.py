@@ -1,12 +1,15 @@
 """Tables of a made-up run, without any file."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
+from results.store.labels import LabelledRun
 
 
-class Made:
+class Made(LabelledRun):
     """Tables of a made-up run: every policy on every guest under every workload, one window each."""
 
     def __init__(self, *, policies: tuple[str, ...], workloads: int, guests: int, replicates: int) -> None:
@@ -49,3 +52,12 @@ class Made:
     def scan_windows(self) -> pl.LazyFrame:
         """Return the table of windows."""
         return self.rows.lazy()
+
+    def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
+        """Return each table in one piece."""
+        return [[self.rows.lazy()] for _ in tables]
+
+    def failures(self) -> pl.LazyFrame:
+        """Return no failure."""
+        names = ("error", "message", "cell_id", "policy", "workload", "guest", "replicate")
+        return pl.LazyFrame(schema=dict.fromkeys(names, pl.String))

@@ -145,7 +145,8 @@ def check_shared(ray: Any, nodes: list[Node], run: str, engine: str | None) -> N
 
 def look(run: str, name: str) -> RunAsSeen:
     """Look at this machine, and at a file of the run; runs on the node."""
-    from results.store.storage import StoreError, open_storage
+    from results.store.opening import open_storage
+    from results.store.storage import StoreError
 
     try:
         token = open_storage(run).read(name).decode()
@@ -157,7 +158,8 @@ def look(run: str, name: str) -> RunAsSeen:
 @contextmanager
 def a_file_of_the_run(run: str) -> Iterator[tuple[str, str]]:
     """Give the name of a file in the run and the random text that it holds for as long as it takes."""
-    from results.store.storage import STAGING, open_storage
+    from results.store.opening import open_storage
+    from results.store.storage import STAGING
 
     storage = open_storage(run)
     name, token = f"{STAGING}/probe-{secrets.token_hex(8)}", secrets.token_hex(16)

@@ -1,6 +1,7 @@
 """Comparisons: paired differences over any dimensions, what table cells hide, conditions for scripts, fronts."""
 
 import json
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,20 @@ from scipy import stats
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.compare.compare import Comparison
 from results.compare.gate import Gate, breaches, parse_gate
-from results.compare.idle_axes import idle_notes
-from results.compare.listing import comparison_list
 from results.compare.pareto import beaten_by, trade_offs
-from results.compare.question import Compared, Question, compare_runs
-from results.compare.table import comparison_markdown, comparison_text, comparisons_csv, comparisons_json
+from results.compare.question import Question, compare_runs
+from results.compare.table import (
+    comparison_list,
+    comparison_markdown,
+    comparison_text,
+    comparisons_csv,
+    comparisons_json,
+)
+from results.compare.without_effect import idle_notes
 from results.render import probability
 from results.report.figures import CHANGES
 from results.statistics.pairing import ComparisonError
+from results.store.labels import LabelledRun
 from results.store.rows import cells_table
 from tests.support.synthetic import cell, small_model, trace
 
@@ -38,7 +45,7 @@ SPEC: dict[str, Any] = {
 MEANS = {"kvm-3.0": 10_000.0, "kvm-3.3": 9_000.0, "eager": 12_000.0}
 
 
-class Counted:
+class Counted(LabelledRun):
     """Tables of cells whose exits are given per (policy, vcpus, replicate)."""
 
     def __init__(self, exits: dict[tuple[str, int, int], float], **others: int) -> None:
@@ -51,6 +58,7 @@ class Counted:
                 totals[0, COUNTER_INDEX[name]] = value
             tables.append(pl.from_arrow(cells_table([one], totals, trace(1, 10 * vcpus + replicate))))
         self.cells: pl.DataFrame = pl.concat(tables)  # type: ignore[type-var, assignment]
+        self.name, self.spec, self.provenance = "run", SPEC, [{"code_fingerprint": "f1"}]
 
     def scan_cells(self) -> pl.LazyFrame:
         """Return the table of cells."""
@@ -74,9 +82,11 @@ def drawn(seed: int = 1, *, spread: float = 200.0, replicates: int = 5, **factor
     return Counted(exits)
 
 
-def compared(tables: Counted, name: str = "run", **changes: Any) -> Compared:
+def compared(run: Counted, name: str = "run", **changes: Any) -> Counted:
     """Return a run that takes part."""
-    return Compared(name=name, tables=tables, spec=SPEC | changes, fingerprint="f1")
+    found = copy(run)
+    found.name, found.spec = name, SPEC | changes
+    return found
 
 
 def table_of(tables: Counted, **question: Any) -> Comparison:
@@ -428,7 +438,7 @@ def test_bounds_are_no_choice() -> None:
     """Policies that nobody can install are left out of the front, which they would be alone on."""
     spec = SPEC | {"policies": [*SPEC["policies"][:2], {"name": "eager", "knobs": {"oracle": True}}]}
 
-    found = trade_offs(drawn(), spec, small_model(), metrics=("exits", "pages_peak"))
+    found = trade_offs(compared(drawn(), **spec), small_model(), metrics=("exits", "pages_peak"))
 
     assert set(found["policy"]) == {"kvm-3.0", "kvm-3.3"}
     assert found.filter(pl.col("beaten_by").is_null())["policy"].unique().to_list() == ["kvm-3.3"]
@@ -438,7 +448,7 @@ def test_knobs_that_did_nothing_are_named() -> None:
     """Policies that differ in one knob and have all counts in common: the knob did nothing, and a note says so."""
     exits = {(policy, 1, r): {"eager": 5}.get(policy, 3 + r) for policy in MEANS for r in range(3)}
 
-    notes = idle_notes(Counted(exits, mmu_recycled=1), SPEC)
+    notes = idle_notes(Counted(exits, mmu_recycled=1))
 
     assert notes == ["changing misaligned alone did nothing here: every count is the same under kvm-3.0 and kvm-3.3"]
 
@@ -448,7 +458,7 @@ def test_one_other_count_is_an_effect() -> None:
     exits = {(policy, 1, r): 3 + r + (policy == "kvm-3.3" and r == 2) for policy in MEANS for r in range(3)}
     exits |= {("eager", 1, r): 99 for r in range(3)}
 
-    assert idle_notes(Counted(exits, mmu_recycled=1), SPEC) == []
+    assert idle_notes(Counted(exits, mmu_recycled=1)) == []
 
 
 def test_a_pool_that_was_never_full_is_named() -> None:
@@ -456,11 +466,11 @@ def test_a_pool_that_was_never_full_is_named() -> None:
     tables = drawn()
     tables.cells = tables.cells.with_columns(memory_mib=(pl.col("vcpus") * 512).cast(pl.Int32))
 
-    (note,) = idle_notes(tables, SPEC)
+    (note,) = idle_notes(tables)
 
     assert note.startswith("the pool was never full: no shadow page was recycled in any cell")
     assert "the guests' memory varies all the same" in note
-    assert idle_notes(Counted({("kvm-3.0", 1, 0): 1}, mmu_recycled=3), SPEC) == []
+    assert idle_notes(Counted({("kvm-3.0", 1, 0): 1}, mmu_recycled=3)) == []
 
 
 def test_runs_without_cells_say_so() -> None:

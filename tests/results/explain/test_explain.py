@@ -14,10 +14,11 @@ from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
 from results.explain.activities import explain_activities
 from results.explain.explain import ROUNDING, Explanation, apportioned, explain_pair, pairs_of_policies
 from results.explain.table import explanation_content, explanation_sheets, lines_frame
+from results.prices.cost_groups import WAITING
 from results.prices.pricing import price_cells
-from results.prices.time_parts import WAITING
 from results.render import WIDTH, show_sheets
 from results.statistics.pairing import ComparisonError
+from results.store.labels import LabelledRun
 from results.store.rows import cells_table, windows_table
 from tests.support.synthetic import cell, cost, make_run, quantity, replicate_batches, small_model, totals_of, trace
 
@@ -31,10 +32,11 @@ SHADOW = {
 NESTED = {"guest_touches": cost(12), "exits": cost(7.5)}
 
 
-class Made:
+class Made(LabelledRun):
     """Tables of one pair of policies, made up from a seed."""
 
     def __init__(self, *, seed: int, replicates: int, windows: int, vcpus: int, largest: int, nested: bool) -> None:
+        self.caused: pl.DataFrame | None = None
         rng = np.random.default_rng(seed)
         cells, rows = [], []
         for replicate in range(replicates):
@@ -56,6 +58,10 @@ class Made:
     def scan_windows(self) -> pl.LazyFrame:
         """Return the table of windows."""
         return self.windows.lazy()
+
+    def scan_activities(self) -> pl.LazyFrame | None:
+        """Return the table of activities, if the run is to have one."""
+        return None if self.caused is None else self.caused.lazy()
 
     def activities(self, seed: int = 1) -> pl.DataFrame:
         """Return rows whose counts add up to those of the cells: each count is cut at two random places."""
@@ -182,7 +188,8 @@ def test_activities_add_up_to_the_lines() -> None:
     made = Made(seed=5, replicates=2, windows=4, vcpus=2, largest=10**6, nested=True)
     (pair,) = pairs_of_policies(made, "tdp", "kvm-3.0")
 
-    found = explain_activities(made, made.activities().lazy(), model(), pair)
+    made.caused = made.activities()
+    found = explain_activities(made, model(), pair)
 
     sums = found.group_by("line").agg(pl.col("count", "count_baseline", "cycles").sum())
     for line in explain_pair(made, model(), pair).lines:
@@ -198,7 +205,8 @@ def test_whole_prices_give_whole_cycles() -> None:
     made = Made(seed=6, replicates=1, windows=4, vcpus=2, largest=10**7, nested=False)
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
-    found = explain_activities(made, made.activities().lazy(), small_model(), pair)
+    made.caused = made.activities()
+    found = explain_activities(made, small_model(), pair)
 
     assert found["cycles"].dtype == pl.Int64
     assert found["cycles"].sum() == explain_pair(made, small_model(), pair).difference_cycles
@@ -210,17 +218,17 @@ def test_a_run_without_activities_says_how_to_get_them() -> None:
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
     with pytest.raises(ComparisonError, match=r"made before they were counted. Run its sweep again"):
-        explain_activities(made, None, model(), pair)
+        explain_activities(made, model(), pair)
 
 
 def test_activities_that_do_not_add_up_are_refused() -> None:
     """A count that is missing among the activities is damage, and no silent rest."""
     made = Made(seed=6, replicates=1, windows=2, vcpus=1, largest=99, nested=False)
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
-    short = made.activities().with_columns(exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits"))
+    made.caused = made.activities().with_columns(exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits"))
 
     with pytest.raises(ComparisonError, match=r"exits: the activities add up to .* see `sweep fsck`"):
-        explain_activities(made, short.lazy(), model(), pair)
+        explain_activities(made, model(), pair)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +274,8 @@ def test_sheets_fit_and_show_the_sum() -> None:
     """Every sheet fits the width, ends with the sum, and its parts add up to it as they are printed."""
     made = Made(seed=8, replicates=3, windows=9, vcpus=8, largest=10**9, nested=False)
     found = explained(made, stretches=4)
-    activities = explain_activities(made, made.activities().lazy(), model(), found.pair)
+    made.caused = made.activities()
+    activities = explain_activities(made, model(), found.pair)
 
     sheets = list(explanation_sheets(found, activities))
 

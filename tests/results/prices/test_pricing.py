@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.compare.metrics import METRICS, metric_expressions
+from results.compare.measures import METRICS, metric_expressions
 from results.prices.pricing import PRICE_COLUMNS, price_cells, price_windows
 from results.prices.waiting import lock_waiting
 from results.store.rows import Cell, Trace, windows_table

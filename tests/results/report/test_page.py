@@ -2,15 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import polars as pl
 import pytest
 from playwright.sync_api import Browser
 
-from results.charts.frames import RunFrames
 from results.report.html import json_block, phrase, script, text
-from results.report.page import SUMMARY_ROWS_MAX, ReportSource, report_html
+from results.report.page import SUMMARY_ROWS_MAX, report_html
+from results.view import View
 from sweep.spec.costs import load_cost_model
 from tests.support.calling import sweep
 from tests.support.made_tables import Made
@@ -29,14 +28,10 @@ HOSTILE: Final = (
 
 def page_of(made: Made, policies: tuple[str, ...], name: str = "made") -> str:
     """Return the report of a made-up run."""
-    spec: dict[str, Any] = {"name": name, "policies": [{"name": one} for one in policies], "workloads": []}
-    frames = RunFrames(tables=made, spec=spec, model=load_cost_model("nehalem-2011"), baseline=policies[0])
-    no_failures = pl.LazyFrame(
-        schema=dict.fromkeys(("error", "message", "cell_id", "policy", "workload", "guest", "replicate"), pl.String)
-    )
-    start = {"command": f"sweep run {name}", "host": name, "code_fingerprint": "f"}
-    source = ReportSource(frames=frames, failures=no_failures, provenance=[start], command=f"sweep report {name}")
-    return report_html(source)
+    made.spec = {"name": name, "policies": [{"name": one} for one in policies], "workloads": []}
+    made.provenance = [{"command": f"sweep run {name}", "host": name, "code_fingerprint": "f"}]
+    view = View(run=made, costs=load_cost_model("nehalem-2011"), baseline=policies[0])
+    return report_html(view, f"sweep report {name}")
 
 
 def test_the_same_run_gives_the_same_bytes(project: Path, run: Path, report: Path, tmp_path: Path) -> None:

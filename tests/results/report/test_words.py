@@ -10,12 +10,12 @@ import pytest
 from engine.vocabulary import COUNTER_NAMES
 from results.charts.change import heat_map
 from results.charts.export import chart_bytes, paper_spec, vega_lite
-from results.charts.frames import RunFrames
 from results.charts.pareto import BEATEN, FRONT, trade_off_chart
 from results.charts.theme import LAYOUTS
-from results.compare.question import Compared, Question, compare_runs
+from results.compare.question import Question, compare_runs
 from results.report.figures import size_figures
 from results.report.words import Answer, answer
+from results.view import View
 from tests.support.made_tables import Made
 from tests.support.synthetic import small_model
 
@@ -26,7 +26,7 @@ DIFFERENCES = (-2.46, -2.0, -1.54)
 
 def grid(
     differences: dict[str, Sequence[float]], *, guests: int, last: dict[str, Sequence[float]] | None = None
-) -> RunFrames:
+) -> View:
     """Return a run in which each policy differs from `base` on each guest by these percentages, a replicate each.
 
     `last` has other percentages for the last guest. A window takes 1 s natively and an exit costs 1 µs, so that exits
@@ -44,8 +44,8 @@ def grid(
     zeros = np.zeros(made.rows.height, dtype=np.int64)
     counts = dict.fromkeys(COUNTER_NAMES, zeros) | {"exits": np.round((np.array(ns) - 1e9) / 1e3).astype(np.int64)}
     made.rows = made.rows.with_columns(**{name: pl.Series(values) for name, values in counts.items()})
-    spec: dict[str, Any] = {"name": "grid", "policies": [{"name": one} for one in policies], "workloads": []}
-    return RunFrames(tables=made, spec=spec, model=small_model(), baseline="base")
+    made.spec = {"name": "grid", "policies": [{"name": one} for one in policies], "workloads": []}
+    return View(run=made, costs=small_model(), baseline="base")
 
 
 def words(found: Answer) -> str:
@@ -63,27 +63,26 @@ def test_one_difference_alone_is_claimed() -> None:
 
 def test_many_such_differences_are_not_claimed() -> None:
     """On twenty guests the same intervals exclude zero, but corrected for all of them nothing is sure or bold."""
-    frames = grid({"new": DIFFERENCES}, guests=20)
+    view = grid({"new": DIFFERENCES}, guests=20)
 
-    found = answer(frames, None)
+    found = answer(view, None)
 
-    rows = frames.summary.filter(policy="new")
+    rows = view.summary.filter(policy="new")
     assert rows["difference_high"].max() == pytest.approx(-0.857, abs=1e-3)
     assert rows["verdict"].unique().to_list() == ["not enough replicates"]
     assert found.headline.startswith("No gain is sure: `new` comes first of 2 policies with −2.0")
     assert "surely better" not in words(found)
     assert "How sure: It is not decided on all 20 guests" in words(found)
     assert "any of the 20 verdicts against `base` is wrong is at most 5 %" in found.meaning
-    texts = [row["text"] for row in drawn(frames) if row["policy"] == "new"]
+    texts = [row["text"] for row in drawn(view) if row["policy"] == "new"]
     assert texts == ["~−2.0"] * 20
 
 
-def test_the_page_ranks_by_the_last_row_of_compare(frames: RunFrames) -> None:
+def test_the_page_ranks_by_the_last_row_of_compare(view: View) -> None:
     """The mean change by which the page ranks policies is the geometric mean that `sweep compare` prints."""
-    run = Compared(name="run", tables=frames.tables, spec=frames.spec, fingerprint="")
-    (table,) = compare_runs([run], Question(rows=("workload", "guest"), cols=("policy",)), frames.model)
+    (table,) = compare_runs([view.run], Question(rows=("workload", "guest"), cols=("policy",)), view.costs)
 
-    ranked = dict(frames.ranking(frames.summary).select("policy", "mean").iter_rows())
+    ranked = dict(view.ranking(view.summary).select("policy", "mean").iter_rows())
 
     printed = table.geomean.filter(pl.col("difference_percent").is_not_null())
     assert printed.height > 1
@@ -91,15 +90,15 @@ def test_the_page_ranks_by_the_last_row_of_compare(frames: RunFrames) -> None:
         assert row["difference_percent"] == pytest.approx(ranked[row["policy"]])
 
 
-def drawn(frames: RunFrames) -> list[dict[str, Any]]:
+def drawn(view: View) -> list[dict[str, Any]]:
     """Return the rows behind the heat map."""
-    (rows,) = vega_lite(heat_map(frames.summary, LAYOUTS["page"], "base"))["datasets"].values()
+    (rows,) = vega_lite(heat_map(view.summary, LAYOUTS["page"], "base"))["datasets"].values()
     return list(rows)
 
 
 def test_policies_are_sorted_by_what_is_sure() -> None:
     """Each policy stands under the heading of its verdicts: better, worse, no difference, undecided, no effect."""
-    frames = grid(
+    view = grid(
         {
             "best": [-5.0, -5.1, -4.9],
             "good": [-3.0, -3.1, -2.9],
@@ -111,7 +110,7 @@ def test_policies_are_sorted_by_what_is_sure() -> None:
         guests=2,
     )
 
-    found = answer(frames, None)
+    found = answer(view, None)
 
     assert {about: text.partition("`")[2].partition("`")[0] for about, text in found.others} == {
         "Faster everywhere": "good",
@@ -144,12 +143,12 @@ def test_a_runner_up_that_is_not_surely_behind_is_in_the_headline() -> None:
 
 def test_one_undecided_guest_is_named() -> None:
     """A rival that is surely behind on two guests and undecided on a third is said to be so, with the guest."""
-    frames = grid(
+    view = grid(
         {"first": [-5.0, -5.1, -4.9], "second": [-3.0, -3.1, -2.9]}, guests=3, last={"second": [-3.0, -7.0, -4.0]}
     )
-    place = frames.summary["guest"].unique().sort()[-1]
+    place = view.summary["guest"].unique().sort()[-1]
 
-    found = answer(frames, None)
+    found = answer(view, None)
 
     assert found.headline.endswith("; not to be told from it everywhere: `second`.")
     assert f"Too close: Not to be told from it with these replicates: `second` on {place}." in words(found)
@@ -187,17 +186,16 @@ def test_one_replicate_claims_nothing() -> None:
     assert [about for about, _ in found.others] == ["Not decided"]
 
 
-def test_the_page_says_what_compare_says(frames: RunFrames) -> None:
+def test_the_page_says_what_compare_says(view: View) -> None:
     """Differences, intervals, p-values and verdicts of a real run are those of `sweep compare` over the same grid."""
-    run = Compared(name="run", tables=frames.tables, spec=frames.spec, fingerprint="")
     question = Question(rows=("workload", "guest"), cols=("policy",))
-    (table,) = compare_runs([run], question, frames.model)
+    (table,) = compare_runs([view.run], question, view.costs)
 
     keys = ["workload", "guest", "policy"]
-    both = frames.summary.join(table.cells, on=keys, suffix="_compared")
+    both = view.summary.join(table.cells, on=keys, suffix="_compared")
     compared = both.filter(pl.col("verdict") != "baseline")
 
-    assert both.height == frames.summary.height
+    assert both.height == view.summary.height
     assert both["verdict"].to_list() == both["verdict_compared"].to_list()
     for name in ("difference_percent", "difference_low", "difference_high", "p_holm"):
         assert compared[name].to_list() == pytest.approx(compared[f"{name}_compared"].to_list(), nan_ok=True)
@@ -223,13 +221,13 @@ def test_a_cluster_names_the_front_first() -> None:
     assert [row["names"] for row in values if row["names"]] == ["best, beaten and also", "far"]
 
 
-def dying(frames: RunFrames, policy: str, guest: str) -> RunFrames:
+def dying(view: View, policy: str, guest: str) -> View:
     """Return a run in whose second replicate the host dies under a policy on a guest."""
-    tables = frames.tables
-    assert isinstance(tables, Made)
+    run = view.run
+    assert isinstance(run, Made)
     dies = (pl.col("policy") == policy) & (pl.col("guest") == guest) & (pl.col("replicate") == 1)
-    tables.rows = tables.rows.with_columns(fatal=dies.cast(pl.Int64))
-    return RunFrames(tables=tables, spec=frames.spec, model=frames.model, baseline=frames.baseline)
+    run.rows = run.rows.with_columns(fatal=dies.cast(pl.Int64))
+    return View(run=run, costs=view.costs, baseline=view.baseline)
 
 
 def test_a_policy_that_kills_the_host_has_no_rank() -> None:
@@ -253,9 +251,9 @@ def test_of_a_baseline_that_dies_everywhere_nothing_is_said_but_that() -> None:
 
 def test_curves_say_where_the_host_dies() -> None:
     """In the panel of a policy the word stands at the guest on which it kills the host; elsewhere its points are."""
-    frames = dying(grid({"new": [-20.0, -20.1, -19.9]}, guests=4), "new", "guest 1")
+    view = dying(grid({"new": [-20.0, -20.1, -19.9]}, guests=4), "new", "guest 1")
 
-    (figure, *_) = size_figures(frames, frames.summary)
+    (figure, *_) = size_figures(view, view.summary)
     drawing = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
 
     assert drawing.count(">dies</text>") == 1

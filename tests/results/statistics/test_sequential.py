@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.statistics.intervals import t_half_width
 from results.statistics.sequential import Target, look_half_widths, look_sizes, wanted_replicates
+from results.statistics.student_t import t_half_width
 
 
 def target(**changes: float) -> Target:

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from results.published import SEED_KERNBENCH, SHADOW_OVER_NESTED
-from results.statistics.intervals import bootstrap_bounds, t_half_width
-from results.statistics.moments import bootstrap_columns, interval_columns
+from results.statistics.moments import interval_columns
+from results.statistics.student_t import t_half_width
 
 
 def intervals_of(**values: list[float]) -> dict[str, tuple[float, float | None, float | None, int]]:
@@ -73,66 +73,3 @@ def test_t_covers_the_mean(count: int) -> None:
     half = t_half_width(samples.std(axis=1, ddof=1), np.full(20_000, count), error=0.05)
 
     assert 0.93 <= np.mean(np.abs(samples.mean(axis=1) - true) <= half) <= 0.97
-
-
-@pytest.mark.parametrize("count", [10, 20, 30])
-@pytest.mark.parametrize("name", DRAWS)
-def test_the_bootstrap_covers_the_mean(name: str, count: int) -> None:
-    """Of 4000 bootstrap intervals 93 to 97 % hold the true mean, for normal and for skewed values."""
-    draw, true = DRAWS[name]
-    samples = draw(np.random.default_rng([2, count]), (4000, count))
-
-    low, high = bootstrap_bounds(samples, error=0.05, seed=1)
-
-    assert 0.93 <= np.mean((low <= true) & (true <= high)) <= 0.97
-
-
-def test_the_bootstrap_is_for_skewed_values() -> None:
-    """For ten lognormal values t covers less than the bootstrap does: what the bootstrap is there for."""
-    draw, true = DRAWS["lognormal"]
-    samples = draw(np.random.default_rng(4), (4000, 10))
-    half = t_half_width(samples.std(axis=1, ddof=1), np.full(4000, 10), error=0.05)
-
-    low, high = bootstrap_bounds(samples, error=0.05, seed=1)
-
-    by_t = np.mean(np.abs(samples.mean(axis=1) - true) <= half)
-    assert by_t < 0.93 < np.mean((low <= true) & (true <= high))
-
-
-def test_the_bootstrap_is_its_seed() -> None:
-    """The same seed gives the same bounds, in any company; another one gives others."""
-    samples = np.random.default_rng(4).normal(size=(7, 12))
-
-    low, _ = bootstrap_bounds(samples, error=0.05, seed=1)
-
-    assert np.allclose(bootstrap_bounds(samples[3:5], error=0.05, seed=1)[0], low[3:5], rtol=1e-12)
-    assert not np.array_equal(bootstrap_bounds(samples, error=0.05, seed=2)[0], low)
-
-
-def test_the_bootstrap_of_equal_values_is_a_point() -> None:
-    """Values without spread have bounds without width."""
-    low, high = bootstrap_bounds(np.full((1, 10), 2.5), error=0.05, seed=1)
-
-    assert (low.tolist(), high.tolist()) == ([2.5], [2.5])
-
-
-def test_the_bootstrap_refuses_few_values() -> None:
-    """Nine values are too few, and the message says what to do."""
-    with pytest.raises(ValueError, match="9 values per sample: the bootstrap needs at least 10; use Student's t"):
-        bootstrap_bounds(np.zeros((1, 9)), error=0.05, seed=1)
-
-
-def test_bootstrap_columns_fall_back_to_t() -> None:
-    """Groups with ten values and more have the bootstrap's bounds, smaller ones those of t, and a column says so."""
-    rng = np.random.default_rng(8)
-    sizes = {"a": 12, "b": 3, "c": 1, "d": 12}
-    values = {group: rng.lognormal(size=size).tolist() for group, size in sizes.items()}
-    frame = pl.DataFrame([{"group": group, "x": x} for group, xs in values.items() for x in xs])
-
-    found = bootstrap_columns(frame, "x", ["group"], seed=3)
-
-    plain = interval_columns(frame, "x", ["group"])
-    low, high = bootstrap_bounds(np.array([values["a"], values["d"]]), error=0.05, seed=3)
-    assert found["interval"].to_list() == ["bootstrap", "t", "t", "bootstrap"]
-    assert found["low"].to_list() == [pytest.approx(low[0]), plain["low"][1], None, pytest.approx(low[1])]
-    assert found["high"].to_list() == [pytest.approx(high[0]), plain["high"][1], None, pytest.approx(high[1])]

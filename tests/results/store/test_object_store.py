@@ -18,11 +18,12 @@ import pytest
 
 from results.store import lease as storage_lease
 from results.store.lease import LEASE_FILE
-from results.store.manifest import LATEST_FILE, StoreError
+from results.store.manifest import LATEST_FILE
 from results.store.objects import ObjectStorage
+from results.store.opening import open_storage
 from results.store.run_store import RunStore
 from results.store.soundness import check_sound
-from results.store.storage import DamageError, open_storage
+from results.store.storage import DamageError, StoreError
 from results.upkeep.compaction import compact
 from results.upkeep.diff import diff_runs
 from results.upkeep.fsck import Level, check_run

@@ -15,7 +15,7 @@ import results
 from engine.vocabulary import COUNTER_NAMES
 from results.run import Run
 from results.store.columns import TABLES, columns_markdown
-from results.store.manifest import StoreError
+from results.store.storage import StoreError
 from results.upkeep.compaction import compact
 from tests.support.project import ROOT
 from tests.support.synthetic import PROVENANCE, SPEC, make_run, replicate_batches, small_model

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.vocabulary import COUNTERS
-from results.store.manifest import ManifestEntry, StoreError
+from results.store.manifest import ManifestEntry
 from results.store.rows import failures_table
 from results.store.run_store import RunStore
 from results.store.schema import SCHEMA_VERSION, SchemaError
+from results.store.storage import StoreError
 from results.upkeep.compaction import compact
 from tests.support.synthetic import (
     POLICIES,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX
-from results.store.manifest import StoreError
 from results.store.rows import cells_table, windows_table
+from results.store.storage import StoreError
 from results.upkeep.compaction import compact
 from results.upkeep.diff import diff_runs
 from tests.support.synthetic import PROVENANCE, cell, make_run, replicate_batches, totals_of, trace, windows_of

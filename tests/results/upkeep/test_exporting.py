@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.store.labels import LABELS_FILE, LABELS_SCHEMA
-from results.store.manifest import StoreError
 from results.store.run_store import RunStore
 from results.store.schema import table_schema
+from results.store.storage import StoreError
 from results.upkeep import exporting
 from results.upkeep.compaction import compact
 from results.upkeep.exporting import FORMS, export

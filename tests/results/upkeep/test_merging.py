@@ -10,10 +10,9 @@ import pytest
 
 from engine.vocabulary import COUNTER_INDEX
 from results.store.labels import LABELS_FILE, LABELS_SCHEMA, LabelledRun
-from results.store.manifest import StoreError
 from results.store.rows import cells_table, failures_table, windows_table
 from results.store.run_store import RunStore
-from results.store.storage import DamageError
+from results.store.storage import DamageError, StoreError
 from results.upkeep.compaction import compact
 from results.upkeep.diff import diff_runs
 from results.upkeep.fsck import check_run

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from results.store.local import LocalStorage
-from results.store.storage import open_storage
+from results.store.opening import open_storage
 from sweep.backends.ray.facts import PACKAGES, NodeFacts, gather_facts
 from sweep.cluster.checks import Check, CheckState, Seen, check_nodes, missing_nodes
 from sweep.cluster.shared import Probe, check_run, probe_folder, probe_run

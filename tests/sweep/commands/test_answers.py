@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES
-from results.prices.own_costs import COSTS_FILE
 from results.store.labels import LABELS_FILE, LABELS_SCHEMA, write_labels
+from results.store.lost import COSTS_FILE
 from results.store.rows import Trace, cells_table, windows_table
 from results.store.run_store import RunStore
 from sweep.exit_codes import ExitCode

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from engine.workloads import WORKLOADS
 from engine.workloads.recorded import RecordedOperations
-from results.notices.unsound import unsound_notes
+from results.notices.notices import unsound_notes
 from sweep.commands.trace import app
 from sweep.exit_codes import ExitCode
 from sweep.recordings.perf.text import ImportReport, PerfText

@@ -12,8 +12,8 @@ import pytest
 
 from results.store import objects as storage_object
 from results.store.manifest import ManifestEntry
+from results.store.opening import open_storage
 from results.store.run_store import RunStore
-from results.store.storage import open_storage
 from results.upkeep.diff import diff_runs
 from sweep import cli
 from sweep.backends.choose import BackendChoice, BackendName

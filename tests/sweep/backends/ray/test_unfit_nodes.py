@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from results.store.opening import open_storage
 from results.store.run_store import RunStore
-from results.store.storage import open_storage
 from sweep.exit_codes import ExitCode
 from tests.support.cluster import host as cluster_host
 from tests.support.cluster.processes import Bench, ended, open_cluster, wait_until

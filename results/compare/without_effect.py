@@ -8,7 +8,7 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.compare.dimensions import spelled
-from results.summary import Tables
+from results.store.labels import LabelledRun
 
 CELLS_MAX: Final = 200_000
 """Sweeps with more cells are not looked at: a note must not take longer than what it stands below."""
@@ -16,9 +16,9 @@ _POOL_KNOBS: Final = frozenset({"recycle_in_pte_write", "recycle_skips_roots"})
 _TRACE: Final = ("workload", "guest", "replicate")
 
 
-def idle_notes(tables: Tables, spec: Mapping[str, Any]) -> list[str]:
+def idle_notes(run: LabelledRun) -> list[str]:
     """Return a sentence for each thing that the sweep varies and that changed no count in any finished cell."""
-    cells = tables.scan_cells()
+    cells = run.scan_cells()
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return []
@@ -26,7 +26,7 @@ def idle_notes(tables: Tables, spec: Mapping[str, Any]) -> list[str]:
         "policy", *_TRACE, "memory_mib", "mmu_recycled", counts=pl.struct(COUNTER_NAMES).hash(seed=0)
     ).collect(engine="streaming")
     knobs = {
-        policy["name"]: dict(policy.get("knobs", {})) for policy in spec["policies"] if isinstance(policy, Mapping)
+        policy["name"]: dict(policy.get("knobs", {})) for policy in run.spec["policies"] if isinstance(policy, Mapping)
     }
     return [*_idle_knobs(rows, knobs), *_idle_pool(rows, knobs)]
 

@@ -1,4 +1,4 @@
-"""Times of cells by number: the same answers as by name, whatever order and pieces the rows come in."""
+"""Summing up a run: the same digits whatever order and pieces the rows come in."""
 
 import itertools
 from pathlib import Path
@@ -11,83 +11,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from results.statistics.cell_times import CellTimes
 from results.statistics.moments import difference_moments
-from results.statistics.numbered_rows import PLACE, TRACE, NumberedRows
+from results.statistics.pairing import ComparisonError
 from results.store.labels import LABELS_SCHEMA, LabelledRun, write_labels
 from results.store.run_store import RunStore
-from results.summary import ComparisonError, priced_cells, summarize
+from results.summary import GROUP, TRACE, PricedCells, differences_to, priced_cells, summarize
 from results.upkeep.compaction import compact
 from tests.support.synthetic import POLICIES, cell, make_run, replicate_batches, small_model
 
 BASELINE: Final = "kvm-3.0"
 
 
-def windows(seed: int, replicates: int = 4) -> pl.DataFrame:
-    """Return windows of cells of two workloads on two guests, a cell's windows together, some cells missing."""
+def times(seed: int, replicates: int = 4) -> pl.DataFrame:
+    """Return the times of cells of two workloads on two guests, some cells missing."""
     generator = np.random.default_rng(seed)
     rows = []
     for workload, guest, replicate in itertools.product(("fork", "exec"), ("small", "big"), range(replicates)):
         trace = (workload, guest, {"small": 1, "big": 8}[guest], 512, replicate, f"{workload}{guest}{replicate}")
-        for policy in POLICIES:
-            if generator.random() < 0.8 or policy == BASELINE:
-                rows += [(*trace, policy, int(generator.integers(1, 10**12))) for _ in range(generator.integers(1, 4))]
+        there = [policy for policy in POLICIES if generator.random() < 0.8 or policy == BASELINE]
+        rows += [(*trace, policy, int(generator.integers(1, 10**12))) for policy in there]
     return pl.DataFrame(rows, schema=[*TRACE, "policy", "elapsed_ns"], orient="row")
 
 
-def times_of(pieces: list[pl.DataFrame]) -> CellTimes:
-    """Return the cells of some frames."""
-    return CellTimes.of([NumberedRows.of(piece).piece() for piece in pieces])
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32), cut=st.integers(0, 40))
-def test_numbers_give_what_names_give(seed: int, cut: int) -> None:
-    """Differences, and the cells of a workload, are those of joins by name; no cut changes a digit, even of a cell."""
-    rows = windows(seed)
-    cells = rows.group_by(*TRACE, "policy", maintain_order=True).agg(pl.col("elapsed_ns").sum())
-    base = cells.filter(pl.col("policy") == BASELINE).select("trace_digest", base="elapsed_ns")
-    pairs = cells.join(base, on="trace_digest").with_columns(d=100.0 * (pl.col("elapsed_ns") / pl.col("base") - 1.0))
-    by = [*PLACE, "policy"]
-
-    times = times_of([rows[cut:], rows[:cut]])
-
-    numbered = rows.with_columns(pl.col(pl.String).cast(pl.Categorical))
-    assert times_of([rows]).differences(BASELINE).equals(times.differences(BASELINE))
-    assert times_of([numbered]).differences(BASELINE).equals(times.differences(BASELINE))
-    assert_frame_equal(
-        times.differences(BASELINE).sort(by), difference_moments(pairs, "d", by).sort(by), check_dtypes=False
-    )
-    assert times.only(["idle"], [BASELINE]).is_empty()
-    assert times.unlike(BASELINE).is_empty()
-    found = times.only(["exec"], [BASELINE, "tdp"]).sort("trace_digest", "policy")
-    expected = cells.filter(pl.col("workload") == "exec", pl.col("policy").is_in([BASELINE, "tdp"]))
-    assert_frame_equal(found, expected.sort("trace_digest", "policy").select(found.columns))
+def priced(cells: pl.DataFrame) -> PricedCells:
+    """Return cells as summaries take them."""
+    sums = cells.group_by(*GROUP, "policy").agg(pl.col("elapsed_ns").sum())
+    return PricedCells(sums=sums.cast({pl.Categorical: pl.String}), times=cells)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_no_digit_depends_on_the_order_of_the_rows(seed: int) -> None:
-    """Shuffled windows, and groups that come in another order, give the same bits."""
-    rows = windows(seed)
-    shuffled = rows.sample(fraction=1.0, shuffle=True, seed=seed)
+def test_differences_are_those_of_pairs_by_name(seed: int) -> None:
+    """Mean and deviation are those of pairs on the same trace; the order of the cells changes no digit of them."""
+    cells = times(seed)
+    base = cells.filter(pl.col("policy") == BASELINE).select("trace_digest", base="elapsed_ns")
+    pairs = cells.join(base, on="trace_digest").with_columns(d=100.0 * (pl.col("elapsed_ns") / pl.col("base") - 1.0))
+    by = [*GROUP, "policy"]
 
-    found = times_of([shuffled[40:], shuffled[:40]])
+    found = differences_to(priced(cells), BASELINE)
 
-    assert found.differences(BASELINE).equals(times_of([rows]).differences(BASELINE))
-    assert found.counts().equals(times_of([rows]).counts())
-
-
-def test_sums_hold_every_row_once() -> None:
-    """Sums per policy are exact, also where places come in turns and are more than the rows can number."""
-    rows = windows(1)
-    alternating = rows.sort("replicate", "policy", "trace_digest")
-    by = [*PLACE, "policy"]
-
-    found = NumberedRows.of(alternating).sums(["elapsed_ns"]).group_by(by).agg(pl.col("elapsed_ns", "rows").sum())
-
-    expected = rows.group_by(by).agg(pl.col("elapsed_ns").sum(), rows=pl.len())
-    assert_frame_equal(found.sort(by), expected.sort(by), check_dtypes=False)
+    assert_frame_equal(found.sort(by), difference_moments(pairs, "d", by).sort(by), check_dtypes=False)
+    shuffled = cells.sample(fraction=1.0, shuffle=True, seed=seed)
+    categorical = shuffled.with_columns(pl.col(pl.String).cast(pl.Categorical))
+    assert differences_to(priced(shuffled), BASELINE).equals(found)
+    assert differences_to(priced(categorical), BASELINE).equals(found)
 
 
 def test_a_run_has_one_summary(tmp_path: Path) -> None:
@@ -125,9 +92,8 @@ def test_a_batch_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     cells, windows_there = LabelledRun(store).pieces(("cells", "windows"))
     make_run(tmp_path, batches)
 
-    assert cells.rows == len(POLICIES)
     for pieces in (cells, windows_there):
-        rows = pl.concat([read(["cell_id"]) for read in pieces.readers]).collect()
+        rows = pl.concat(pieces).select("cell_id").collect()
         assert rows["cell_id"].n_unique() == len(POLICIES)
 
 
@@ -143,8 +109,8 @@ def test_an_unfinished_run_has_no_cells(tmp_path: Path) -> None:
 
 def test_policies_without_the_baseline_have_no_difference() -> None:
     """A place at which the baseline is not finished has times and no differences."""
-    rows = windows(3).filter((pl.col("policy") != BASELINE) | (pl.col("workload") == "fork"))
+    cells = times(3).filter((pl.col("policy") != BASELINE) | (pl.col("workload") == "fork"))
 
-    differences = times_of([rows]).differences(BASELINE)
+    differences = differences_to(priced(cells), BASELINE)
 
     assert differences["workload"].unique().to_list() == ["fork"]
