@@ -10,21 +10,21 @@ ORDER: Final = MappingProxyType(
     {
         "engine": (
             ("fields", "vocabulary", "sources"),
-            ("events", "guests", "jit", "knobs", "operations"),
+            ("events", "guests", "knobs", "operations"),
             ("checks",),
-            ("detectors",),
-            ("guest", "lanes", "reference"),
+            ("guest", "reference"),
+            ("core",),
             ("digest", "workloads"),
             ("simulate",),
-            ("warm",),
         ),
         "results": (
+            ("spelling",),
             ("store",),
             ("statistics",),
             ("prices", "published", "render"),
             ("summary", "upkeep"),
             ("compare", "explain"),
-            ("notices",),
+            ("notices", "view"),
             ("run",),
             ("charts",),
             ("report",),
@@ -49,51 +49,28 @@ A room is a folder, or a file that lies flat in the package. A package's own `__
 
 BACK: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
-        "engine/detectors/flooding.py -> engine/lanes/bits.py": "the fast half works on the lanes' words",
-        "engine/detectors/flooding.py -> engine/lanes/state.py": "the fast half works on the lanes' state",
-        "engine/detectors/flooding.py -> engine/reference/state.py": "the plain half names the type of a shadow page",
-        "engine/detectors/misaligned.py -> engine/lanes/bits.py": "the fast half works on the lanes' words",
-        "engine/detectors/misaligned.py -> engine/lanes/state.py": "the fast half works on the lanes' state",
-        "results/statistics/deaths.py -> results/summary.py": "the verdict on death is a column of summaries",
-        "results/store/labels.py -> results/prices/own_costs.py": "a labelled run carries the prices of its last start",
-        "sweep/runs.py -> sweep/spec/kept.py": "a run that is read again brings its specification",
-        "sweep/runs.py -> sweep/spec/spec.py": "a run that is read again brings its specification",
+        "engine/core/guest/layout_guest.py -> engine/workloads/templates.py": "the header names the steps of a process",
+        "engine/core/scheduler/state.py -> engine/workloads/templates.py": "the scheduler reads the steps of a process",
     },
 )
 """Arrow between two files that points to a later room -> why it is there."""
 
-CIRCLES: Final[MappingProxyType[frozenset[str], str]] = MappingProxyType(
-    {
-        frozenset(
-            {
-                "results/store/lease.py",
-                "results/store/local.py",
-                "results/store/objects.py",
-                "results/store/storage.py",
-            },
-        ): "the storage picks one of two implementations, which derive from it; by imports inside functions",
-    },
-)
+CIRCLES: Final[MappingProxyType[frozenset[str], str]] = MappingProxyType({})
 """Files that import each other in a circle -> why they do."""
 
 CROWDED: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
         "sweep/commands": "one verb a file, and nothing imports them",
-        "engine/lanes": "one idea of KVM's shadow MMU a file, in KVM's order",
     },
 )
 """Folder -> why it may hold more files than the limit."""
 
-FAMILIES: Final[MappingProxyType[str, str]] = MappingProxyType(
-    {"engine/workloads/scheduler": "the scheduler's three parts are compiled with it"},
-)
+FAMILIES: Final[MappingProxyType[str, str]] = MappingProxyType({})
 """Folder and prefix -> why the files of that prefix are no folder."""
 
 WITHOUT_TESTS: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
-        "engine/detectors": "tests/engine compares both halves of each",
-        "engine/lanes": "tests/engine compares them with the reference",
-        "engine/reference": "tests/engine compares it with the lanes",
+        "engine/reference": "tests/engine compares it with the core",
         "results/notices": "tests/results/test_summary.py reads them where a user does",
     },
 )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import _core
+from engine.core.extension import core
 from engine.core.guest.layout_guest import Status
 from engine.core.guest.model import GuestModel
 from engine.guest.state import State
@@ -26,7 +26,7 @@ def powered_on(**parameters: Any) -> GuestModel:
 
 def run(state: Any, operations: Any = NO_OPERATIONS, position: int = 0) -> tuple[int, int]:
     """Call the core as the model does."""
-    return _core.guest_run(state, _core.new_spill(), operations, position)
+    return core.guest_run(state, core.new_spill(), operations, position)
 
 
 @pytest.mark.parametrize("name", [name for name in State._fields if name not in {"out", "gather", "fills"}])
