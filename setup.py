@@ -26,13 +26,24 @@ SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=unde
 
 
 LANES: Final = CORE / "lanes" / "lanes.c"
-LEVELS: Final = {"lanes_x86_64_v3": "-march=x86-64-v3", "lanes_x86_64_v4": "-march=x86-64-v4"}
-"""Instruction sets beside the baseline for which the lane machine is compiled: name -> what the compiler is told."""
+BASELINE: Final = "x86-64-v2"
+LEVELS: Final = {"lanes_x86_64_v3": "x86-64-v3", "lanes_x86_64_v4": "x86-64-v4"}
+"""Instruction sets beside the baseline for which the lane machine is compiled: name of the object -> of the set."""
 
 
 def is_x86() -> bool:
     """Return whether this machine has the instruction sets of LEVELS in some of its models."""
     return platform.machine().lower() in {"amd64", "x86_64"}
+
+
+def is_zig() -> bool:
+    """Return whether the compiler is that of the package `ziglang`."""
+    return "ziglang" in os.environ.get("CC", "")
+
+
+def instruction_set(name: str) -> str:
+    """Return what tells the compiler to use an instruction set; zig takes that of this machine unless it is told."""
+    return f"-mcpu={name.replace('-', '_')}" if is_zig() else f"-march={name}"
 
 
 def is_on(variable: str) -> bool:
@@ -52,10 +63,10 @@ class BuildCore(build_ext):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "layout.h").write_text(header_file(), encoding="utf-8")
         ext.include_dirs.append(str(folder))
-        ext.extra_objects += [self._lanes(ext, "lanes_baseline", "-march=x86-64-v2" if is_x86() else "")]
+        ext.extra_objects += [self._lanes(ext, "lanes_baseline", instruction_set(BASELINE) if is_x86() else "")]
         if is_x86():
             ext.define_macros.append(("LANES_X86", "1"))
-            ext.extra_objects += [self._lanes(ext, name, option) for name, option in LEVELS.items()]
+            ext.extra_objects += [self._lanes(ext, name, instruction_set(level)) for name, level in LEVELS.items()]
         super().build_extension(ext)
 
     def _lanes(self, ext: Extension, name: str, option: str) -> str:
@@ -77,6 +88,8 @@ def options() -> tuple[list[str], list[str]]:
     """Return what the compiler and the linker are told beyond the defaults of this Python."""
     # What no other library may replace is called directly, not through a table.
     compiling, linking = [*OPTIONS, "-fvisibility=hidden"], []
+    if is_zig() and is_x86():
+        compiling.append(instruction_set(BASELINE))
     if is_on("SHADOWSWEEP_SANITIZE"):
         compiling += SANITIZERS
         linking += SANITIZERS
