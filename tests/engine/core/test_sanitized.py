@@ -53,7 +53,7 @@ def run_tests(checkout: Path, *names: str) -> str:
         "SHADOWSWEEP_EXAMPLES": str(EXAMPLES),
     }
     environment.pop("PYTEST_ADDOPTS", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *names]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *names]
     ended = subprocess.run(
         [*command, "--timeout=3000"], cwd=checkout, env=environment, capture_output=True, text=True, check=False
     )

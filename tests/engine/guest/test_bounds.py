@@ -171,9 +171,11 @@ def test_an_operation_that_the_core_refuses_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(OperationChecks, "check", lambda *_: None)
     operations = process_with_pages(1).operations()
     operations["vcpu"][2] = 1
+    model = new_model(small_guest())
+    list(model.start())
 
     with pytest.raises(RuntimeError, match=r"guest model: operation 2 \(MAP, pid 100, vcpu 1\) at 3000 ns: refused"):
-        list(new_model(small_guest()).feed(operations))
+        list(model.feed(operations))
 
 
 def test_a_lost_exit_leaves_no_vcpu_with_the_old_process() -> None:
