@@ -42,7 +42,7 @@ INLINE bool is_store_sound(const struct event *event)
 {
 	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
 
-	return (end <= 4096) & ((unsigned)event->width - 1 < 8) & (event->count > 0);
+	return (end <= 4096) & (event->width > 0) & (event->count > 0);
 }
 
 /* The guest uses `gva`; its own tables allow or forbid it. */
