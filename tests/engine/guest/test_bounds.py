@@ -174,7 +174,10 @@ def test_an_operation_that_the_core_refuses_is_named(monkeypatch: pytest.MonkeyP
     model = new_model(small_guest())
     list(model.start())
 
-    with pytest.raises(RuntimeError, match=r"guest model: operation 2 \(MAP, pid 100, vcpu 1\) at 3000 ns: refused"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"guest model: operation 2 \(MAP, pid 100, vcpu 1\) at 3000 ns: it was changed after it was looked at",
+    ):
         list(model.feed(operations))
 
 
