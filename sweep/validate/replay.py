@@ -31,7 +31,8 @@ def run_reference(
 ) -> ReferenceRun:
     """Return what the reference did of a recording, and its counters cut at the markers."""
     machine = ReferenceMmu(policy, guest, keep_log=keep_log)
-    return ReferenceRun(log=machine.log, counts=_cut(machine, events, markers))
+    counts = _cut(machine, events, markers)
+    return ReferenceRun(log=machine.log, counts=counts)
 
 
 def _cut(machine: Any, events: Events, markers: Mapping[str, tuple[int, int]]) -> Counts:

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.project import ROOT
+
 BUILD_SECONDS: Final = 900
 EXAMPLES: Final = 200
 """Generated traces."""
@@ -77,9 +78,9 @@ def test_guest_and_scheduler_under_sanitizers(sanitized: Path) -> None:
     """Anything that looks like operations goes through the guest model without a stray access, and builds do."""
     text = run_tests(
         sanitized,
-        "tests/guest/test_bounds.py::test_any_operations_give_the_same_events_for_every_buffer",
-        "tests/guest/test_bounds.py::test_no_page_is_lost_where_areas_are_full",
-        "tests/workloads/test_kernbench.py::test_equal_runs_are_equal_bytes",
+        "tests/engine/guest/test_bounds.py::test_any_operations_give_the_same_events_for_every_buffer",
+        "tests/engine/guest/test_bounds.py::test_no_page_is_lost_where_areas_are_full",
+        "tests/engine/workloads/test_kernbench.py::test_equal_runs_are_equal_bytes",
     )
 
     assert "passed" in text

@@ -391,8 +391,9 @@ def test_a_run_that_is_being_written_is_incomplete(sweep: Callable[..., Ended], 
 
 
 def test_of_an_unknown_plan_nothing_is_said(sweep: Callable[..., Ended], whole: RunStore) -> None:
-    """A run without the file of its plan is answered about as a whole one: nobody knows what it lacks."""
-    whole.storage.delete(LABELS_FILE)
+    """A run of a program that wrote neither plan nor prices is answered about as a whole one."""
+    for name in (LABELS_FILE, COSTS_FILE):
+        whole.storage.delete(name)
 
     ended = sweep("summarize", whole.name)
 

@@ -240,8 +240,8 @@ def random_rows(seed: int, length: int = 150) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("seed", range(8))
 def test_events_do_not_depend_on_where_rows_are_cut(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces as small as one row give what the whole gives, whatever looks back, looks ahead or becomes one event."""
-    for module in ("kvm_truth_pieces", "kvm_truth_rows"):
-        monkeypatch.setattr(f"sweep.recordings.{module}.REACH_ROWS", 6)
+    for module in ("pieces", "rows"):
+        monkeypatch.setattr(f"sweep.recordings.kvm.{module}.REACH_ROWS", 6)
     source = recording(tmp_path, random_rows(seed))
     whole = load_events(source, piece_rows=WHOLE)
 
