@@ -75,7 +75,7 @@ class BuildCore(build_ext):
         source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
         (made,) = self.compiler.compile(
             [str(source)],
-            output_dir=None,
+            output_dir=self.build_temp,
             macros=[("LANES_NAME", name)],
             include_dirs=ext.include_dirs,
             extra_postargs=[*ext.extra_compile_args, *([option] if option else [])],
