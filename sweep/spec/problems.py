@@ -1,9 +1,9 @@
 """What is wrong with a specification and how it is shown: place, line, caret, allowed values."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from results.spelling import nearest
 from sweep.exit_codes import SweepError
 
 
@@ -78,5 +78,5 @@ def suggest(word: str, allowed: Iterable[str]) -> tuple[str, ...]:
 
 def near_words(word: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """Return a note with the allowed word that is nearest to a wrong one, if one is near."""
-    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return (f"did you mean '{near[0]}'?",) if near else ()
+    near = nearest(word, allowed)
+    return () if near is None else (f"did you mean '{near}'?",)
