@@ -16,15 +16,16 @@ from sweep.plan.adaptive import round_lines, wanted_plan
 from sweep.plan.estimate import Estimate, estimate_cost
 from sweep.plan.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.plan.timings import TIMINGS_FILE, timings_of
-from sweep.progress import counted, format_seconds, show_progress
+from sweep.progress import Progress, counted, format_seconds, show_progress
 from sweep.runs import check_engine, driver_facts, neighbours, results_errors
 from sweep.spec.costs import load_cost_model
 from sweep.spec.spec import SweepSpec
 from sweep.start.driver import Driver, Rules
 from sweep.start.early_end import leaving, noting_the_end, now, reaching, say, ways_on, with_end
+from sweep.start.early_tables import EarlyTables
 from sweep.start.interrupts import interruptible
 from sweep.start.keeper import Keeper, Tally
-from sweep.start.last_lines import closing_lines, failure_lines, interrupted_lines, timing_lines
+from sweep.start.last_lines import answer_lines, closing_lines, failure_lines, interrupted_lines, timing_lines
 from sweep.tasks.memory import batch_bytes
 from sweep.tasks.task import Simulate, WantedBatch
 from sweep.tasks.worker import run_task, simulate_batch
@@ -197,7 +198,13 @@ def _drive(
     todo = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')} to do"
     say(f"{todo}, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
-        keeper = Keeper(store, progress, lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}", tally)
+        keeper = Keeper(
+            store,
+            progress,
+            lambda name: f"sweep retry {shlex.quote(store.name)} --batch {name}",
+            tally=tally,
+            tables=EarlyTables(left, lambda title: _show_table(store, title, progress)),
+        )
         driver = Driver(
             _wanted(left, cost),
             count=len(left),
@@ -210,6 +217,15 @@ def _drive(
         )
         driver.drive(progress)
         keeper.write_timings()
+
+
+def _show_table(store: Any, title: str, progress: Progress) -> None:
+    """Show the summary so far among the lines of progress; the sweep goes on if there is none."""
+    try:
+        with results_errors(store.name):
+            progress.note("\n".join([title, *answer_lines(store)]))
+    except SweepError as error:
+        progress.note(f"{title} no summary: {error}")
 
 
 def _next_round(execution: Execution, store: Any, plan: Plan, tried: set[str]) -> list[PlannedBatch]:
@@ -230,10 +246,13 @@ def _say_rounds(spec: SweepSpec, plan: Plan, store: Any) -> None:
 
 
 def _wanted(left: Sequence[PlannedBatch], cost: Estimate | None) -> Iterator[tuple[WantedBatch, float | None]]:
-    """Yield what is to do, the longest first, so that no worker is alone with one at the end."""
+    """Yield what is to do: replicate by replicate, so that a whole table is there early, the longest first.
+
+    Within the last replicate that leaves no worker alone with a long batch at the end.
+    """
     weights = cost.core_seconds if cost else [float(batch.coordinate.guest.vcpus) for batch in left]
     total = sum(weights) or 1.0
-    for index in sorted(range(len(left)), key=lambda index: -weights[index]):
+    for index in sorted(range(len(left)), key=lambda index: (left[index].coordinate.replicate, -weights[index])):
         yield WantedBatch(planned=left[index], share=weights[index] / total), cost.core_seconds[index] if cost else None
 
 

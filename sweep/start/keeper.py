@@ -11,6 +11,7 @@ from results.store.run_store import RunStore
 from sweep.plan.plan import PlannedBatch
 from sweep.plan.timings import TIMINGS_FILE, BatchTiming, timing_text
 from sweep.progress import Progress
+from sweep.start.early_tables import EarlyTables
 from sweep.tasks.failures import without_secrets
 from sweep.tasks.task import BatchReport, Failure, WantedBatch
 from sweep.tasks.worker import batch_cells, batch_name, batch_title
@@ -47,10 +48,17 @@ class Keeper:
     """The only one who writes to the run's manifest. Holds sums, never rows."""
 
     def __init__(
-        self, store: RunStore, progress: Progress, reproduce: Callable[[str], str], tally: Tally | None = None
+        self,
+        store: RunStore,
+        progress: Progress,
+        reproduce: Callable[[str], str],
+        *,
+        tally: Tally | None = None,
+        tables: EarlyTables | None = None,
     ) -> None:
         """`reproduce` gives the command that runs a batch of a name in a terminal; `tally` is what was done before."""
         self.tally = Tally() if tally is None else tally
+        self._tables = tables
         self._store = store
         self._progress = progress
         self._reproduce = reproduce
@@ -72,7 +80,7 @@ class Keeper:
             self.tally.guest_seconds += report.guest_seconds
             self.tally.engine_seconds += report.engine_seconds
             timings.append(_timing(batch.planned, report, part_bytes * lanes // cells))
-            self._progress.advance(lanes, batch.share)
+            self._advance(batch)
         self._timings += timing_text(timings)
         if self._store.storage.stages or len(self._timings) >= _TIMINGS_CHARACTERS:
             self.write_timings()
@@ -104,7 +112,7 @@ class Keeper:
             f"failed: {batch_title(planned)}: {failure.error}: {failure.message}\n"
             f"  cause {failure.cause}; to see it here: {failed.command}"
         )
-        self._progress.advance(len(planned.policies), batch.share)
+        self._advance(batch)
 
     def check_reach(self) -> None:
         """Look for the run.
@@ -117,6 +125,12 @@ class Keeper:
     def note(self, batch: WantedBatch, failure: Failure, then: str) -> None:
         """Say that a batch went wrong and what happens now."""
         self._progress.note(f"{batch_title(batch.planned)}: {failure.error}: {failure.message}; {then}")
+
+    def _advance(self, batch: WantedBatch) -> None:
+        cells = len(batch.planned.policies)
+        self._progress.advance(cells, batch.share)
+        if self._tables is not None:
+            self._tables.take(batch.planned.coordinate.replicate, cells)
 
 
 def _timing(planned: PlannedBatch, report: BatchReport, part_bytes: int) -> BatchTiming:

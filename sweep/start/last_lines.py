@@ -1,4 +1,4 @@
-"""What a run says at its end: the summary, where the tables are and how to read them, and where the time went."""
+"""What a run says of its answer: the summary, where the tables are and how to read them, and where the time went."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,16 +15,9 @@ if TYPE_CHECKING:
 
 def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
     """Yield the summary of a run, which this process holds, and the lines that read its tables."""
-    from results.notices.notices import notices_of
-
-    notices = notices_of([store], own=True)
-    yield from notices.first
-    text = render_summary(store, form="text")
-    if text is None:
-        yield "no cell is finished: there is nothing to summarize"
+    yield from answer_lines(store)
+    if not store.manifest.live():
         return
-    yield text
-    yield from (f"note: {note}" for note in notices.notes)
     cells = store.storage.locate("cells/*.parquet")
     parts = [part for table in ("cells", "windows") for part in store.manifest.parts(table)]
     size = format_bytes(sum(part.bytes for part in parts))
@@ -32,6 +25,16 @@ def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
     yield f'  polars   pl.read_parquet("{cells}").group_by("policy").agg(pl.col("exits").sum())'
     yield f"  duckdb   SELECT policy, sum(exits) FROM '{cells}' GROUP BY policy"  # noqa: S608  Text for the user to copy; nothing runs it here.
     yield f"more: sweep summarize {store.name} --json   (spec: {spec.name}, costs: {spec.costs})"
+
+
+def answer_lines(store: "RunStore") -> Iterator[str]:
+    """Yield the summary of a run, which this process holds, with all that has to be said of it."""
+    from results.notices.notices import notices_of
+
+    notices = notices_of([store], own=True)
+    yield from notices.first
+    yield render_summary(store, form="text") or "no cell is finished: there is nothing to summarize"
+    yield from (f"note: {note}" for note in notices.notes)
 
 
 def interrupted_lines(store: "RunStore") -> Iterator[str]:
