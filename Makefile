@@ -39,6 +39,8 @@ fix: $(STAMP) ## Mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure throughput; prints a digest of the answers beside each figure
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements-bench.lock
+	$(BIN)/sweep bench
 	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 docs: $(STAMP) ## Write docs/reference from the registries
@@ -54,6 +56,9 @@ lock: ## Write requirements.lock from pyproject.toml and requirements.in (needs 
 	  --custom-compile-command "make lock" requirements-spark.in -o requirements-spark.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --custom-compile-command "make lock" requirements-compiler.in -o requirements-compiler.lock
+	@# Its package draws in what it needs for object stores and tests; we call its simulator only.
+	$(UV) pip compile --quiet --universal --no-deps --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" requirements-bench.in -o requirements-bench.lock
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf $(VENV) $(SPARK) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

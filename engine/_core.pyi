@@ -5,6 +5,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 
 BUILT_FROM: str
+COMPILER: str
 
 def digest(events: Array, state: int) -> int: ...
 def first_wrong(events: Array, memory: int, vcpus: int, run: int, window: int) -> tuple[int, int, int, int]: ...

@@ -39,6 +39,7 @@ VERBS: Final = (
     "catalog",
     "validate",
     "trace",
+    "bench",
 )
 """The verbs as help lists them; the module of each is sweep.commands.<name>, its typer application `app`."""
 

@@ -38,6 +38,7 @@ THIRD_PARTIES: Final = MappingProxyType(
         "sweep": {
             "altair",
             "jinja2",
+            "libcachesim",
             "numpy",
             "obstore",
             "polars",

@@ -4,6 +4,13 @@
 #include "digest.h"
 #include "layout.h"
 
+/* Named beside figures of speed, which are those of one compiler. */
+#ifdef __clang__
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
 extern PyMethodDef guest_methods[];
 extern PyMethodDef lanes_methods[];
 
@@ -63,6 +70,8 @@ static int add_parts(PyObject *module)
 	if (PyModule_AddFunctions(module, lanes_methods) < 0)
 		return -1;
 	if (PyModule_AddFunctions(module, guest_methods) < 0)
+		return -1;
+	if (PyModule_AddStringConstant(module, "COMPILER", COMPILER) < 0)
 		return -1;
 	return PyModule_AddStringConstant(module, "BUILT_FROM", BUILT_FROM);
 }

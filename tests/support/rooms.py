@@ -36,7 +36,7 @@ ORDER: Final = MappingProxyType(
             ("plan",),
             ("tasks",),
             ("backends",),
-            ("cluster", "start", "status", "validate"),
+            ("bench", "cluster", "start", "status", "validate"),
             ("commands",),
             ("cli",),
         ),

@@ -1,0 +1,1 @@
+"""Tests of plans: which cells, under which identity, and for how long."""
