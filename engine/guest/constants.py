@@ -48,9 +48,11 @@ KERNEL_STACK_PAGES: Final = 16
 REGION_SHIFT: Final = 21
 REGION_PAGES: Final = 512
 
-FREE: Final = 0
-KERNEL: Final = 1
-CACHE: Final = 2
+NOT_HANDED_OUT: Final = 0
+"""What the allocator has, and what it never gets: kernel image, kernel tables at power-on, page cache.
+
+It is 0, so that a frame which nothing ever used takes no memory of the host.
+"""
 ANONYMOUS: Final = 3
 TABLE: Final = 4
 KERNEL_DATA: Final = 5

@@ -1,5 +1,6 @@
 """All state of one guest as a few arrays, so that the core can carry on where its last call stopped."""
 
+import mmap
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
@@ -19,14 +20,16 @@ AREAS_MAX: Final = 1024
 RECENT: Final = 2048
 """Pages of an address space that retouches draw from, the most recently faulted ones; a power of two."""
 GATHER_ROOM: Final = 4096
+MAP_NORESERVE: Final = 0x4000
+"""Linux include/uapi/asm-generic/mman-common.h; Python's own name for it came with 3.13 only."""
 KERNEL_FRAMES_LEAST: Final = 256
 """Frames for the kernel's own tables and hot data besides struct page (64 bytes of memmap for each frame)."""
 LIST_ROOM: Final = 4096
 """Room of a per-CPU list; a power of two above pcp_high + pcp_batch."""
 
 FRAME: Final = np.dtype(
-    [("next", "i4"), ("previous", "i4"), ("slot", "i4"), ("owner", "i4"), ("va", "i8"), ("references", "i4"),
-     ("kind", "u1"), ("order", "i1"), ("was_table", "u1"), ("level", "u1")],
+    [("next", "i4"), ("previous", "i4"), ("contents", "i4"), ("owner", "i4"), ("va", "i8"), ("references", "i4"),
+     ("kind", "u1"), ("free_order", "i1"), ("was_table", "u1"), ("level", "u1")],
 )  # fmt: skip
 MM: Final = np.dtype(
     [("root", "i8"), ("users", "i4"), ("comm", "i4"), ("areas", "i4"), ("last_area", "i4"), ("live", "u1"),
@@ -58,7 +61,10 @@ class State(NamedTuple):
     """The arrays; indices are frame numbers (gfn), table slots, address spaces (mm) and vCPUs."""
 
     frames: Array
-    """frames[gfn]: what the frame holds, and its place in a free list."""
+    """frames[gfn]: what the frame holds, and its place in a free list. All 0: nothing ever used it.
+
+    `contents` is 1 + the table slot of a table, `free_order` 1 + the order of the free block that begins here.
+    """
     entries: npt.NDArray[np.int64]
     """entries[slot, index]: contents of the frames that are tables."""
     slots: npt.NDArray[np.int32]
@@ -99,6 +105,23 @@ def record(dtype: np.dtype[Any], fields: dict[str, int]) -> Array:
     for name, value in fields.items():
         array[name] = value
     return array
+
+
+def sparse(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Make an array of zeros of which only the pages that are written to take memory, however large it is.
+
+    Raises:
+        MemoryError: the address space has no room.
+    """
+    count = int(np.prod(shape))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    try:
+        room = mmap.mmap(-1, max(1, count * dtype.itemsize), flags=flags)
+    except OSError as error:
+        raise MemoryError(
+            f"no address space for {count * dtype.itemsize:,} bytes of a guest's state: {error}"
+        ) from error
+    return np.frombuffer(room, dtype, count).reshape(shape)
 
 
 def memory_layout(guest: Guest, knobs: dict[str, int]) -> dict[str, int]:
@@ -146,9 +169,6 @@ def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, 
     spaces, pages = knobs["max_processes"], guest.pages
     slots = max(1024, pages // 4)
     places = 1 << (spaces * 4 - 1).bit_length()
-    frames = np.zeros(pages, FRAME)
-    for field in ("next", "previous", "slot", "owner", "order"):
-        frames[field] = c.NONE
     processes = np.zeros(places, PROCESS)
     processes["pid"] = c.NONE
     cpus = np.zeros(guest.vcpus, CPU)
@@ -168,22 +188,22 @@ def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, 
         "fill_limit": fill_limit,
     }
     return State(
-        frames=frames,
-        entries=np.zeros((slots, c.ENTRIES), np.int64),
+        frames=sparse(pages, FRAME),
+        entries=sparse((slots, c.ENTRIES), np.dtype(np.int64)),
         slots=np.arange(slots, dtype=np.int32)[::-1].copy(),
         mms=np.zeros(spaces, MM),
         mm_stack=np.arange(spaces, dtype=np.int32)[::-1].copy(),
         areas=np.zeros((spaces, AREAS_MAX), AREA),
         recent=np.zeros((spaces, RECENT), np.int64),
         cpus=cpus,
-        stamps=np.zeros((pages, guest.vcpus), np.int64),
+        stamps=sparse((pages, guest.vcpus), np.dtype(np.int64)),
         lists=np.zeros((guest.vcpus, 2, LIST_ROOM), np.int32),
         list_state=np.zeros((guest.vcpus, 2, 2), np.int64),
         free_heads=np.full((2, c.ORDERS), c.NONE, np.int32),
         blocks=np.full((pages >> c.BLOCK_ORDER) + 1, c.MOVABLE, np.uint8),
         processes=processes,
-        gather=np.zeros(pages + GATHER_ROOM, np.int64),
-        fills=np.zeros(fill_limit + knobs["file_pages_per_exit"] + 1, np.int64),
+        gather=sparse(pages + GATHER_ROOM, np.dtype(np.int64)),
+        fills=sparse(fill_limit + knobs["file_pages_per_exit"] + 1, np.dtype(np.int64)),
         globals=record(GLOBALS, values),
         knobs=record(KNOBS, knobs),
         out=np.zeros(knobs["chunk_events"], EVENT),

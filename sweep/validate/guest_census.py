@@ -177,7 +177,7 @@ class _Counting:
 
     def _tables_now(self) -> dict[int, int]:
         frames = self._model.state.frames
-        found = np.flatnonzero(frames["slot"] >= 0)
+        found = np.flatnonzero(frames["contents"])
         return dict(zip(found.tolist(), frames["level"][found].tolist(), strict=True))
 
     def _bury(self, gfn: int) -> None:

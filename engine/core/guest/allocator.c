@@ -90,7 +90,7 @@ void free_frame(struct guest *guest, int vcpu, int64_t gfn)
 
 	if (frame->kind == FRAME_RESERVED)
 		return;
-	frame->kind = FRAME_FREE;
+	frame->kind = FRAME_NOT_HANDED_OUT;
 	frame->references = 0;
 	guest->lists[vcpu][migrate][ring(list->bottom + list->count)] = (int32_t)gfn;
 	list->count++;
@@ -101,9 +101,6 @@ void free_frame(struct guest *guest, int vcpu, int64_t gfn)
 
 void seed_free_lists(struct guest *guest, int64_t first, int64_t last)
 {
-	for (int64_t gfn = last - 1; gfn >= first; gfn--) {
-		guest->frames[gfn].kind = FRAME_FREE;
-		free_to_buddy(guest, gfn);
-	}
+	seed_buddy(guest, first, last);
 	guest->world->free_frames += last - first;
 }

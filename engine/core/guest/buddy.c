@@ -12,7 +12,7 @@ static void push_block(struct guest *guest, int64_t gfn, int order)
 
 	frame->next = *head;
 	frame->previous = ABSENT;
-	frame->order = (int8_t)order;
+	frame->free_order = (int8_t)(1 + order);
 	if (*head != ABSENT)
 		guest->frames[*head].previous = (int32_t)gfn;
 	*head = (int32_t)gfn;
@@ -24,12 +24,12 @@ static void remove_block(struct guest *guest, int64_t gfn)
 	struct guest_frame *frame = &guest->frames[gfn];
 
 	if (frame->previous == ABSENT)
-		guest->free_heads[guest->blocks[gfn >> BLOCK_ORDER]][frame->order] = frame->next;
+		guest->free_heads[guest->blocks[gfn >> BLOCK_ORDER]][frame->free_order - 1] = frame->next;
 	else
 		guest->frames[frame->previous].next = frame->next;
 	if (frame->next != ABSENT)
 		guest->frames[frame->next].previous = frame->previous;
-	frame->order = ABSENT;
+	frame->free_order = 0;
 }
 
 void free_to_buddy(struct guest *guest, int64_t gfn)
@@ -39,7 +39,7 @@ void free_to_buddy(struct guest *guest, int64_t gfn)
 	while (order < ORDERS - 1) {
 		int64_t buddy = gfn ^ (INT64_C(1) << order);
 
-		if (buddy + (INT64_C(1) << order) > guest->world->pages || guest->frames[buddy].order != order)
+		if (buddy + (INT64_C(1) << order) > guest->world->pages || guest->frames[buddy].free_order != 1 + order)
 			break;
 		remove_block(guest, buddy);
 		gfn = least(gfn, buddy);
@@ -48,10 +48,23 @@ void free_to_buddy(struct guest *guest, int64_t gfn)
 	push_block(guest, gfn, order);
 }
 
+/* The blocks that come of freeing each frame from the last down to the first; only their heads are written to. */
+void seed_buddy(struct guest *guest, int64_t first, int64_t last)
+{
+	while (last > first) {
+		int order = ORDERS - 1;
+
+		while (last & ((INT64_C(1) << order) - 1) || last - (INT64_C(1) << order) < first)
+			order--;
+		last -= INT64_C(1) << order;
+		push_block(guest, last, order);
+	}
+}
+
 /* Take the first frame of a free block and free the rest as smaller blocks (Linux expand). */
 static int64_t split_off(struct guest *guest, int64_t gfn)
 {
-	int order = guest->frames[gfn].order;
+	int order = guest->frames[gfn].free_order - 1;
 
 	remove_block(guest, gfn);
 	while (order > 0) {
@@ -72,9 +85,9 @@ static void claim_block(struct guest *guest, int64_t block, int migrate)
 	int64_t end = block_end(guest, block);
 
 	for (int64_t gfn = block << BLOCK_ORDER; gfn < end; gfn++) {
-		int order = guest->frames[gfn].order;
+		int order = guest->frames[gfn].free_order - 1;
 
-		if (order == ABSENT)
+		if (order < 0)
 			continue;
 		/* The list of a block is found by the type of its pageblock: it leaves by the old, comes by the new. */
 		remove_block(guest, gfn);
@@ -92,8 +105,8 @@ static int64_t free_in_block(const struct guest *guest, int64_t block)
 	int64_t total = 0;
 
 	for (int64_t gfn = block << BLOCK_ORDER; gfn < end; gfn++) {
-		if (guest->frames[gfn].order != ABSENT)
-			total += INT64_C(1) << guest->frames[gfn].order;
+		if (guest->frames[gfn].free_order)
+			total += INT64_C(1) << (guest->frames[gfn].free_order - 1);
 	}
 	return total;
 }

@@ -37,7 +37,7 @@ static int64_t add_table(struct builder *builder, int level)
 	frame->kind = FRAME_TABLE;
 	frame->was_table = 1;
 	frame->level = (uint8_t)level;
-	frame->slot = guest->slots[--world->slot_top];
+	frame->contents = 1 + guest->slots[--world->slot_top];
 	return gfn;
 }
 
@@ -85,16 +85,11 @@ static void build_tables(struct builder *builder)
 	take_frame(builder);
 }
 
-/* Say what each frame holds before the allocator has any. */
-static void name_frames(struct guest *guest, int64_t first_free)
+/* The last page of the kernel image stands for Linux' page of zeros. */
+static void reserve_zero_page(struct guest *guest)
 {
 	struct world *world = guest->world;
 
-	for (int64_t gfn = 0; gfn < first_free; gfn++)
-		guest->frames[gfn].kind = FRAME_KERNEL;
-	for (int64_t gfn = world->cache_base; gfn < world->pages; gfn++)
-		guest->frames[gfn].kind = FRAME_CACHE;
-	/* The last page of the kernel image stands for Linux' page of zeros. */
 	world->zero_gfn = KERNEL_TEXT_GFN + KERNEL_TEXT_REGIONS * REGION_PAGES - 1;
 	guest->frames[world->zero_gfn].kind = FRAME_RESERVED;
 }
@@ -127,7 +122,7 @@ int power_on(struct guest *guest)
 	int64_t first_table = world->kernel_base + world->memmap_regions * REGION_PAGES;
 	struct builder builder = {guest, first_table, first_free};
 
-	name_frames(guest, first_free);
+	reserve_zero_page(guest);
 	world->kernel_root = add_table(&builder, TOP_LEVEL);
 	if (world->kernel_root != ABSENT)
 		build_tables(&builder);

@@ -122,9 +122,7 @@ def _addresses() -> dict[str, int]:
 def _frames() -> dict[str, int]:
     """Return what a frame may hold, and how free ones are kept."""
     return {
-        "FRAME_FREE": c.FREE,
-        "FRAME_KERNEL": c.KERNEL,
-        "FRAME_CACHE": c.CACHE,
+        "FRAME_NOT_HANDED_OUT": c.NOT_HANDED_OUT,
         "FRAME_ANONYMOUS": c.ANONYMOUS,
         "FRAME_TABLE": c.TABLE,
         "FRAME_KERNEL_DATA": c.KERNEL_DATA,

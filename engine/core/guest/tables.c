@@ -76,9 +76,9 @@ static int64_t allocate_table(struct guest *guest, int vcpu, int level)
 	}
 	if (gfn == 0)
 		return 0;
-	frame->slot = guest->slots[--world->slot_top];
+	frame->contents = 1 + guest->slots[--world->slot_top];
 	frame->level = (uint8_t)level;
-	memset(guest->entries[frame->slot], 0, sizeof(guest->entries[0]));
+	memset(guest->entries[frame->contents - 1], 0, sizeof(guest->entries[0]));
 	if (!frame->was_table) {
 		frame->was_table = 1;
 		emit(guest, vcpu, EVENT_LINK, gfn << PAGE_SHIFT, (uint64_t)level);
@@ -93,11 +93,11 @@ void release_table(struct guest *guest, int64_t gfn)
 	struct guest_frame *frame = &guest->frames[gfn];
 	struct world *world = guest->world;
 
-	if (frame->slot == ABSENT)
+	if (frame->contents == 0)
 		return;
 	if (world->slot_top < guest->slot_count)
-		guest->slots[world->slot_top++] = frame->slot;
-	frame->slot = ABSENT;
+		guest->slots[world->slot_top++] = frame->contents - 1;
+	frame->contents = 0;
 }
 
 int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)

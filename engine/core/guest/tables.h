@@ -33,9 +33,9 @@ static inline bool is_mapped(uint64_t entry)
 /* Return the entries of a frame, or NULL if it is no table. */
 static inline uint64_t *table_entries(const struct guest *guest, int64_t gfn)
 {
-	int32_t slot = guest->frames[gfn].slot;
+	int32_t contents = guest->frames[gfn].contents;
 
-	return slot == ABSENT ? NULL : guest->entries[slot];
+	return contents == 0 ? NULL : guest->entries[contents - 1];
 }
 
 /* Return the table that the entry of `table` (of `level`) leads to, or ABSENT; so for a frame that is no table. */

@@ -1,9 +1,13 @@
 """What single operations do: fork's copy rules, reuse of frames, instructions of the stores."""
 
+import resource
+
 import pytest
 
+from engine.core.guest.model import GuestModel
 from engine.guest import constants as c
 from engine.guest.parameters import PARAMETERS
+from engine.guests import Guest
 from engine.vocabulary import Access, Activity, Event, Instruction, Operation
 from tests.support.guest.scripts import (
     CHILD,
@@ -137,3 +141,18 @@ def test_tables_that_become_data_are_cleared_by_stores() -> None:
 
     assert len(reuse) > 0
     assert not any(int(event["access"]) & Access.LIVE for event in reuse)
+
+
+def test_memory_that_no_process_uses_costs_the_host_nothing() -> None:
+    """A guest of 1 TiB starts on a host of far less: a frame takes room only when something was done with it."""
+    guest = Guest(vcpus=8, memory_mib=1 << 20)
+    model = GuestModel(guest, seed=1, window_ns=10**9, parameters={})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    tables = sum(int((events["kind"] == Event.LINK).sum()) for events in model.start())
+
+    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    # One table for each GiB of the direct map, and a few for the rest.
+    assert 1024 < tables < 1100
+    assert len(model.state.frames) == guest.pages
+    assert grown_mib < 1 << 10

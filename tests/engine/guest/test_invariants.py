@@ -75,7 +75,7 @@ def tables_of(model: GuestModel, root: int) -> list[int]:
     for level in (4, 3, 2):
         below: list[int] = []
         for page in level_pages:
-            row = state.entries[int(state.frames["slot"][page])][: 256 if level == 4 else 512]
+            row = state.entries[int(state.frames["contents"][page]) - 1][: 256 if level == 4 else 512]
             below += [(int(entry) >> 12) & c.GFN_MASK for entry in row if int(entry) & 1]
         found += below
         level_pages = below
@@ -128,7 +128,7 @@ def test_no_frame_is_used_twice(steps: list[tuple[str, int, int, int, int, int]]
     live = {int(mm) for mm in state.processes["mm"][state.processes["pid"] != c.NONE]} - {c.NONE}
     tables = [gfn for mm in live for gfn in tables_of(model, int(state.mms["root"][mm]))]
     assert len(free) == len(set(free)) == int(state.globals["free_frames"][0])
-    assert all(int(state.frames["kind"][gfn]) == c.FREE for gfn in free)
+    assert all(int(state.frames["kind"][gfn]) == c.NOT_HANDED_OUT for gfn in free)
     assert len(tables) == len(set(tables))
     assert all(int(state.frames["kind"][gfn]) == c.TABLE for gfn in tables)
     assert sum(int(state.mms["tables"][mm]) for mm in live) == len(tables)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from engine.core.guest.model import GuestModel
-from engine.guest import constants as c
 from engine.guest.state import LIST_ROOM
 
 
@@ -15,6 +14,6 @@ def free_frames(model: GuestModel) -> list[int]:
         for kind in (0, 1):
             bottom, count = (int(value) for value in state.list_state[vcpu, kind])
             found += [int(state.lists[vcpu, kind, (bottom + i) % LIST_ROOM]) for i in range(count)]
-    for gfn in np.flatnonzero(state.frames["order"] != c.NONE):
-        found += range(int(gfn), int(gfn) + (1 << int(state.frames["order"][gfn])))
+    for gfn in np.flatnonzero(state.frames["free_order"]):
+        found += range(int(gfn), int(gfn) + (1 << int(state.frames["free_order"][gfn]) >> 1))
     return found
