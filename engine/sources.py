@@ -29,6 +29,7 @@ RESULT_SOURCES: Final = (
     "vocabulary.py",
     "workloads/*.py",
     "workloads/data/*.npz",
+    "x86.py",
 )
 """What the answer of a batch depends on: code and data."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine import x86
 from engine.checks import LEVELS, RUN_NS_MAX, Wrong
 from engine.core.guest import layout_guest
 from engine.events import DIRECT_MAP_BASE, EVENT
@@ -66,6 +67,7 @@ def constants() -> dict[str, int]:
         "EVENT_KINDS": len(Event),
         "INSTRUCTIONS": len(Instruction),
         "GUEST_LEVELS": LEVELS,
+        **x86.constants(),
         **layout_guest.constants(),
     }
 

@@ -1,31 +1,17 @@
-"""Numbers of the guest model: entry bits, address layout, kinds of frames, flags.
+"""Numbers of the guest model: address layout, kinds of frames, flags.
 
 Addresses and entries are signed: bit 63 is the sign.
 """
 
 from typing import Final
 
+from engine import x86
 from engine.vocabulary import Instruction
 
-PAGE_SHIFT: Final = 12
-PAGE_SIZE: Final = 4096
-ENTRIES: Final = 512
-INDEX_BITS: Final = 9
-TOP_LEVEL: Final = 4
-GFN_MASK: Final = (1 << 40) - 1
-
-PRESENT: Final = 1
-WRITABLE: Final = 2
-USER_BIT: Final = 4
-ACCESSED: Final = 0x20
-DIRTY: Final = 0x40
-LARGE: Final = 0x80
-GLOBAL: Final = 0x100
-"""In an entry that is not present this bit is Linux' _PAGE_PROTNONE."""
-TABLE_FLAGS: Final = 0x67
-"""_PAGE_TABLE of Linux: present, writable, user, accessed, dirty."""
-KERNEL_TABLE_FLAGS: Final = 0x63
-KERNEL_PAGE_FLAGS: Final = 0x163
+TABLE_FLAGS: Final = x86.PRESENT | x86.WRITABLE | x86.USER | x86.ACCESSED | x86.DIRTY
+"""_PAGE_TABLE of Linux; in an entry that is not present, bit 8 (GLOBAL) is its _PAGE_PROTNONE."""
+KERNEL_TABLE_FLAGS: Final = TABLE_FLAGS & ~x86.USER
+KERNEL_PAGE_FLAGS: Final = KERNEL_TABLE_FLAGS | x86.GLOBAL
 
 DIRECT_MAP: Final = 0xFFFF888000000000 - (1 << 64)
 """Linux Documentation/arch/x86/x86_64/mm.rst: direct map of all physical memory, 4-level paging, no KASLR."""
@@ -45,8 +31,8 @@ KERNEL_TEXT_REGIONS: Final = 18
 """2 MiB entries of the kernel image; the guest of the recordings has its image at 16 MiB and 36 MiB of it mapped."""
 KERNEL_STACK_PAGES: Final = 16
 """4 KiB entries of the vmalloc area that the model maps: the stacks that kernel touches fall on."""
-REGION_SHIFT: Final = 21
-REGION_PAGES: Final = 512
+REGION_PAGES: Final = x86.FOUR_LEVEL.span_pages(2)
+"""Pages of one large entry of the direct map."""
 
 NOT_HANDED_OUT: Final = 0
 """What the allocator has, and what it never gets: kernel image, kernel tables at power-on, page cache.

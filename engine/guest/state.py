@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine import x86
 from engine.events import EVENT
 from engine.fields import checked
 from engine.guest import constants as c
@@ -131,7 +132,7 @@ def memory_layout(guest: Guest, knobs: dict[str, int]) -> dict[str, int]:
         ValueError: the guest is too small.
     """
     kernel_base = c.KERNEL_TEXT_GFN + c.KERNEL_TEXT_REGIONS * c.REGION_PAGES
-    memmap_regions = -(-guest.pages * 64 // (c.REGION_PAGES * c.PAGE_SIZE))
+    memmap_regions = -(-guest.pages * 64 // (c.REGION_PAGES * x86.PAGE_BYTES))
     kernel_frames = max(
         memmap_regions * c.REGION_PAGES + KERNEL_FRAMES_LEAST, guest.pages * knobs["kernel_share_percent"] // 100
     )
@@ -183,13 +184,13 @@ def allocate_state(guest: Guest, *, seed: int, window_ns: int, knobs: dict[str, 
         "slot_top": slots,
         "clear_insn": insn,
         "clear_width": width,
-        "clear_count": c.PAGE_SIZE // width,
+        "clear_count": x86.PAGE_BYTES // width,
         "cmpxchg": int(guest.write_protect_instruction == "cmpxchg"),
         "fill_limit": fill_limit,
     }
     return State(
         frames=sparse(pages, FRAME),
-        entries=sparse((slots, c.ENTRIES), np.dtype(np.int64)),
+        entries=sparse((slots, x86.FOUR_LEVEL.entries), np.dtype(np.int64)),
         slots=np.arange(slots, dtype=np.int32)[::-1].copy(),
         mms=np.zeros(spaces, MM),
         mm_stack=np.arange(spaces, dtype=np.int32)[::-1].copy(),

@@ -9,7 +9,7 @@ from typing import Final
 ORDER: Final = MappingProxyType(
     {
         "engine": (
-            ("fields", "vocabulary", "sources"),
+            ("fields", "vocabulary", "sources", "x86"),
             ("events", "guests", "knobs", "operations"),
             ("checks",),
             ("guest", "reference"),

@@ -1,6 +1,8 @@
 /* The areas (VMAs) of an address space, kept sorted in one row of an array. */
 #include "areas.h"
 
+#include "x86.h"
+
 #include <string.h>
 
 #define INFERRED_SPAN (64 * PAGE_SIZE)
@@ -135,6 +137,6 @@ int infer_area(struct guest *guest, int mm, int64_t va, int64_t comm, bool fetch
 	area.flags = VM_ANY | VM_FILE | VM_INFERRED;
 	area.file = file_identity(comm, 1);
 	index = insert_area(guest, mm, area);
-	row[index].base = page & ~((INT64_C(1) << REGION_SHIFT) - 1);
+	row[index].base = page & ~(span_bytes(2) - 1);
 	return index;
 }

@@ -35,7 +35,7 @@ static void protect_arguments(struct guest *guest, int vcpu, int mm, int64_t end
 	for (int64_t page = 0; page < guest->knobs->exec_argument_pages; page++) {
 		int64_t va = end - (page + 1) * PAGE_SIZE;
 		int64_t table = find_table(guest, guest->mms[mm].root, va, 1);
-		int index = entry_index(va, 1);
+		int index = index_of(va, 1);
 		uint64_t entry;
 
 		if (table == ABSENT)

@@ -34,7 +34,7 @@ void set_page(struct guest *guest, int vcpu, int mm, int64_t table, int64_t va, 
 {
 	struct mm *space = &guest->mms[mm];
 
-	write_entry(guest, vcpu, table, entry_index(va, 1), entry, INSTRUCTION_MOV, live_flag(space));
+	write_entry(guest, vcpu, table, index_of(va, 1), entry, INSTRUCTION_MOV, live_flag(space));
 	space->resident++;
 }
 
@@ -48,12 +48,12 @@ static void map_file_around(struct guest *guest, int vcpu, int mm, int index, in
 	const uint64_t *entries = table_entries(guest, table);
 	int64_t window = guest->knobs->fault_around_pages << PAGE_SHIFT;
 	int64_t page = va & ~(int64_t)(PAGE_SIZE - 1);
-	int64_t region = page & ~(REGION_SIZE - 1);
+	int64_t region = page & ~(span_bytes(2) - 1);
 	int64_t first = most(most(page - page % window, area->start), region);
-	int64_t last = least(least(first + window, area->end), region + REGION_SIZE);
+	int64_t last = least(least(first + window, area->end), region + span_bytes(2));
 
 	for (int64_t around = first; around < last; around += PAGE_SIZE) {
-		if (!is_mapped(entries[entry_index(around, 1)])) {
+		if (!is_mapped(entries[index_of(around, 1)])) {
 			int64_t gfn = cache_gfn(guest, mm, index, around);
 
 			set_page(guest, vcpu, mm, table, around, page_entry(gfn, area->flags, false));
@@ -99,10 +99,10 @@ static void map_missing(struct guest *guest, int vcpu, int mm, int index, int64_
 static void upgrade_page(struct guest *guest, int vcpu, int mm, int64_t table, int64_t va, uint64_t entry)
 {
 	entry |= PTE_WRITABLE | PTE_DIRTY | PTE_ACCESSED;
-	write_entry(guest, vcpu, table, entry_index(va, 1), entry, INSTRUCTION_MOV, live_flag(&guest->mms[mm]));
+	write_entry(guest, vcpu, table, index_of(va, 1), entry, INSTRUCTION_MOV, live_flag(&guest->mms[mm]));
 	if (guest->knobs->upgrade_invlpg)
 		flush_page(guest, vcpu, mm, va);
-	forget_touches(guest, entry_gfn(entry));
+	forget_touches(guest, gfn_of(entry));
 }
 
 /*
@@ -111,8 +111,8 @@ static void upgrade_page(struct guest *guest, int vcpu, int mm, int64_t table, i
  */
 static void break_cow(struct guest *guest, int vcpu, int mm, int index, int64_t table, int64_t va)
 {
-	uint64_t entry = table_entries(guest, table)[entry_index(va, 1)];
-	int64_t old = entry_gfn(entry);
+	uint64_t entry = table_entries(guest, table)[index_of(va, 1)];
+	int64_t old = gfn_of(entry);
 	struct guest_frame *frame = &guest->frames[old];
 	struct area *area = &guest->areas[mm][index];
 	bool own = frame->kind == FRAME_ANONYMOUS && frame->references == 1;
@@ -132,9 +132,9 @@ static void break_cow(struct guest *guest, int vcpu, int mm, int index, int64_t 
 	else
 		copy_frame(guest, vcpu, old, gfn);
 	live = live_flag(&guest->mms[mm]);
-	write_entry(guest, vcpu, table, entry_index(va, 1), 0, INSTRUCTION_XCHG, live);
+	write_entry(guest, vcpu, table, index_of(va, 1), 0, INSTRUCTION_XCHG, live);
 	flush_page(guest, vcpu, mm, va);
-	write_entry(guest, vcpu, table, entry_index(va, 1), page_entry(gfn, area->flags, true), INSTRUCTION_MOV, live);
+	write_entry(guest, vcpu, table, index_of(va, 1), page_entry(gfn, area->flags, true), INSTRUCTION_MOV, live);
 	if (frame->kind == FRAME_ANONYMOUS)
 		frame->references--;
 	forget_touches(guest, old);
@@ -143,7 +143,7 @@ static void break_cow(struct guest *guest, int vcpu, int mm, int index, int64_t 
 bool mark_seen(struct guest *guest, int vcpu, uint64_t *entry, int access)
 {
 	bool write = (access & ACCESS_WRITE) != 0;
-	int64_t *stamp = &stamps_of(guest, entry_gfn(*entry))[vcpu];
+	int64_t *stamp = &stamps_of(guest, gfn_of(*entry))[vcpu];
 	int64_t wanted = guest->cpus[vcpu].generation * 4 + (write ? 3 : 1);
 
 	*entry |= (uint64_t)(PTE_ACCESSED | (write ? PTE_DIRTY : 0));
@@ -210,5 +210,5 @@ void page_fault(struct guest *guest, int vcpu, int mm, int64_t va, int access, i
 	mark_seen(guest, vcpu, place, access);
 	emit_touch(guest, vcpu, va, access);
 	if (user_stores)
-		show_user_stores(guest, vcpu, entry_gfn(*place), va);
+		show_user_stores(guest, vcpu, gfn_of(*place), va);
 }

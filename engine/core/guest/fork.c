@@ -20,19 +20,19 @@ static void protect_entry(struct guest *guest, int vcpu, int64_t table, int inde
 	}
 	/* LOCK AND clears the bit in the byte that holds it. */
 	table_entries(guest, table)[index] = entry;
-	emit_store(guest, vcpu, (table << PAGE_SHIFT) + index * 8, entry, INSTRUCTION_LOCK_AND, 1, live);
+	emit_store(guest, vcpu, (table << PAGE_SHIFT) + index * ENTRY_BYTES, entry, INSTRUCTION_LOCK_AND, 1, live);
 }
 
 /* Copy one entry: write-protect the parent's if it is writable; the child's is read-only and old. */
 static void copy_page(struct guest *guest, int vcpu, int64_t source, int64_t target, int index, int live)
 {
 	uint64_t entry = table_entries(guest, source)[index];
-	struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
+	struct guest_frame *frame = &guest->frames[gfn_of(entry)];
 
 	if (entry & PTE_WRITABLE) {
 		entry &= ~(uint64_t)PTE_WRITABLE;
 		protect_entry(guest, vcpu, source, index, entry, live);
-		forget_touches(guest, entry_gfn(entry));
+		forget_touches(guest, gfn_of(entry));
 	}
 	if (frame->kind == FRAME_ANONYMOUS)
 		frame->references++;
@@ -47,7 +47,7 @@ static void copy_area_pages(struct guest *guest, int vcpu, int parent, int child
 	int64_t va = area->start;
 
 	while (va < area->end) {
-		int64_t limit = least(area->end, (va & ~(REGION_SIZE - 1)) + REGION_SIZE);
+		int64_t limit = least(area->end, (va & ~(span_bytes(2) - 1)) + span_bytes(2));
 		int64_t source = find_table(guest, root, va, 1);
 		int64_t target;
 
@@ -59,7 +59,7 @@ static void copy_area_pages(struct guest *guest, int vcpu, int parent, int child
 		if (target == 0)
 			return;
 		for (int64_t page = va; page < limit; page += PAGE_SIZE) {
-			int index = entry_index(page, 1);
+			int index = index_of(page, 1);
 
 			if (is_mapped(table_entries(guest, source)[index])) {
 				copy_page(guest, vcpu, source, target, index, live);

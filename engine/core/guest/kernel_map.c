@@ -48,8 +48,8 @@ static void set_leaf(struct builder *builder, int64_t va, int64_t gfn, int leaf_
 	int64_t table = guest->world->kernel_root;
 	uint64_t flags = KERNEL_PAGE_FLAGS | (leaf_level > 1 ? PTE_LARGE : 0);
 
-	for (int level = TOP_LEVEL; level > leaf_level; level--) {
-		uint64_t *entry = &table_entries(guest, table)[entry_index(va, level)];
+	for (int level = ROOT_LEVEL; level > leaf_level; level--) {
+		uint64_t *entry = &table_entries(guest, table)[index_of(va, level)];
 
 		if (*entry == 0) {
 			int64_t below = add_table(builder, level - 1);
@@ -58,11 +58,11 @@ static void set_leaf(struct builder *builder, int64_t va, int64_t gfn, int leaf_
 				return;
 			*entry = (uint64_t)(below << PAGE_SHIFT) | KERNEL_TABLE_FLAGS;
 		}
-		table = entry_gfn(*entry);
+		table = gfn_of(*entry);
 	}
 	if (va < KERNEL_TEXT)
 		flags |= PTE_NO_EXECUTE;
-	table_entries(guest, table)[entry_index(va, leaf_level)] = (uint64_t)(gfn << PAGE_SHIFT) | flags;
+	table_entries(guest, table)[index_of(va, leaf_level)] = (uint64_t)(gfn << PAGE_SHIFT) | flags;
 }
 
 /* Map the direct map, struct page, kernel stacks, the CPU entry area and the kernel image. */
@@ -73,9 +73,9 @@ static void build_tables(struct builder *builder)
 	for (int64_t first = 0; first < world->pages && !world->failure; first += REGION_PAGES)
 		set_leaf(builder, DIRECT_MAP + (first << PAGE_SHIFT), first, 2);
 	for (int64_t i = 0; i < world->memmap_regions && !world->failure; i++)
-		set_leaf(builder, MEMMAP + i * REGION_SIZE, world->kernel_base + i * REGION_PAGES, 2);
+		set_leaf(builder, MEMMAP + i * span_bytes(2), world->kernel_base + i * REGION_PAGES, 2);
 	for (int64_t i = 0; i < KERNEL_TEXT_REGIONS && !world->failure; i++)
-		set_leaf(builder, KERNEL_TEXT + i * REGION_SIZE, KERNEL_TEXT_GFN + i * REGION_PAGES, 2);
+		set_leaf(builder, KERNEL_TEXT + i * span_bytes(2), KERNEL_TEXT_GFN + i * REGION_PAGES, 2);
 	for (int64_t i = 0; i < KERNEL_STACK_PAGES && !world->failure; i++)
 		set_leaf(builder, STACK_MAP + (i << PAGE_SHIFT), take_frame(builder), 1);
 	if (world->failure)
@@ -106,9 +106,9 @@ static void emit_tables(struct guest *guest, int64_t first, int64_t last)
 	for (int64_t gfn = first; gfn < last; gfn++) {
 		const uint64_t *entries = table_entries(guest, gfn);
 
-		for (int index = 0; entries != NULL && index < PTRS_PER_TABLE; index++) {
+		for (int index = 0; entries != NULL && index < ENTRIES; index++) {
 			if (entries[index] != 0)
-				emit(guest, 0, EVENT_CONTENT, (gfn << PAGE_SHIFT) + index * 8, entries[index]);
+				emit(guest, 0, EVENT_CONTENT, (gfn << PAGE_SHIFT) + index * ENTRY_BYTES, entries[index]);
 		}
 	}
 	for (int vcpu = 0; vcpu < world->vcpus; vcpu++)
@@ -123,7 +123,7 @@ int power_on(struct guest *guest)
 	struct builder builder = {guest, first_table, first_free};
 
 	reserve_zero_page(guest);
-	world->kernel_root = add_table(&builder, TOP_LEVEL);
+	world->kernel_root = add_table(&builder, ROOT_LEVEL);
 	if (world->kernel_root != ABSENT)
 		build_tables(&builder);
 	if (world->failure)

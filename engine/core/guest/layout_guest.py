@@ -55,7 +55,7 @@ def constants() -> dict[str, int]:
         "AREAS_MAX": s.AREAS_MAX,
         "RECENT": s.RECENT,
         "LIST_ROOM": s.LIST_ROOM,
-        **_paging(),
+        **_tables(),
         **_addresses(),
         **_frames(),
         **_flags(),
@@ -77,24 +77,10 @@ def _builds() -> dict[str, int]:
     }
 
 
-def _paging() -> dict[str, int]:
-    """Return sizes of pages and tables, and the bits of an entry; bit 63 is no value of a C enumeration."""
+def _tables() -> dict[str, int]:
+    """Return what Linux writes into entries, and the size of what a large one maps."""
     return {
-        "PAGE_SHIFT": c.PAGE_SHIFT,
-        "PAGE_SIZE": c.PAGE_SIZE,
-        "PTRS_PER_TABLE": c.ENTRIES,
-        "INDEX_BITS": c.INDEX_BITS,
-        "TOP_LEVEL": c.TOP_LEVEL,
-        "GFN_MASK": c.GFN_MASK,
-        "REGION_SHIFT": c.REGION_SHIFT,
         "REGION_PAGES": c.REGION_PAGES,
-        "PTE_PRESENT": c.PRESENT,
-        "PTE_WRITABLE": c.WRITABLE,
-        "PTE_USER": c.USER_BIT,
-        "PTE_ACCESSED": c.ACCESSED,
-        "PTE_DIRTY": c.DIRTY,
-        "PTE_LARGE": c.LARGE,
-        "PTE_GLOBAL": c.GLOBAL,
         "TABLE_FLAGS": c.TABLE_FLAGS,
         "KERNEL_TABLE_FLAGS": c.KERNEL_TABLE_FLAGS,
         "KERNEL_PAGE_FLAGS": c.KERNEL_PAGE_FLAGS,

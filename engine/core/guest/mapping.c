@@ -53,7 +53,7 @@ void unmap_call(struct guest *guest, int vcpu, int mm, int64_t start, int64_t le
 /* Return an entry after mprotect (Linux change_pte_range, can_change_pte_writable). */
 static uint64_t protected_entry(const struct guest *guest, uint64_t entry, int flags)
 {
-	const struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
+	const struct guest_frame *frame = &guest->frames[gfn_of(entry)];
 	bool own = frame->kind == FRAME_ANONYMOUS && frame->references == 1;
 
 	entry = (entry & ~(PTE_GLOBAL | PTE_WRITABLE | PTE_NO_EXECUTE)) | PTE_PRESENT;
@@ -75,7 +75,7 @@ static bool protect_entries(struct guest *guest, int vcpu, int mm, int64_t start
 	int64_t va = start;
 
 	while (va < end) {
-		int64_t limit = least(end, (va & ~(REGION_SIZE - 1)) + REGION_SIZE);
+		int64_t limit = least(end, (va & ~(span_bytes(2) - 1)) + span_bytes(2));
 		int64_t table = find_table(guest, space->root, va, 1);
 
 		if (table == ABSENT) {
@@ -83,7 +83,7 @@ static bool protect_entries(struct guest *guest, int vcpu, int mm, int64_t start
 			continue;
 		}
 		for (int64_t page = va; page < limit; page += PAGE_SIZE) {
-			int index = entry_index(page, 1);
+			int index = index_of(page, 1);
 			uint64_t entry = table_entries(guest, table)[index];
 
 			if (!is_mapped(entry))
@@ -91,7 +91,7 @@ static bool protect_entries(struct guest *guest, int vcpu, int mm, int64_t start
 			write_entry(guest, vcpu, table, index, 0, INSTRUCTION_XCHG, live);
 			write_entry(guest, vcpu, table, index, protected_entry(guest, entry, flags), INSTRUCTION_MOV,
 				    live);
-			forget_touches(guest, entry_gfn(entry));
+			forget_touches(guest, gfn_of(entry));
 			found = true;
 		}
 		va = limit;

@@ -63,10 +63,10 @@ static bool take_page_away(struct guest *guest, int vcpu, int64_t gfn)
 	va = frame->va;
 	space = &guest->mms[mm];
 	entry = find_entry(guest, space->root, va);
-	if (entry == NULL || !(*entry & PTE_PRESENT) || entry_gfn(*entry) != gfn)
+	if (entry == NULL || !(*entry & PTE_PRESENT) || gfn_of(*entry) != gfn)
 		return false;
 	table = find_table(guest, space->root, va, 1);
-	write_entry(guest, vcpu, table, entry_index(va, 1), 0, INSTRUCTION_XCHG, live_flag(space));
+	write_entry(guest, vcpu, table, index_of(va, 1), 0, INSTRUCTION_XCHG, live_flag(space));
 	flush_page(guest, vcpu, mm, va);
 	space->resident--;
 	free_frame(guest, vcpu, gfn);

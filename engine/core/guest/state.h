@@ -21,7 +21,7 @@ struct guest {
 	/* [gfn] what the frame holds, and its place in a free list. */
 	struct guest_frame *frames;
 	/* [slot][index] contents of the frames that are tables. */
-	uint64_t (*entries)[PTRS_PER_TABLE];
+	uint64_t (*entries)[ENTRIES];
 	/* Stack of free table slots, world->slot_top high. */
 	int32_t *slots;
 	int64_t slot_count;

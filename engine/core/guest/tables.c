@@ -5,12 +5,12 @@
 
 #include "allocator.h"
 
-#define ROOT_HALF (PTRS_PER_TABLE / 2)
+#define ROOT_HALF (ENTRIES / 2)
 
 int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 {
 	int64_t table = root;
-	int level = TOP_LEVEL;
+	int level = ROOT_LEVEL;
 
 	while (level > 2) {
 		table = table_below(guest, table, va, level);
@@ -18,7 +18,7 @@ int64_t after_gap(const struct guest *guest, int64_t root, int64_t va)
 			break;
 		level--;
 	}
-	return (va & ~(entry_span(level) - 1)) + entry_span(level);
+	return (va & ~(span_bytes(level) - 1)) + span_bytes(level);
 }
 
 void write_entry(struct guest *guest, int vcpu, int64_t table, int index, uint64_t value, int insn, int access)
@@ -28,7 +28,7 @@ void write_entry(struct guest *guest, int vcpu, int64_t table, int index, uint64
 	if (entries == NULL)
 		return;
 	entries[index] = value;
-	emit_store(guest, vcpu, (table << PAGE_SHIFT) + index * 8, value, insn, 8, access);
+	emit_store(guest, vcpu, (table << PAGE_SHIFT) + index * ENTRY_BYTES, value, insn, 8, access);
 }
 
 void clear_frame(struct guest *guest, int vcpu, int64_t gfn)
@@ -56,7 +56,7 @@ void copy_frame(struct guest *guest, int vcpu, int64_t source, int64_t gfn)
 	emit_touch(guest, vcpu, DIRECT_MAP + (source << PAGE_SHIFT), ACCESS_READ);
 	if (guest->frames[gfn].was_table) {
 		world->activity = ACTIVITY_PAGE_REUSE;
-		emit_block(guest, vcpu, gfn << PAGE_SHIFT, INSTRUCTION_REP_MOVS, 8, PTRS_PER_TABLE);
+		emit_block(guest, vcpu, gfn << PAGE_SHIFT, INSTRUCTION_REP_MOVS, 8, ENTRIES);
 		world->activity = activity;
 	} else if (!guest->knobs->init_on_alloc) {
 		emit_touch(guest, vcpu, DIRECT_MAP + (gfn << PAGE_SHIFT), ACCESS_WRITE);
@@ -105,7 +105,7 @@ int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)
 	struct mm *space = &guest->mms[mm];
 	int64_t table = space->root;
 
-	for (int level = TOP_LEVEL; level > 1; level--) {
+	for (int level = ROOT_LEVEL; level > 1; level--) {
 		int64_t below = table_below(guest, table, va, level);
 
 		if (below == ABSENT) {
@@ -113,7 +113,7 @@ int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)
 			if (below == 0)
 				return 0;
 			space->tables++;
-			write_entry(guest, vcpu, table, entry_index(va, level),
+			write_entry(guest, vcpu, table, index_of(va, level),
 				    (uint64_t)(below << PAGE_SHIFT) | TABLE_FLAGS, INSTRUCTION_MOV, live_flag(space));
 		}
 		table = below;
@@ -123,18 +123,18 @@ int64_t ensure_table(struct guest *guest, int vcpu, int mm, int64_t va)
 
 int64_t allocate_root(struct guest *guest, int vcpu)
 {
-	int64_t root = allocate_table(guest, vcpu, TOP_LEVEL);
+	int64_t root = allocate_table(guest, vcpu, ROOT_LEVEL);
 	const uint64_t *kernel = table_entries(guest, guest->world->kernel_root);
 	uint64_t *entries;
 
 	if (root == 0 || kernel == NULL)
 		return 0;
 	entries = table_entries(guest, root);
-	emit_block(guest, vcpu, (root << PAGE_SHIFT) + ROOT_HALF * 8, INSTRUCTION_REP_MOVS, 8, ROOT_HALF);
-	for (int index = ROOT_HALF; index < PTRS_PER_TABLE; index++) {
+	emit_block(guest, vcpu, (root << PAGE_SHIFT) + ROOT_HALF * ENTRY_BYTES, INSTRUCTION_REP_MOVS, 8, ROOT_HALF);
+	for (int index = ROOT_HALF; index < ENTRIES; index++) {
 		entries[index] = kernel[index];
 		if (kernel[index] != 0)
-			emit(guest, vcpu, EVENT_CONTENT, (root << PAGE_SHIFT) + index * 8, kernel[index]);
+			emit(guest, vcpu, EVENT_CONTENT, (root << PAGE_SHIFT) + index * ENTRY_BYTES, kernel[index]);
 	}
 	return root;
 }

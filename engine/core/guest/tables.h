@@ -2,27 +2,7 @@
 
 #include "emit.h"
 #include "guest/state.h"
-
-#define PTE_NO_EXECUTE (UINT64_C(1) << 63)
-#define REGION_SIZE (INT64_C(1) << REGION_SHIFT)
-
-/* Return how much an entry of a table of a level maps. */
-static inline int64_t entry_span(int level)
-{
-	return INT64_C(1) << (PAGE_SHIFT + INDEX_BITS * (level - 1));
-}
-
-/* Return the index of the entry that maps an address in a table of a level. */
-static inline int entry_index(int64_t va, int level)
-{
-	return (int)((uint64_t)va >> (PAGE_SHIFT + INDEX_BITS * (level - 1))) & (PTRS_PER_TABLE - 1);
-}
-
-/* Return the frame that an entry points to. */
-static inline int64_t entry_gfn(uint64_t entry)
-{
-	return (int64_t)(entry >> PAGE_SHIFT) & GFN_MASK;
-}
+#include "x86.h"
 
 /* Tell whether Linux has a page here: present, or made inaccessible by PROT_NONE. */
 static inline bool is_mapped(uint64_t entry)
@@ -43,9 +23,9 @@ static inline int64_t table_below(const struct guest *guest, int64_t table, int6
 {
 	const uint64_t *entries = table_entries(guest, table);
 
-	if (entries == NULL || !(entries[entry_index(va, level)] & PTE_PRESENT))
+	if (entries == NULL || !(entries[index_of(va, level)] & PTE_PRESENT))
 		return ABSENT;
-	return entry_gfn(entries[entry_index(va, level)]);
+	return gfn_of(entries[index_of(va, level)]);
 }
 
 /* Return the table of a level on the way to an address, or ABSENT. */
@@ -53,7 +33,7 @@ static inline int64_t find_table(const struct guest *guest, int64_t root, int64_
 {
 	int64_t table = root;
 
-	for (int above = TOP_LEVEL; above > level && table != ABSENT; above--)
+	for (int above = ROOT_LEVEL; above > level && table != ABSENT; above--)
 		table = table_below(guest, table, va, above);
 	return table;
 }
@@ -64,7 +44,7 @@ static inline uint64_t *find_entry(const struct guest *guest, int64_t root, int6
 	int64_t table = find_table(guest, root, va, 1);
 	uint64_t *entries = table == ABSENT ? NULL : table_entries(guest, table);
 
-	return entries == NULL ? NULL : &entries[entry_index(va, 1)];
+	return entries == NULL ? NULL : &entries[index_of(va, 1)];
 }
 
 /*

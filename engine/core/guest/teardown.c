@@ -34,10 +34,10 @@ void free_gathered(struct guest *guest, int vcpu)
 /* Give up one mapping of a frame; queue the frame if it was the last (Linux page_remove_rmap). */
 static void drop_page(struct guest *guest, uint64_t entry)
 {
-	struct guest_frame *frame = &guest->frames[entry_gfn(entry)];
+	struct guest_frame *frame = &guest->frames[gfn_of(entry)];
 
 	if (frame->kind == FRAME_ANONYMOUS && --frame->references == 0)
-		gather_frame(guest, entry_gfn(entry));
+		gather_frame(guest, gfn_of(entry));
 }
 
 struct cleared clear_entries(struct guest *guest, int vcpu, int mm, int64_t start, int64_t end, int insn)
@@ -48,7 +48,7 @@ struct cleared clear_entries(struct guest *guest, int vcpu, int mm, int64_t star
 	int64_t va = start;
 
 	while (va < end) {
-		int64_t limit = least(end, (va & ~(REGION_SIZE - 1)) + REGION_SIZE);
+		int64_t limit = least(end, (va & ~(span_bytes(2) - 1)) + span_bytes(2));
 		int64_t table = find_table(guest, space->root, va, 1);
 
 		if (table == ABSENT) {
@@ -56,7 +56,7 @@ struct cleared clear_entries(struct guest *guest, int vcpu, int mm, int64_t star
 			continue;
 		}
 		for (int64_t page = va; page < limit; page += PAGE_SIZE) {
-			int index = entry_index(page, 1);
+			int index = index_of(page, 1);
 			uint64_t entry = table_entries(guest, table)[index];
 
 			if (!is_mapped(entry))
@@ -82,7 +82,7 @@ static void free_table_below(struct guest *guest, int vcpu, int mm, int64_t va, 
 
 	if (below == ABSENT)
 		return;
-	write_entry(guest, vcpu, above, entry_index(va, level), 0, INSTRUCTION_MOV, live_flag(space));
+	write_entry(guest, vcpu, above, index_of(va, level), 0, INSTRUCTION_MOV, live_flag(space));
 	space->tables--;
 	gather_frame(guest, below);
 }
@@ -92,17 +92,17 @@ static void free_tables(struct guest *guest, int vcpu, int mm, int64_t start, in
 			int64_t ceiling)
 {
 	int64_t root = guest->mms[mm].root;
-	int64_t va = start & ~(REGION_SIZE - 1);
+	int64_t va = start & ~(span_bytes(2) - 1);
 
 	while (va < end) {
-		int64_t following = va + REGION_SIZE;
+		int64_t following = va + span_bytes(2);
 
 		if (find_table(guest, root, va, 2) == ABSENT)
 			following = after_gap(guest, root, va);
 		else if (va >= floor && following <= ceiling)
 			free_table_below(guest, vcpu, mm, va, 2);
-		for (int level = 3; level <= TOP_LEVEL; level++) {
-			int64_t span = entry_span(level);
+		for (int level = 3; level <= ROOT_LEVEL; level++) {
+			int64_t span = span_bytes(level);
 			int64_t first = va & ~(span - 1);
 
 			if (following < end && following & (span - 1))
@@ -173,7 +173,7 @@ int64_t destroy_space(struct guest *guest, int vcpu, int mm)
 		int64_t start = row[index].start;
 
 		/* Areas close to each other are taken together (Linux free_pgtables). */
-		while (index + 1 < space->areas && row[index + 1].start <= row[index].end + REGION_SIZE)
+		while (index + 1 < space->areas && row[index + 1].start <= row[index].end + span_bytes(2))
 			index++;
 		free_tables(guest, vcpu, mm, start, row[index].end, 0,
 			    index + 1 < space->areas ? row[index + 1].start : USER_END);

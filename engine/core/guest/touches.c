@@ -41,7 +41,7 @@ static void touch_kernel_image(struct guest *guest, int vcpu)
 
 		if (region < TEXT_REGIONS)
 			access = ACCESS_FETCH;
-		emit_touch(guest, vcpu, KERNEL_TEXT + (region << REGION_SHIFT) + (page << PAGE_SHIFT), access);
+		emit_touch(guest, vcpu, KERNEL_TEXT + region * span_bytes(2) + (page << PAGE_SHIFT), access);
 	}
 }
 

@@ -14,8 +14,6 @@
 
 enum {
 	NONE = -1,
-	ENTRIES = 512,
-	ROOT_LEVEL = 4,
 
 	SLOTS = 1 << 15,
 	TABLES = 1 << 15,

@@ -4,8 +4,8 @@ import resource
 
 import pytest
 
+from engine import x86
 from engine.core.guest.model import GuestModel
-from engine.guest import constants as c
 from engine.guest.parameters import PARAMETERS
 from engine.guests import Guest
 from engine.vocabulary import Access, Activity, Event, Instruction, Operation
@@ -45,7 +45,7 @@ def test_fork_copies_private_pages_only() -> None:
         if int(model.state.frames["level"][int(event["address"]) >> 12]) == 1
     ]
     assert len(copied) == 7 + arguments
-    assert all(value & (c.WRITABLE | c.ACCESSED) == 0 and value & c.PRESENT for value in copied)
+    assert all(value & (x86.WRITABLE | x86.ACCESSED) == 0 and value & x86.PRESENT for value in copied)
     assert len(of_kind(events, Event.CR3)) == 1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.guest import constants as c
+from engine import x86
 from engine.guest.parameters import LINUX_2011
 from engine.vocabulary import Activity, Event, Operation
 from tests.support.guest.scripts import CHILD, DATA, PAGE, SHELL, after, follow, of_kind, process_with_pages, run_more
@@ -35,7 +35,7 @@ def test_linux_of_2011_always_loads_cr3() -> None:
     assert len(of_kind(events, Event.CR3)) == 1
     assert len(of_kind(events, Event.INVLPG)) == 0
     reads = before[(before["activity"] == Activity.DEMAND_FAULT) & (before["kind"] == Event.STORE)]
-    assert len(reads[reads["value"] & np.uint64(c.WRITABLE) == 0]) > 0
+    assert len(reads[reads["value"] & np.uint64(x86.WRITABLE) == 0]) > 0
 
 
 def test_threads_on_another_vcpu_are_interrupted() -> None:

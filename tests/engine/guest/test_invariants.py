@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import x86
 from engine.core.guest.model import GuestModel
 from engine.guest import constants as c
 from engine.vocabulary import Event, Operation
@@ -76,7 +77,7 @@ def tables_of(model: GuestModel, root: int) -> list[int]:
         below: list[int] = []
         for page in level_pages:
             row = state.entries[int(state.frames["contents"][page]) - 1][: 256 if level == 4 else 512]
-            below += [(int(entry) >> 12) & c.GFN_MASK for entry in row if int(entry) & 1]
+            below += [x86.FOUR_LEVEL.frame_of(int(entry)) for entry in row if int(entry) & 1]
         found += below
         level_pages = below
     return found

@@ -8,7 +8,6 @@
 
 #include "../state.h"
 
-enum { ENTRY_BYTES = 8 };
 
 /* The lanes whose rule a store of `width` bytes at `offset` of the page violates. */
 INLINE lanes_t misaligned_lanes(const struct machine *m, int offset, int width)
