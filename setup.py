@@ -125,4 +125,6 @@ setup(
         ),
     ],
     cmdclass={"build_ext": BuildCore},
+    # One wheel for Python 3.11 and all later ones.
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from math import isfinite
@@ -204,7 +205,7 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
 
     files = uploaded(request, plan)
     shown = None if address is None else without_secrets(address)
-    content: dict[str, Any] = {"address": shown, **plan.content(), "uploads": files}
+    content: dict[str, Any] = {"address": shown, **plan.content(), "uploads": files, "core": _core_from(files)}
     if as_json:
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
         return
@@ -221,6 +222,14 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
     for name in ("runtime_env", "metadata", "entrypoint_resources"):
         flat[name] = json.dumps(flat[name])
     typer.echo(as_table(flat))
+
+
+def _core_from(files: Mapping[str, int]) -> str:
+    """Say how the engine's core, which is compiled, gets to where the job runs."""
+    built = next((name for name in files if name.startswith("engine/_core.")), None)
+    if built is not None:
+        return f"{built} is uploaded; it runs on {platform.machine()} with Linux and Python 3.11 or later"
+    return "what is installed there; `sweep doctor --address` compares it with the one here"
 
 
 def _start(request: "JobRequest", plan: "JobPlan", address: str, *, again: bool, as_json: bool, wait: bool) -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from engine.x86 import FOUR_LEVEL, PAGE_BYTES, PagingMode
 
-PAE = PagingMode(name="PAE", levels=3, index_bits=9, entry_bytes=8, frame_bits=40)
+THREE_LEVEL = PagingMode(name="3-level", levels=3, index_bits=9, entry_bytes=8, frame_bits=40)
 FIVE_LEVEL = PagingMode(name="5-level", levels=5, index_bits=9, entry_bytes=8, frame_bits=40)
 TWO_LEVEL = PagingMode(name="32-bit", levels=2, index_bits=10, entry_bytes=4, frame_bits=20)
 
 
 @pytest.mark.parametrize(
     ("mode", "address_bits"),
-    [(FOUR_LEVEL, 48), (FIVE_LEVEL, 57), (TWO_LEVEL, 32), (PAE, 39)],
+    [(FOUR_LEVEL, 48), (FIVE_LEVEL, 57), (TWO_LEVEL, 32), (THREE_LEVEL, 39)],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_indices_and_offset_make_up_the_address(mode: PagingMode, address_bits: int) -> None:

@@ -56,7 +56,7 @@ def gather_facts() -> NodeFacts:
         temp_folder=temp,
         temp_free=shutil.disk_usage(temp).free,
         shm_free=shutil.disk_usage(_SHM).free if _SHM.is_dir() else None,
-        core=_core(),
+        core=own_core(),
         clock=time.time(),
     )
 
@@ -73,7 +73,8 @@ def _limit(which: int) -> int:
     return -1 if soft == resource.RLIM_INFINITY else soft
 
 
-def _core() -> str:
+def own_core() -> str:
+    """Return the hash of the sources that the core here was built from, or what is wrong with it."""
     try:
         from engine.core.extension import core
     except CoreError as error:

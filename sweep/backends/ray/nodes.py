@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from sweep.backends.contract import BackendError
-from sweep.backends.ray.facts import NodeFacts, gather_facts
+from sweep.backends.ray.facts import NodeFacts, gather_facts, own_core
 from sweep.progress import format_bytes
 
 T = TypeVar("T")
@@ -179,6 +179,11 @@ def differences(seen: RunAsSeen, *, token: str, run: str, engine: str | None) ->
         yield (
             f"the engine on {facts.host} is {facts.engine}, here it is {engine}; install the same sources on "
             "every node, or submit with --upload-code"
+        )
+    if engine is not None and facts.engine == engine and facts.core != own_core():
+        yield (
+            f"the core on {facts.host}: {facts.core}, here it is {own_core()}; build it there with `make setup`, "
+            "install the wheel that is installed here, or submit with --upload-code"
         )
     if seen.token != token:
         yield (

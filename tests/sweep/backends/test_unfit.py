@@ -1,5 +1,6 @@
 """Machines that can't take part: their tasks go elsewhere, and no batch is blamed for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_nodes_are_asked_for_their_engine(tmp_path: Path, engine: str | None, *,
         problems = list(differences(look(run, name), token=token, run=run, engine=engine))
 
     assert [("the engine on" in one, "every node" in one) for one in problems] == [(True, True)] * told
+
+
+def test_a_node_whose_core_is_of_other_sources_takes_no_part(tmp_path: Path) -> None:
+    """The same sources with a core that was built from others, or with none, would count by other rules."""
+    start(write_spec(tmp_path))
+    run, engine = str(tmp_path / "run"), engine_fingerprint()
+
+    with a_file_of_the_run(run) as (name, token):
+        seen = look(run, name)
+        stale = replace(seen, facts=replace(seen.facts, core="built from other sources"))
+        problems = list(differences(stale, token=token, run=run, engine=engine))
+
+    assert len(problems) == 1
+    assert "built from other sources" in problems[0]
+    assert "make setup" in problems[0]
 
 
 def test_without_another_machine_the_sweep_ends_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,16 @@ def test_partitions_may_be_several() -> None:
         submit(SMOKE, *SBATCH, "--partition", "long,,short")
 
 
+@pytest.mark.parametrize(("words", "said"), [((), "what is installed there"), (("--upload-code",), "is uploaded")])
+def test_a_dry_run_says_how_the_core_gets_there(words: tuple[str, ...], said: str) -> None:
+    """The core is compiled: it goes along with the code, or has to be there already."""
+    shown = submit(SMOKE, "--out", "/runs/a", "--dry-run", "--json", *words)
+
+    content = json.loads(shown)
+    assert said in content["core"]
+    assert any(name.startswith("engine/_core.") for name in content["uploads"]) == bool(words)
+
+
 def test_a_stopped_job_names_the_way_on() -> None:
     """A driver is told the command that starts its job again: as typed, with address, without what is for one start."""
     words = (
