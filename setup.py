@@ -20,6 +20,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT: Final = Path(__file__).resolve().parent
 CORE: Final = Path("engine", "core")
+MECHANISMS: Final = Path("engine", "mechanisms")
 PYTHON_3_11: Final = "0x030B0000"
 OPTIONS: Final = ("-std=c11", "-O3", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
@@ -52,16 +53,18 @@ def is_on(variable: str) -> bool:
 
 
 class BuildCore(build_ext):
-    """Writes `layout.h` from the declarations in Python before the extension is compiled."""
+    """Writes the headers that follow from declarations in Python before the extension is compiled."""
 
     def build_extension(self, ext: Extension) -> None:
         """Write the header, then compile."""
         sys.path.insert(0, str(ROOT))
         from engine.core.layout import header_file
+        from engine.core.mechanisms import headers
 
         folder = Path(self.build_temp).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "layout.h").write_text(header_file(), encoding="utf-8")
+        for name, text in {"layout.h": header_file(), **headers()}.items():
+            (folder / name).write_text(text, encoding="utf-8")
         ext.include_dirs.append(str(folder))
         ext.extra_objects += [self._lanes(ext, "lanes_baseline", instruction_set(BASELINE) if is_x86() else "")]
         if is_x86():
@@ -115,10 +118,11 @@ setup(
             depends=[
                 "setup.py",
                 *sorted(str(path) for path in CORE.rglob("*.[ch]")),
+                *sorted(str(path) for path in MECHANISMS.rglob("*.h")),
                 *map(str, Path("engine").rglob("*.py")),
             ],
             define_macros=[("Py_LIMITED_API", PYTHON_3_11)],
-            include_dirs=[str(CORE)],
+            include_dirs=[str(CORE), str(CORE.parent)],
             extra_compile_args=compiling,
             extra_link_args=linking,
             py_limited_api=True,

@@ -17,6 +17,7 @@ from engine.guests import GUEST_FIELDS
 from engine.knobs import KNOBS, Policy
 from engine.vocabulary import COUNTERS, Access, Activity, Event, Instruction, Operation
 from engine.workloads import WORKLOADS
+from results.prices.cost_model import reasons_without_price
 from results.store.columns import columns_markdown
 from sweep.cli import VERBS, load_verb, verb_summary
 from sweep.exit_codes import ExitCode
@@ -111,7 +112,7 @@ def knobs() -> str:
     lines = [
         "# Knobs",
         "",
-        GENERATED.format(source="`engine/knobs.py`"),
+        GENERATED.format(source="`engine/knobs.py` and `engine/mechanisms/`"),
         "",
         f"Everything in which two policies can differ. Defaults are those of `{BASE}`.",
         "",
@@ -133,10 +134,11 @@ def counters() -> str:
         "Every integer that the engine yields, per cell and per window of guest time; each is a column of the parts.",
         "Where KVM has a counter of that meaning, ours has its name, so that a simulated row joins a `kvm_stat` dump.",
         "All add up over windows, except `pages_peak`, which is a maximum.",
+        "A run of an older [version](schema-history.md) than the one that brought a counter has null there.",
         "",
     ]
-    rows = ((f"`{c.name}`", c.unit, c.description, c.source.rstrip(".")) for c in COUNTERS)
-    return "\n".join([*lines, *table(["counter", "unit", "meaning", "source"], rows)])
+    rows = ((f"`{c.name}`", c.unit, c.description, c.source.rstrip("."), str(c.since or 1)) for c in COUNTERS)
+    return "\n".join([*lines, *table(["counter", "unit", "meaning", "source", "since version"], rows)])
 
 
 def workloads() -> str:
@@ -234,7 +236,8 @@ def costs() -> str:
             rows = ((f"`{c}`", p["cycles"], p["locked_cycles"], span(p), p["status"], p["source"]) for c, p in prices)
             lines += table(["counter", "cycles", "locked", "range", "status", "source"], rows)
         lines += [f"### {model['name']}: not priced", ""]
-        lines += table(["counter", "why"], ((f"`{counter}`", why) for counter, why in model["unpriced"].items()))
+        rows = ((f"`{counter}`", why) for counter, why in reasons_without_price(model).items())
+        lines += table(["counter", "why"], rows)
     return "\n".join(lines)
 
 

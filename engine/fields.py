@@ -1,7 +1,7 @@
-"""A named value that a user may set, declared once: default, meaning, unit, range or choices, and source.
+"""What is declared once: a value that a user may set (`Field`), and a number that the engine counts (`Counter`).
 
-Knobs of policies, fields of guests and parameters of workloads are declared with it. The reader of sweeps, the catalog,
-the columns of results and the pages of the reference follow from the declarations.
+Knobs of policies, fields of guests and parameters of workloads are fields: default, meaning, unit, range or choices,
+and source. The reader of sweeps, the catalog, the columns of results and the pages of the reference follow from them.
 """
 
 import dataclasses
@@ -17,6 +17,24 @@ _METADATA: Final = "field"
 
 class FieldError(ValueError):
     """A name that is not declared, or a value that its field does not allow."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counter:
+    """A number that the engine counts; a column of each table of results.
+
+    The name in C (`COUNTER_…`), the column, the schema and its version, the check of prices and the pages of the
+    reference follow from it. What is left is to count it: in the reference and in the lanes.
+    """
+
+    name: str
+    unit: str
+    description: str
+    source: str
+    since: int | None = None
+    """Schema version of the result tables that brought it, if version 1 lacks it; null in rows of older runs."""
+    unpriced: str = ""
+    """Why it takes no time of its own. Without a reason each cost model says what it costs, or why it does not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

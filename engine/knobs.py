@@ -1,51 +1,34 @@
 """Knobs, in which policies differ, and what a policy is: a name, knob values, a summary and a source.
 
-Policies are data: files in configs/policies and anywhere else, which sweep/spec/policies.py reads. Mechanisms and
-detectors read knobs. A rule that no knob expresses is written twice: plainly in engine/reference/, for lanes in
-engine/core/lanes/.
+Policies are data: files in configs/policies and anywhere else, which sweep/spec/policies.py reads. The knobs here are
+those of the machine that all policies share; a rule that some policies have is a mechanism with knobs of its own
+(engine/mechanisms/), and a policy has the knobs of all of them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from engine.fields import Field, checked, declared, fields_of
+from engine.mechanisms import MECHANISMS, MechanismKnobs
 
-MISALIGNED_RULES: Final = ("never", "before_2011", "low_byte_allowed", "under_8_bytes")
-FLOOD_SCOPES: Final = ("page", "vcpu", "spte")
 INVLPG_ERAS: Final = ("kvm_3_0", "kvm_3_3", "kvm_6_1")
 HASHES: Final = ("gfn_low_10_bits", "hash_64_12_bits")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
+@dataclass(frozen=True, kw_only=True)
+class Knobs(MechanismKnobs):
     """Everything in which two policies can differ. Defaults are KVM of Linux 6.1."""
 
     shadow: bool = declared(True, "the guest's tables are shadowed at all (no: nested paging in hardware)")
     oracle: bool = declared(
         False, "knows which pages are linked as tables: emulates stores to live ones, zaps dead ones at once"
     )
-    unsync: bool = declared(True, "level-1 shadow pages may go out of sync")
-    flood_threshold: int = declared(
-        3, "stores to one shadow page without a use that zap it; 0 never", minimum=0, maximum=255
-    )
-    flood_scope: str = declared(
-        "page", "who counts: each shadow page, each vCPU (2011), or the written spte", choices=FLOOD_SCOPES
-    )
-    flood_level1: bool = declared(False, "level-1 shadow pages can flood as well")
-    flood_clear_on_walk: bool = declared(True, "a fault that walks through a shadow page clears its count")
-    flood_reset_on_fault: bool = declared(False, "an injected or a fixed fault clears the vCPU's count")
-    flood_accessed_exception: bool = declared(False, "no repeat if the last speculative spte was accessed meanwhile")
-    misaligned: str = declared("low_byte_allowed", "which stores zap for their size or place", choices=MISALIGNED_RULES)
-    retry_untagged: bool = declared(
-        True, "an instruction that writes no page tables zaps the shadow page and is retried"
-    )
-    rep_string_zap: bool = declared(False, "a rep string instruction zaps the shadow page and is retried")
     rep_limit: int = declared(1024, "iterations of a rep instruction emulated in one exit", minimum=1, maximum=1024)
     update_written_spte: bool = declared(False, "a trapped store to a level-1 page installs the new spte at once")
     prefetch: bool = declared(True, "a fault fills the aligned group of 8 sptes")
     prefetch_stops_at_gap: bool = declared(True, "prefetch ends at the first entry that is absent or was not accessed")
-    prefetch_may_unsync: bool = declared(False, "a speculative spte may put the page that it maps out of sync")
     sync_zaps_empty: bool = declared(False, "synchronisation zaps a shadow page that has no present spte left")
     upper_create_zaps_unsync: bool = declared(
         True, "a new upper-level shadow page zaps out-of-sync ones of its gfn (no: syncs them)"
@@ -74,7 +57,14 @@ class Knobs:
     )
 
 
-KNOBS: Final[Mapping[str, Field]] = fields_of(Knobs)
+def _in_order() -> Mapping[str, Field]:
+    """Return the machine's knobs, then those of each mechanism."""
+    of_mechanisms = fields_of(MechanismKnobs)
+    own = {name: field for name, field in fields_of(Knobs).items() if name not in of_mechanisms}
+    return MappingProxyType(own | {name: one for each in MECHANISMS for name, one in fields_of(each).items()})
+
+
+KNOBS: Final[Mapping[str, Field]] = _in_order()
 """Name -> declaration of each knob."""
 
 

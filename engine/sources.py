@@ -11,8 +11,8 @@ from typing import Final
 
 ENGINE: Final = Path(__file__).resolve().parent
 
-CORE_SOURCES: Final = ("core/**/*.c", "core/**/*.h")
-"""What the core is compiled from, beside the header that engine/core/layout.py writes."""
+CORE_SOURCES: Final = ("core/**/*.c", "core/**/*.h", "mechanisms/*/*.h")
+"""What the core is compiled from, beside the headers that engine/core/ writes from declarations."""
 
 RESULT_SOURCES: Final = (
     *CORE_SOURCES,
@@ -24,6 +24,8 @@ RESULT_SOURCES: Final = (
     "guest/*.py",
     "guests.py",
     "knobs.py",
+    "mechanisms/*.py",
+    "mechanisms/*/__init__.py",
     "operations.py",
     "simulate.py",
     "vocabulary.py",
@@ -33,7 +35,14 @@ RESULT_SOURCES: Final = (
 )
 """What the answer of a batch depends on: code and data."""
 
-NO_RESULT_SOURCES: Final = ("__init__.py", "_core.pyi", "py.typed", "reference/*.py", "sources.py")
+NO_RESULT_SOURCES: Final = (
+    "__init__.py",
+    "_core.pyi",
+    "mechanisms/*/plain.py",
+    "py.typed",
+    "reference/*.py",
+    "sources.py",
+)
 """The rest of the engine: it checks results. What is built from the core's sources is in no list."""
 
 _DIGEST_BYTES: Final = 16

@@ -14,6 +14,7 @@ import numpy as np
 from engine import x86
 from engine.checks import LEVELS, RUN_NS_MAX, Wrong
 from engine.core.guest import layout_guest
+from engine.core.mechanisms import headers
 from engine.events import DIRECT_MAP_BASE, EVENT
 from engine.knobs import KNOBS
 from engine.operations import OPERATION
@@ -79,7 +80,8 @@ def structs() -> dict[str, np.dtype[Any]]:
 
 def sources_here() -> str:
     """Hash all that the core is compiled from: the files in C, and what they take from declarations in Python."""
-    return blake2b(f"{source_digest(CORE_SOURCES)}\n{header()}".encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    written = "\n".join([header(), *headers().values()])
+    return blake2b(f"{source_digest(CORE_SOURCES)}\n{written}".encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def header_file() -> str:

@@ -55,7 +55,7 @@ def page_fault(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool, dead: bool = Fa
         unprotect(mmu, walk.gfn)
     present = find_spte(vcpu, walk.gva) is not None
     if knobs.write_tracked_shortcut and write and present and mmu.tracked.get(walk.gfn):
-        _clear_flooding(mmu, vcpu, walk.gva)
+        _walk_shadow(mmu, vcpu, walk.gva)
         return _finish(mmu, vcpu, walk, Outcome.EMULATE)
     top_up(mmu, vcpu)
     mmu.count("lock_acquisitions")
@@ -66,12 +66,12 @@ def page_fault(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool, dead: bool = Fa
 
 
 def _finish(mmu: Mmu, vcpu: Vcpu, walk: Walk, outcome: Outcome) -> Outcome:
-    """Count the outcome; a fault that is not emulated resets the 2011 detector."""
+    """Count the outcome."""
     if outcome is Outcome.EMULATE:
         mmu.count("pf_emulate")
     else:
-        if mmu.policy.knobs.flood_reset_on_fault:
-            vcpu.last_write_count = 0
+        for mechanism in mmu.mechanisms:
+            mechanism.on_fault(vcpu)
         if outcome is Outcome.FIXED:
             mmu.count("pf_fixed")
         elif outcome is Outcome.SPURIOUS:
@@ -93,13 +93,12 @@ def unprotect(mmu: Mmu, gfn: int) -> int:
     return len(pages)
 
 
-def _clear_flooding(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
-    """Forget the write counts of the shadow pages that translate `gva` (shadow_page_table_clear_flood)."""
-    if not mmu.policy.knobs.flood_clear_on_walk:
-        return
+def _walk_shadow(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
+    """Walk through the shadow pages that translate `gva` (shadow_page_table_clear_flood)."""
     page, level = vcpu.root, ROOT_LEVEL
     while page is not None:
-        page.write_flooding_count = 0
+        for mechanism in mmu.mechanisms:
+            mechanism.on_walk(page)
         spte = page.sptes.get(index_of(gva, level))
         page, level = (None if spte is None else spte.child), level - 1
 
@@ -131,13 +130,12 @@ def _goal_level(mmu: Mmu, walk: Walk) -> int:
 
 def _fetch(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool) -> Outcome:
     """Build the shadow levels down to the leaf and install it (FNAME(fetch))."""
-    clears = mmu.policy.knobs.flood_clear_on_walk
     page, level = vcpu.root, ROOT_LEVEL
     assert page is not None
     goal = 0
     while True:
-        if clears:
-            page.write_flooding_count = 0
+        for mechanism in mmu.mechanisms:
+            mechanism.on_walk(page)
         index = index_of(walk.gva, level)
         if level > walk.level:
             role = Role(level - 1, False, walk.table_access[level - 1])
@@ -183,7 +181,7 @@ def set_spte(
         flush, old = True, None
     wants_write = bool(access & ACC_WRITE)
     keeps_write = wants_write and old is not None and old.writable
-    writable = keeps_write or (wants_write and may_write(mmu, gfn, can_unsync=True, speculative=speculative))
+    writable = keeps_write or (wants_write and may_write(mmu, vcpu, gfn, speculative=speculative))
     dirty = writable and not keeps_write
     outcome = Outcome.FIXED
     if old is None:
@@ -202,7 +200,8 @@ def set_spte(
         old.writable, old.dirty = writable, dirty
         use_spte(mmu, old, write=False)
     if speculative:
-        vcpu.last_updated, vcpu.last_updated_gfn = (page, index), gfn
+        for mechanism in mmu.mechanisms:
+            mechanism.on_prefetch(vcpu, page, index, gfn)
     if flush:
         flush_remote(mmu)
     return Outcome.EMULATE if wants_write and not writable and write else outcome

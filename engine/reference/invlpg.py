@@ -27,8 +27,8 @@ def inject_fault(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
     """
     for counter in ("exits", "pf_taken", "pf_guest", "page_walks"):
         mmu.count(counter)
-    if mmu.policy.knobs.flood_reset_on_fault:
-        vcpu.last_write_count = 0
+    for mechanism in mmu.mechanisms:
+        mechanism.on_fault(vcpu)
     mmu.note_at("fault_guest", gva >> 12)
     if mmu.policy.knobs.invlpg == "kvm_6_1" and vcpu.root is not None and is_mapped(mmu, vcpu, gva):
         top_up(mmu, vcpu)

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Final
 
 from engine.guests import Guest
 from engine.knobs import Policy
+from engine.mechanisms import MECHANISMS
+from engine.reference.hooks import Hooks
 from engine.reference.state import GuestMemory, Role, ShadowPage, Spte, Vcpu
 from engine.vocabulary import COUNTER_NAMES, Activity
 
@@ -52,6 +55,8 @@ class Mmu:
     """Activity -> what was counted for it."""
     counted: dict[str, int] = field(init=False)
     """What was counted for the activity to which the present event belongs; of `activities`."""
+    mechanisms: tuple[Hooks, ...] = ()
+    """The plain halves of all mechanisms, in the order of their list."""
     log: list[tuple[int, str, int, int, int]] | None = None
     event: int = 0
 
@@ -84,7 +89,11 @@ def new_mmu(policy: Policy, guest: Guest, *, keep_log: bool = False) -> Mmu:
     """Return an MMU without any shadow page."""
     pool = policy.knobs.pool_pages or guest.pool_pages
     vcpus = [Vcpu(previous_roots=[None] * policy.knobs.cached_roots) for _ in range(guest.vcpus)]
-    return Mmu(policy, guest, pool, vcpus, log=[] if keep_log else None)
+    mmu = Mmu(policy, guest, pool, vcpus, log=[] if keep_log else None)
+    # A registry that plugs in by name: a mechanism's plain half is the class `Plain` of its module `plain`.
+    halves = [import_module(f"{one.__module__}.plain").Plain for one in MECHANISMS]
+    mmu.mechanisms = tuple(half(mmu) for half in halves)
+    return mmu
 
 
 def bucket_of(mmu: Mmu, gfn: int) -> int:
@@ -212,6 +221,11 @@ def zap_page(mmu: Mmu, page: ShadowPage, reason: str) -> int:
     """Zap a shadow page and the out-of-sync leaves below it; return the pages freed (__kvm_mmu_prepare_zap_page)."""
     mmu.count("mmu_shadow_zapped")
     mmu.note(f"zap_{reason}", page)
+    for mechanism in mmu.mechanisms:
+        if page.invalid:
+            mechanism.on_root_freed()
+        else:
+            mechanism.on_zap(page)
     freed = 0
     if page.role.level > 1:
         for child in list(unsync_leaves(page)):
@@ -232,8 +246,6 @@ def zap_page(mmu: Mmu, page: ShadowPage, reason: str) -> int:
         freed += 1
         mmu.used_pages -= 1
     page.invalid = True
-    for vcpu in mmu.vcpus:
-        vcpu.last_updated = None
     return freed
 
 

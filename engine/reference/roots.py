@@ -32,7 +32,9 @@ def _sync_root(mmu: Mmu, vcpu: Vcpu) -> None:
 
 
 def finish_exit(mmu: Mmu) -> None:
-    """Replace roots that were zapped, then serve pending flushes (vcpu_enter_guest)."""
+    """Let mechanisms end the exit, replace roots that were zapped, serve pending flushes (vcpu_enter_guest)."""
+    for mechanism in mmu.mechanisms:
+        mechanism.on_exit_end()
     while mmu.obsolete_roots:
         mmu.obsolete_roots = False
         for vcpu in mmu.vcpus:
@@ -79,7 +81,8 @@ def _switch_to_cached_root(mmu: Mmu, vcpu: Vcpu, gfn: int) -> bool:
     if taken.gfn != gfn:
         _release(mmu, taken)
         return False
-    taken.write_flooding_count = 0
+    for mechanism in mmu.mechanisms:
+        mechanism.on_root(taken)
     vcpu.root = taken
     return True
 

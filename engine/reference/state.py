@@ -75,7 +75,6 @@ class ShadowPage:
     root_count: int = 0
     unsync: bool = False
     invalid: bool = False
-    write_flooding_count: int = 0
 
 
 @dataclass(slots=True)
@@ -92,7 +91,7 @@ class Walk:
     """Level -> access that the entries above that table grant."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Vcpu:
     """What KVM keeps for each vCPU."""
 
@@ -100,16 +99,27 @@ class Vcpu:
     root: ShadowPage | None = None
     previous_roots: list[ShadowPage | None] = field(default_factory=list)
     """Cached roots, last used first. A freed one leaves a hole, which moves on as an entry does."""
-    last_write_gfn: int | None = None
-    last_write_count: int = 0
-    last_updated: tuple[ShadowPage, int] | None = None
-    last_updated_gfn: int = 0
     desc_objects: int = 0
     store_va: int | None = None
     store_gfn: int | None = None
-    last_retry: tuple[int, int] | None = None
     flush_pending: bool = False
     flush_current_pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A trapped store as it is emulated: to an entry of a frame that was a table."""
+
+    gfn: int
+    index: int
+    offset: int
+    width: int
+    """Place and bytes as KVM takes them: a 32-bit half of an entry is read again as a whole."""
+    stored_offset: int
+    stored_width: int
+    """Place and bytes as the guest stored them."""
+    by_guest: bool
+    """Or INVLPG of Linux 3.0 writes what stands there."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from engine.reference.mmu import (
     write_protect,
     zap_page,
 )
-from engine.reference.state import ACC_WRITE, ACCESSED, DIRTY, PRESENT, Role, ShadowPage, access_of, gfn_of
+from engine.reference.state import ACC_WRITE, ACCESSED, DIRTY, PRESENT, Role, ShadowPage, Vcpu, access_of, gfn_of
 
 
 def get_page(mmu: Mmu, gfn: int, role: Role) -> ShadowPage:
@@ -32,10 +32,13 @@ def get_page(mmu: Mmu, gfn: int, role: Role) -> ShadowPage:
         if _is_empty_and_zapped(mmu, page):
             page = None
     if page is not None:
-        page.write_flooding_count = 0
+        for mechanism in mmu.mechanisms:
+            mechanism.on_lookup(page)
         mmu.note("get_page_existing", page)
         return page
     page = create_page(mmu, gfn, role)
+    for mechanism in mmu.mechanisms:
+        mechanism.on_lookup(page)
     if role.level > 1 and not role.direct and not zaps_unsync:
         sync_pages(mmu, [sibling for sibling in siblings if sibling.unsync and not sibling.invalid])
     return page
@@ -49,23 +52,27 @@ def _is_empty_and_zapped(mmu: Mmu, page: ShadowPage) -> bool:
     return True
 
 
-def may_write(mmu: Mmu, gfn: int, *, can_unsync: bool, speculative: bool) -> bool:
-    """Decide whether a spte of `gfn` may be writable, unsyncing its pages if need be (mmu_try_to_unsync_pages)."""
+def may_write(mmu: Mmu, vcpu: Vcpu | None, gfn: int, *, speculative: bool) -> bool:
+    """Decide whether a spte of `gfn` may be writable (mmu_try_to_unsync_pages).
+
+    Its pages go out of sync if need be, by the fault of a vCPU; without one none may.
+    """
     pages = indirect_pages_of(mmu, gfn)
     if mmu.tracked.get(gfn):
         return False
-    knobs = mmu.policy.knobs
     for page in pages:
-        if not can_unsync:
+        if vcpu is None:
             return False
         if page.unsync:
             continue
-        if not knobs.unsync or (speculative and not knobs.prefetch_may_unsync):
+        if not all(mechanism.may_unsync(page, speculative=speculative) for mechanism in mmu.mechanisms):
             return False
         page.unsync = True
         mmu.count("unsync_events")
         mmu.count("mmu_unsync")
         mmu.note("unsync", page)
+        for mechanism in mmu.mechanisms:
+            mechanism.on_unsync(vcpu, page)
     return True
 
 
@@ -81,7 +88,7 @@ def sync_sptes(mmu: Mmu, page: ShadowPage) -> bool:
             flush = True
             continue
         wants_write = bool(page.role.access & access_of(gpte) & ACC_WRITE and gpte & DIRTY)
-        writable = wants_write and (spte.writable or may_write(mmu, spte.gfn, can_unsync=False, speculative=True))
+        writable = wants_write and (spte.writable or may_write(mmu, None, spte.gfn, speculative=True))
         dirty = writable and not spte.writable
         flush |= spte.accessed or (spte.writable and not writable) or (spte.dirty and not dirty)
         spte.writable, spte.dirty, spte.accessed = writable, dirty, False
@@ -99,6 +106,8 @@ def sync_pages(mmu: Mmu, leaves: list[ShadowPage]) -> None:
         mmu.count("sync_events")
         mmu.count("mmu_unsync", -1)
         mmu.note("sync", page)
+        for mechanism in mmu.mechanisms:
+            mechanism.on_sync(page)
         flush |= sync_sptes(mmu, page)
         flush |= _is_empty_and_zapped(mmu, page)
     if flush:

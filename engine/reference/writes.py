@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.reference.faults import Outcome, page_fault, prefetch_gpte, unprotect, use_spte
-from engine.reference.flooding import floods_page, floods_spte, repeats_on_vcpu
-from engine.reference.misaligned import is_misaligned
 from engine.reference.mmu import (
     Mmu,
     drop_spte,
@@ -15,12 +13,13 @@ from engine.reference.mmu import (
     top_up,
     zap_page,
 )
-from engine.reference.retry import REP, TAGGED
 from engine.reference.roots import finish_exit
-from engine.reference.state import ACCESSED, PRESENT, ShadowPage, Vcpu
+from engine.reference.state import ACCESSED, PRESENT, ShadowPage, Vcpu, Written
 from engine.reference.walk import find_spte, walk_guest
 from engine.vocabulary import Instruction
 
+REP: Final = frozenset({Instruction.REP_STOS, Instruction.REP_MOVS})
+"""Instructions that the emulator repeats at one exit."""
 FAULTS_MAXIMUM: Final = 8
 """Faults that one operand may take before the model itself is wrong."""
 
@@ -80,16 +79,12 @@ def _emulate(mmu: Mmu, vcpu: Vcpu, op: Store, done: int) -> int:
     knobs = mmu.policy.knobs
     mmu.count("insn_emulation")
     mmu.note_at("emulation", op.gva >> 12)
-    is_rep = op.instruction in REP
-    last_retry, vcpu.last_retry = vcpu.last_retry, None
-    retries = (knobs.rep_string_zap and is_rep) or (knobs.retry_untagged and op.instruction not in TAGGED)
-    place = (int(op.instruction), op.gva + done * op.width)
-    if retries and place != last_retry:
-        vcpu.last_retry = place
+    gva = op.gva + done * op.width
+    if any(mechanism.on_trap(vcpu, gva, op.instruction) for mechanism in mmu.mechanisms):
         unprotect(mmu, op.gfn)
         return 0
     operands = 1
-    if is_rep:
+    if op.instruction in REP:
         operands = (op.count - done) % knobs.rep_limit or knobs.rep_limit
         mmu.count("rep_iterations", operands)
     for k in range(done, done + operands):
@@ -111,50 +106,38 @@ def pte_write(mmu: Mmu, vcpu: Vcpu, gpa: int, width: int, *, live: bool = True, 
     mmu.count("mmu_pte_write")
     if not live:
         mmu.count("dead_table_writes")
-    if width == 4:
-        gpa, width = gpa & ~7, 8
-    gfn, offset = gpa >> 12, gpa & 4095
-    mmu.note_at("pte_write", gfn)
-    gentry = mmu.memory.read(gfn, offset >> 3) if width == 8 else 0
-    repeats = False
-    if by_guest and knobs.flood_scope == "vcpu":
-        repeats = repeats_on_vcpu(vcpu, gfn, accessed_exception=knobs.flood_accessed_exception)
-        repeats = repeats and 0 < knobs.flood_threshold <= vcpu.last_write_count
-    misaligned = is_misaligned(knobs.misaligned, offset=offset, width=width)
+    written = _written(gpa, width, by_guest=by_guest)
+    mmu.note_at("pte_write", written.gfn)
+    gentry = mmu.memory.read(written.gfn, written.index) if written.width == 8 else 0
+    if by_guest:
+        for mechanism in mmu.mechanisms:
+            mechanism.on_write(vcpu, written)
     flush = False
-    for page in indirect_pages_of(mmu, gfn):
+    for page in indirect_pages_of(mmu, written.gfn):
         if page.invalid:
             continue
-        if misaligned:
-            mmu.count("misaligned_zaps")
-            _give_up(mmu, page, "misaligned")
-            flush = True
-        elif by_guest and _floods(mmu, page, offset >> 3, repeats=repeats):
-            mmu.count("flood_zaps")
-            _give_up(mmu, page, "flood")
+        giving_up = next((one for one in mmu.mechanisms if one.gives_up(page, written)), None)
+        if giving_up is not None:
+            zap_page(mmu, page, giving_up.reason)
             flush = True
         else:
-            flush |= _update(mmu, vcpu, page, offset >> 3, gentry)
+            flush |= _update(mmu, vcpu, page, written.index, gentry)
     if flush:
         flush_remote(mmu)
 
 
-def _give_up(mmu: Mmu, page: ShadowPage, reason: str) -> None:
-    mmu.count("mmu_flooded")
-    zap_page(mmu, page, reason)
-
-
-def _floods(mmu: Mmu, page: ShadowPage, index: int, *, repeats: bool) -> bool:
-    """Ask the detector that the policy has whether this store floods the page."""
-    knobs = mmu.policy.knobs
-    if knobs.oracle:
-        return False
-    if knobs.flood_scope == "vcpu":
-        return repeats and (page.role.level > 1 or knobs.flood_level1)
-    if knobs.flood_scope == "page":
-        return floods_page(page, threshold=knobs.flood_threshold, level1=knobs.flood_level1)
-    spte = page.sptes.get(index)
-    return floods_spte(page, spte, threshold=knobs.flood_threshold, level1=knobs.flood_level1)
+def _written(gpa: int, width: int, *, by_guest: bool) -> Written:
+    """Describe a store; a 32-bit half of an entry is read again as a whole (mmu_pte_write_fetch_gpte)."""
+    start, size = (gpa & ~7, 8) if width == 4 else (gpa, width)
+    return Written(
+        gfn=gpa >> 12,
+        index=(gpa & 4095) >> 3,
+        offset=start & 4095,
+        width=size,
+        stored_offset=gpa & 4095,
+        stored_width=width,
+        by_guest=by_guest,
+    )
 
 
 def _update(mmu: Mmu, vcpu: Vcpu, page: ShadowPage, index: int, gentry: int) -> bool:

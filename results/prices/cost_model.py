@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from engine.vocabulary import COUNTER_NAMES
+from engine.vocabulary import COUNTER_NAMES, COUNTERS
 from results.spelling import did_you_mean
 
 STATUSES: Final = ("measured", "derived", "assumption")
@@ -129,8 +129,15 @@ def cost_model_from_mapping(mapping: Mapping[str, Any]) -> CostModel:
         native_time_scale=Quantity(**mapping["native_time_scale"]),
         shadow=tuple(Cost(counter=counter, **cost) for counter, cost in mapping["shadow"].items()),
         nested=tuple(Cost(counter=counter, **cost) for counter, cost in mapping["nested"].items()),
-        unpriced=dict(mapping.get("unpriced", {})),
+        unpriced=reasons_without_price(mapping),
     )
+
+
+def reasons_without_price(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """Return counter -> why it has no price: as the model says, else as its declaration does."""
+    priced, given = mapping.get("shadow", {}), mapping.get("unpriced", {})
+    declared = {one.name: one.unpriced for one in COUNTERS if one.unpriced and one.name not in priced}
+    return {**declared, **given}
 
 
 def _in_full(key: str, entry: Any) -> Any:

@@ -12,7 +12,7 @@ class Column:
     """What one column of a result table means. `type` is the name of an Arrow type.
 
     A column that an existing table gets names in `since` the schema version that brought it: rows of older runs have
-    `before` there. So does a counter, in `_COUNTER_SINCE`. docs/reference/schema-history.md says how to add one.
+    `before` there. So does a counter, where it is declared. docs/reference/schema-history.md says how to add one.
     """
 
     name: str
@@ -86,12 +86,8 @@ ACTIVITY: Final[tuple[Column, ...]] = (
     Column("activity", "string", "1", "what the guest was doing: fork, exec, exit, page_reuse, …", _TRACE),
 )
 
-_COUNTER_SINCE: Final[dict[str, int]] = {}
-"""Counter -> the schema version that brought it, for all that version 1 lacks."""
-
 COUNTER: Final[tuple[Column, ...]] = tuple(
-    Column(info.name, "int64", info.unit, info.description, info.source, _COUNTER_SINCE.get(info.name))
-    for info in COUNTERS
+    Column(info.name, "int64", info.unit, info.description, info.source, info.since) for info in COUNTERS
 )
 
 FAILURE: Final[tuple[Column, ...]] = (

@@ -9,7 +9,9 @@ from typing import Final
 ORDER: Final = MappingProxyType(
     {
         "engine": (
-            ("fields", "vocabulary", "sources", "x86"),
+            ("fields", "sources", "x86"),
+            ("mechanisms",),
+            ("vocabulary",),
             ("events", "guests", "knobs", "operations"),
             ("checks",),
             ("guest", "reference"),

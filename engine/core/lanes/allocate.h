@@ -4,12 +4,12 @@
 #include <sys/mman.h>
 
 #include "guess.h"
+#include "mechanism_hooks.h"
 #include "pages.h"
 #include "state.h"
 
 INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
 {
-	lanes->threshold[lane] = (uint8_t)knobs->flood_threshold;
 	lanes->desc_minimum[lane] = (uint8_t)knobs->desc_minimum;
 	lanes->pool[lane] = (uint16_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
 	lanes->rep_limit[lane] = (int32_t)knobs->rep_limit;
@@ -28,24 +28,9 @@ static void set_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int l
 	SWITCH(all, true);
 	SWITCH(shadow, knobs->shadow);
 	SWITCH(oracle, knobs->oracle);
-	SWITCH(unsync, knobs->unsync);
-	SWITCH(scope_page, knobs->flood_scope == FLOOD_SCOPE_PAGE);
-	SWITCH(scope_vcpu, knobs->flood_scope == FLOOD_SCOPE_VCPU);
-	SWITCH(scope_spte, knobs->flood_scope == FLOOD_SCOPE_SPTE);
-	SWITCH(flood_on, knobs->flood_threshold > 0);
-	SWITCH(level1, knobs->flood_level1);
-	SWITCH(clear_on_walk, knobs->flood_clear_on_walk);
-	SWITCH(reset_on_fault, knobs->flood_reset_on_fault);
-	SWITCH(accessed_exception, knobs->flood_accessed_exception);
-	SWITCH(misaligned_2011, knobs->misaligned == MISALIGNED_BEFORE_2011);
-	SWITCH(misaligned_low_byte, knobs->misaligned == MISALIGNED_LOW_BYTE_ALLOWED);
-	SWITCH(misaligned_under_8, knobs->misaligned == MISALIGNED_UNDER_8_BYTES);
-	SWITCH(retry, knobs->retry_untagged);
-	SWITCH(rep_zap, knobs->rep_string_zap);
 	SWITCH(update, knobs->update_written_spte);
 	SWITCH(prefetch, knobs->prefetch);
 	SWITCH(prefetch_stops, knobs->prefetch_stops_at_gap);
-	SWITCH(prefetch_unsync, knobs->prefetch_may_unsync);
 	SWITCH(sync_zaps_empty, knobs->sync_zaps_empty);
 	SWITCH(create_zaps_unsync, knobs->upper_create_zaps_unsync);
 	SWITCH(shortcut, knobs->write_tracked_shortcut);
@@ -59,6 +44,7 @@ static void set_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int l
 	SWITCH(hash_64, knobs->hash == HASH_HASH_64_12_BITS);
 #undef SWITCH
 	set_number_knobs(lanes, knobs, lane);
+	set_mechanism_knobs(lanes, knobs, lane);
 }
 
 /* What is none at the start; all else is 0. */
@@ -75,11 +61,9 @@ static void set_nones(struct machine *m, int64_t pages)
 		struct vcpu *vcpu = &m->vcpus[which];
 
 		vcpu->cr3 = vcpu->root = vcpu->store_gfn = NONE;
-		for (int lane = 0; lane < LANES; lane++) {
-			vcpu->write_gfn[lane] = NONE;
+		for (int lane = 0; lane < LANES; lane++)
 			for (int place = 0; place < CACHED_ROOTS; place++)
 				vcpu->cached_roots[place][lane] = NONE;
-		}
 	}
 }
 

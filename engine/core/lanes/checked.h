@@ -13,13 +13,15 @@
 static bool same_vcpu(const struct vcpu *a, const struct vcpu *b)
 {
 	const lanes_t *masks = &a->valid, *others = &b->valid;
+	size_t of_mechanisms = offsetof(struct vcpu, cached_roots) + sizeof a->cached_roots;
 
 	for (size_t i = 0; i < (offsetof(struct vcpu, descs) - offsetof(struct vcpu, valid)) / sizeof *masks; i++)
 		if (masks[i] != others[i])
 			return false;
 	return a->cr3 == b->cr3 && a->root == b->root && a->store_gfn == b->store_gfn && a->store_va == b->store_va &&
 	       !memcmp(&a->descs, &b->descs, sizeof a->descs) &&
-	       !memcmp(a->cached_roots, b->cached_roots, sizeof a->cached_roots);
+	       !memcmp(a->cached_roots, b->cached_roots, sizeof a->cached_roots) &&
+	       !memcmp((const char *)a + of_mechanisms, (const char *)b + of_mechanisms, sizeof *a - of_mechanisms);
 }
 
 static bool same_counts(struct machine *a, struct machine *b)

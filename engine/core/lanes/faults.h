@@ -3,6 +3,7 @@
 
 #include "counting.h"
 #include "descs.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
 #include "paths.h"
@@ -30,12 +31,6 @@ static void unprotect(struct machine *m, int64_t gfn, lanes_t lanes)
 		}
 	}
 	flush_remote(m, had);
-}
-
-/* Reset the 2011 detector of a vCPU after a fault that is not emulated. */
-INLINE void reset_counts(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
-{
-	vcpu->count_reset |= lanes & m->knobs.reset_on_fault & m->knobs.scope_vcpu;
 }
 
 /* Where some lanes stand on their way down. */
@@ -131,7 +126,7 @@ static struct fetched fetch(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 	int level = ROOT_LEVEL, goal = 0, index;
 
 	for (;; level--) {
-		clear_count(m, at.slot, at.lanes & m->knobs.clear_on_walk);
+		on_walk(m, at.slot, at.lanes);
 		index = index_of(gva, level);
 		if (level > walk.level) {
 			int32_t key = key_of(level - 1, false, walk.table_access[level - 1]);
@@ -176,7 +171,7 @@ static lanes_t take_shortcut(struct machine *m, const struct vcpu *vcpu, uint64_
 		return 0;
 	lanes_t emulate = present_lanes(m, vcpu, gva, upper);
 
-	clear_flooding(m, vcpu, gva, emulate);
+	walk_shadow(m, vcpu, gva, emulate);
 	count(m, TALLY_SHORTCUTS, emulate);
 	return emulate;
 }
@@ -211,6 +206,6 @@ static struct fault_result page_fault(struct machine *m, struct vcpu *vcpu, uint
 	count(m, COUNTER_PF_EMULATE, emulate);
 	count(m, COUNTER_PF_SPURIOUS, spurious);
 	count(m, TALLY_OBSOLETE, retry);
-	reset_counts(m, vcpu, (retry | built) & ~emulate);
+	on_fault(m, vcpu, (retry | built) & ~emulate);
 	return (struct fault_result){emulate, retry};
 }

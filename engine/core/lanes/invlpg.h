@@ -108,7 +108,7 @@ static void inject_fault(struct machine *m, struct vcpu *vcpu, uint64_t gva, lan
 	lanes_t renewing = lanes & m->knobs.invlpg_6_1 & vcpu->valid;
 
 	m->now->guest_faults++;
-	reset_counts(m, vcpu, lanes);
+	on_fault(m, vcpu, lanes);
 	if (renewing && is_mapped(m, vcpu, gva)) {
 		top_up(m, vcpu, renewing);
 		count_some(m, COUNTER_LOCK_ACQUISITIONS, renewing);

@@ -10,6 +10,7 @@
 #include "allocate.h"
 #include "counting.h"
 #include "events.h"
+#include "mechanism_lanes.h"
 #include "state.h"
 
 #define STRING(name) #name

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "counting.h"
+#include "mechanism_hooks.h"
 #include "rmap.h"
 #include "slots.h"
 #include "state.h"
@@ -208,15 +209,6 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 	}
 }
 
-/* Forget the last speculative spte of all vCPUs, as every zap does (Linux 3.0 kvm_mmu_prepare_zap_page). */
-INLINE void forget_updated(struct machine *m, lanes_t lanes)
-{
-	for (int vcpu = 0; vcpu < m->vcpus_used; vcpu++) {
-		m->vcpus[vcpu].updated &= ~lanes;
-		m->vcpus[vcpu].updated_own &= ~lanes;
-	}
-}
-
 /* Zap a page without what lies below it. */
 static void zap_one(struct machine *m, int32_t slot, lanes_t lanes)
 {
@@ -226,15 +218,14 @@ static void zap_one(struct machine *m, int32_t slot, lanes_t lanes)
 	drop_entries(m, slot, lanes);
 	drop_links_to(m, slot, lanes);
 	forget_page(m, slot, lanes);
+	on_zap(m, slot, lanes);
 	count(m, TALLY_ZAPPED_UNSYNC, page->unsync & lanes);
 	page->unsync &= ~lanes;
 	page->below_any &= ~lanes;
-	clear_count(m, slot, lanes);
 	lanes_t held = level_of(page) == ROOT_LEVEL ? held_roots(m, slot, lanes, true) : 0;
 
 	m->obsolete |= held;
 	free_pages(m, lanes & ~held);
-	forget_updated(m, lanes);
 	if (!page->shadowed)
 		defer_free(m, slot);
 }

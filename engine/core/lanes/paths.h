@@ -2,6 +2,7 @@
 #pragma once
 
 #include "counting.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "rmap.h"
 #include "state.h"
@@ -115,13 +116,13 @@ static lanes_t present_lanes(struct machine *m, const struct vcpu *vcpu, uint64_
 	return present;
 }
 
-/* Forget the write counts on one lane's way to `gva`; the lanes that take the same way to its end. */
-static lanes_t clear_flooding_on_way(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
+/* Walk one lane's way to `gva`; the lanes that take the same way to its end. */
+static lanes_t walk_shadow_on_way(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
 {
 	int32_t slot = vcpu->root;
 
 	for (int level = ROOT_LEVEL;; level--) {
-		clear_count(m, slot, lanes);
+		on_walk(m, slot, lanes);
 		if (level == 1)
 			return lanes;
 		int index = index_of(gva, level);
@@ -136,10 +137,10 @@ static lanes_t clear_flooding_on_way(struct machine *m, const struct vcpu *vcpu,
 	}
 }
 
-/* Forget the write counts of the shadow pages that translate `gva` (shadow_page_table_clear_flood). */
-static void clear_flooding(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
+/* Tell mechanisms of a walk through the shadow pages that translate `gva` (walk_shadow_page_lockless_begin). */
+static void walk_shadow(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
 {
-	lanes &= m->knobs.clear_on_walk & vcpu->valid;
+	lanes &= lanes_with_on_walk(m) & vcpu->valid;
 	while (lanes)
-		lanes &= ~clear_flooding_on_way(m, vcpu, gva, lanes);
+		lanes &= ~walk_shadow_on_way(m, vcpu, gva, lanes);
 }

@@ -3,17 +3,13 @@
 
 #include "counting.h"
 #include "descs.h"
-#include "detectors/flooding.h"
-#include "detectors/misaligned.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
 #include "rmap.h"
 #include "slots.h"
 #include "sptes.h"
 #include "state.h"
-
-/* Stores to one gfn after which the 2011 detector, if nothing else happens, counts each further one. */
-enum { SETTLED = 3 };
 
 /* A guest store: `count` operands of `width` bytes from `gpa` on, each leaving `value` in its entry. */
 struct store {
@@ -25,6 +21,12 @@ struct store {
 	int instruction;
 	bool live;
 };
+
+/* Whether a class of instructions has a repeat prefix. */
+INLINE bool is_rep(int instruction)
+{
+	return instruction == INSTRUCTION_REP_STOS || instruction == INSTRUCTION_REP_MOVS;
+}
 
 /* The lanes that have an indirect shadow page of a gfn. */
 INLINE lanes_t shadowed_lanes(const struct machine *m, int64_t gfn)
@@ -49,46 +51,37 @@ static void update_spte(struct machine *m, struct vcpu *vcpu, int32_t slot, int 
 		count(m, COUNTER_PREFETCH_SKIPPED, skipped);
 }
 
-/* What one trapped store is to the shadow pages of its gfn. */
+/* What one trapped store is to the shadow pages of its gfn, and to mechanisms. */
 struct written {
+	int64_t gfn;
 	int index;
+	/* As KVM takes it: a 32-bit half of an entry is read again as a whole. */
+	int offset;
+	int width;
 	uint64_t gpte; /* the stored entry, or 0 if the store was too narrow for one */
-	lanes_t misaligned;
-	lanes_t repeats; /* the 2011 detector floods */
-	bool by_guest;
+	/* As the guest stored it. */
+	int stored_offset;
+	int stored_width;
+	bool by_guest; /* or INVLPG of Linux 3.0 writes what stands there */
 };
 
-/* Zap a written shadow page for its size, its place or because it floods; these lanes. */
-static lanes_t zap_written(struct machine *m, int32_t slot, const struct written *written, lanes_t shadowed)
-{
-	lanes_t bad = shadowed & written->misaligned, flooded = 0;
-
-	if (bad) {
-		count_some(m, COUNTER_MISALIGNED_ZAPS, bad);
-		count_some(m, COUNTER_MMU_FLOODED, bad);
-		zap(m, slot, bad);
-	}
-	lanes_t rest = shadowed & ~bad;
-
-	if (!written->by_guest || !rest)
-		return bad;
-	flooded = rest & written->repeats & ~m->knobs.oracle;
-	if (is_leaf(&m->headers[slot]))
-		flooded &= m->knobs.level1;
-	flooded |= flooding_lanes(m, slot, written->index, rest);
-	if (flooded) {
-		count_some(m, COUNTER_FLOOD_ZAPS, flooded);
-		count_some(m, COUNTER_MMU_FLOODED, flooded);
-		zap(m, slot, flooded);
-	}
-	return bad | flooded;
-}
+/* The next iterations of a rep store, each as wide as the one before. */
+struct iterations {
+	int offset;
+	int width;
+	lanes_t shadowed; /* lanes that have a shadow page of its gfn */
+	lanes_t upper;    /* … of a level above 1 */
+	int unshadowed;   /* iterations before these, in a row, in which no lane had one */
+};
 
 /* Zap a written shadow page or update its entry; the lanes that must flush (mmu_pte_write_new_pte). */
 static lanes_t write_page(struct machine *m, struct vcpu *vcpu, int32_t slot, const struct written *written,
 			  lanes_t shadowed)
 {
-	lanes_t zapped = zap_written(m, slot, written, shadowed), rest = shadowed & ~zapped;
+	lanes_t zapped = gives_up(m, slot, written, shadowed), rest = shadowed & ~zapped;
+
+	if (zapped)
+		zap(m, slot, zapped);
 	lanes_t present = m->sptes[slot][written->index].present & rest;
 
 	if (present)
@@ -100,6 +93,25 @@ static lanes_t write_page(struct machine *m, struct vcpu *vcpu, int32_t slot, co
 			update_spte(m, vcpu, slot, written->index, rest & m->knobs.update, written->gpte);
 	}
 	return zapped | present;
+}
+
+/* Describe a store; a 32-bit half of an entry is read again as a whole (mmu_pte_write_fetch_gpte). */
+INLINE struct written written_by(const struct machine *m, int64_t gpa, int width, bool by_guest)
+{
+	bool half = width == 4;
+	int64_t gfn = gpa >> 12;
+	int offset = (int)(gpa & (half ? 4088 : 4095));
+
+	return (struct written){
+		.gfn = gfn,
+		.index = offset >> 3,
+		.offset = offset,
+		.width = half ? 8 : width,
+		.gpte = half || width == 8 ? read_entry(m, gfn, offset >> 3) : 0,
+		.stored_offset = (int)(gpa & 4095),
+		.stored_width = width,
+		.by_guest = by_guest,
+	};
 }
 
 /* Bring the shadows of a stored entry in line, or give them up (kvm_mmu_pte_write). */
@@ -114,24 +126,14 @@ static void pte_write(struct machine *m, struct vcpu *vcpu, int64_t gpa, int wid
 	count_some(m, COUNTER_MMU_PTE_WRITE, lanes);
 	if (!live)
 		count_some(m, COUNTER_DEAD_TABLE_WRITES, lanes);
-	/* A 32-bit half of an entry is read again as a whole (mmu_pte_write_fetch_gpte). */
-	if (width == 4) {
-		gpa &= ~(int64_t)7;
-		width = 8;
-	}
-	int64_t gfn = gpa >> 12;
-	int offset = (int)(gpa & 4095);
-	struct written written = {
-		.index = offset >> 3,
-		.gpte = width == 8 ? read_entry(m, gfn, offset >> 3) : 0,
-		.repeats = by_guest ? repeating_lanes(m, vcpu, gfn, lanes, 1) : 0,
-		.misaligned = misaligned_lanes(m, offset, width),
-		.by_guest = by_guest,
-	};
+	struct written written = written_by(m, gpa, width, by_guest);
+
+	if (by_guest)
+		on_write(m, vcpu, &written, 1, lanes);
 	lanes_t flush = 0;
 
-	walk_chain(m, gfn, lanes, 1);
-	FOR_EACH_SLOT(m, slot, gfn) {
+	walk_chain(m, written.gfn, lanes, 1);
+	FOR_EACH_SLOT(m, slot, written.gfn) {
 		lanes_t shadowed = m->headers[slot].shadowed & lanes;
 
 		if (shadowed && !is_direct(&m->headers[slot]))
@@ -140,29 +142,21 @@ static void pte_write(struct machine *m, struct vcpu *vcpu, int64_t gpa, int wid
 	flush_remote(m, flush);
 }
 
-/* The lanes in which further iterations drop entries at the most: nothing is counted towards a zap. */
-static lanes_t plain_lanes(const struct machine *m, const struct store *op, lanes_t lanes, bool settled)
+/* The lanes in which further iterations drop entries at the most: no mechanism looks at them one by one. */
+static lanes_t plain_lanes(struct machine *m, const struct store *op, lanes_t lanes, int unshadowed)
 {
-	lanes_t shadowed = 0, upper = 0;
-	int offset = (int)(op->gpa & 4095);
+	struct iterations next = {.offset = (int)(op->gpa & 4095), .width = op->width, .unshadowed = unshadowed};
 
 	FOR_EACH_SLOT(m, slot, op->gpa >> 12) {
 		if (is_direct(&m->headers[slot]))
 			continue;
-		shadowed |= m->headers[slot].shadowed;
+		next.shadowed |= m->headers[slot].shadowed;
 		if (!is_leaf(&m->headers[slot]))
-			upper |= m->headers[slot].shadowed;
+			next.upper |= m->headers[slot].shadowed;
 	}
-	lanes_t watched = m->knobs.flood_on & ~m->knobs.oracle & (upper | m->knobs.level1);
-
-	watched |= misaligned_lanes(m, offset, op->width) | misaligned_lanes(m, offset + 1, op->width);
-	lanes_t plain = lanes & ~(shadowed & watched);
-
 	if (op->value)
-		plain &= ~shadowed;
-	if (!settled)
-		plain &= ~m->knobs.scope_vcpu;
-	return plain & ~(m->knobs.scope_vcpu & shadowed);
+		lanes &= ~next.shadowed;
+	return lanes & ~watches(m, &next, lanes);
 }
 
 /* Drop the entries of a gfn's shadow pages from `first` to `last`, in lanes. */
@@ -197,6 +191,7 @@ static void iterate_plain(struct machine *m, struct vcpu *vcpu, const struct sto
 {
 	int64_t gfn = op->gpa >> 12;
 	int times = end - begin, offset = (int)(op->gpa & 4095);
+	struct written written = written_by(m, op->gpa + (int64_t)begin * op->width, op->width, true);
 
 	count_amount(m, COUNTER_PAGE_WALKS, lanes, times);
 	lanes &= m->indirect;
@@ -204,19 +199,20 @@ static void iterate_plain(struct machine *m, struct vcpu *vcpu, const struct sto
 	if (!op->live)
 		count_amount(m, COUNTER_DEAD_TABLE_WRITES, lanes, times);
 	walk_chain(m, gfn, lanes, times);
-	repeating_lanes(m, vcpu, gfn, lanes, times);
+	if (lanes)
+		on_write(m, vcpu, &written, times, lanes);
 	if (shadowed_lanes(m, gfn) & lanes)
 		drop_range(m, gfn, (offset + begin * op->width) >> 3, (offset + end * op->width - 1) >> 3, lanes);
 }
 
-/* Emulate iterations of a rep store one by one, and at one go those that no detector looks at any more. */
+/* Emulate iterations of a rep store one by one, and at one go those that no mechanism looks at any more. */
 static void iterate(struct machine *m, struct vcpu *vcpu, const struct store *op, int done, int operands, lanes_t lanes)
 {
-	int settled = 0;
+	int unshadowed = 0;
 
 	for (int k = done; k < done + operands; k++) {
 		if (k > done) {
-			lanes_t plain = plain_lanes(m, op, lanes, settled > SETTLED);
+			lanes_t plain = plain_lanes(m, op, lanes, unshadowed);
 
 			if (plain)
 				iterate_plain(m, vcpu, op, k, done + operands, plain);
@@ -226,8 +222,6 @@ static void iterate(struct machine *m, struct vcpu *vcpu, const struct store *op
 			return;
 		count_some(m, COUNTER_PAGE_WALKS, lanes);
 		pte_write(m, vcpu, op->gpa + (int64_t)k * op->width, op->width, lanes, op->live, true);
-		bool counted = shadowed_lanes(m, op->gpa >> 12) & lanes & m->knobs.scope_vcpu;
-
-		settled = counted ? 0 : settled + 1;
+		unshadowed = shadowed_lanes(m, op->gpa >> 12) & lanes ? 0 : unshadowed + 1;
 	}
 }

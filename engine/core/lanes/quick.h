@@ -11,6 +11,7 @@
 #include "faults.h"
 #include "guess.h"
 #include "layout.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "paths.h"
 #include "pte_write.h"
@@ -44,13 +45,12 @@ INLINE bool shadows_guest(const struct machine *m, const struct guess *guess)
 	       m->headers[guess->slot[below(2)]].gfn == gfn_of(guess->gpte[above(3)]);
 }
 
-/* A fault that walks through the pages of a way clears their write counts. */
-INLINE void clear_counts(struct machine *m, const struct vcpu *vcpu, const struct guess *guess, lanes_t lanes)
+/* A fault walks through the pages of a way. */
+INLINE void walk_way(struct machine *m, const struct vcpu *vcpu, const struct guess *guess, lanes_t lanes)
 {
-	lanes &= m->knobs.clear_on_walk;
-	clear_count(m, vcpu->root, lanes);
+	on_walk(m, vcpu->root, lanes);
 	for (int level = 3; level > 0; level--)
-		clear_count(m, guess->slot[below(level)], lanes);
+		on_walk(m, guess->slot[below(level)], lanes);
 }
 
 /* A demand fault: the guest has just mapped a page, and no shadow page forbids to map it (FNAME(page_fault)). */
@@ -62,14 +62,14 @@ OUT_OF_LINE void quick_fault(struct machine *m, struct vcpu *vcpu, const struct 
 
 	count_some(m, TALLY_FAULTS, faults);
 	top_up(m, vcpu, faults);
-	clear_counts(m, vcpu, guess, faults);
+	walk_way(m, vcpu, guess, faults);
 	struct installed leaf = set_spte(m, vcpu, slot, index, faults, gfn, granted, write, false);
 	lanes_t filled = faults & ~leaf.spurious & m->knobs.prefetch;
 
 	if (filled)
 		prefetch(m, vcpu, slot, index, filled);
 	count(m, COUNTER_PF_SPURIOUS, leaf.spurious);
-	reset_counts(m, vcpu, faults);
+	on_fault(m, vcpu, faults);
 	finish_exit(m, faults);
 }
 
@@ -183,9 +183,9 @@ static bool is_group_full(struct machine *m, int32_t slot, int index, lanes_t la
 }
 
 /* The lanes of a mask in which a store to `gfn` traps now and ever: its spte never becomes writable by a fault. */
-INLINE lanes_t denied_lanes(const struct machine *m, int64_t gfn, lanes_t lanes, lanes_t *upper)
+INLINE lanes_t denied_lanes(struct machine *m, int64_t gfn, lanes_t lanes, lanes_t *upper)
 {
-	lanes_t synced = 0;
+	lanes_t denied = 0, undecided = lanes;
 
 	*upper = 0;
 	FOR_EACH_SLOT(m, slot, gfn) {
@@ -193,12 +193,17 @@ INLINE lanes_t denied_lanes(const struct machine *m, int64_t gfn, lanes_t lanes,
 
 		if (is_direct(page))
 			continue;
-		if (is_leaf(page))
-			synced |= page->shadowed & ~page->unsync;
-		else
+		if (!is_leaf(page)) {
 			*upper |= page->shadowed;
+			continue;
+		}
+		/* Were it a later one that is denied, those before it would go out of sync. */
+		lanes_t synced = page->shadowed & ~page->unsync & undecided;
+
+		denied |= synced & ~may_unsync(m, slot, false, synced);
+		undecided &= ~synced;
 	}
-	return lanes & (*upper | (synced & ~m->knobs.unsync));
+	return lanes & (*upper | denied);
 }
 
 /*
@@ -231,7 +236,7 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	int64_t gfn = op->gpa >> 12;
 
 	if (used != way->small || way->big & ~settled_lanes(way->upper, true) || op->count > 1 ||
-	    !is_tagged(op->instruction) || (m->low | m->obsolete) & traps || (!op->live && traps & m->knobs.oracle))
+	    is_rep(op->instruction) || may_retry(m, op->instruction, traps) || (m->low | m->obsolete) & traps || (!op->live && traps & m->knobs.oracle))
 		return false;
 	if (denied_lanes(m, gfn, traps, &upper) != traps || !is_plain_trap(m, way, op, traps) ||
 	    !follow_guest(m, vcpu, way->guess, op->gva))
@@ -247,11 +252,11 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	count_some(m, COUNTER_PF_EMULATE, traps);
 	count(m, TALLY_SHORTCUTS, shortcut);
 	top_up(m, vcpu, locked);
-	clear_counts(m, vcpu, way->guess, traps);
+	walk_way(m, vcpu, way->guess, traps);
 	if (locked)
 		walk_chain(m, gfn, locked, 1);
 	write_memory(m, op);
-	vcpu->retried &= ~traps;
+	on_trap(m, vcpu, op->gva, op->instruction, traps);
 	count_some(m, COUNTER_PAGE_WALKS, traps);
 	pte_write(m, vcpu, op->gpa, op->width, traps, op->live, true);
 	finish_exit(m, traps);

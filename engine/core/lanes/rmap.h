@@ -6,17 +6,6 @@
 #include "odd.h"
 #include "state.h"
 
-/* Forget the write count of a page. */
-INLINE void clear_count(struct machine *m, int32_t slot, lanes_t lanes)
-{
-	lanes_t counted = m->headers[slot].flooding & lanes;
-
-	if (counted) {
-		m->flood[slot] &= ~spread(counted);
-		m->headers[slot].flooding &= ~counted;
-	}
-}
-
 /* The lanes in which an entry is a large leaf. */
 INLINE lanes_t large_lanes(const struct machine *m, int32_t slot, int index)
 {

@@ -3,6 +3,7 @@
 
 #include "counting.h"
 #include "descs.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
 #include "rmap.h"
@@ -79,7 +80,7 @@ static void release_zapped(struct machine *m, int lane)
 			vcpu->zapped &= ~bit(lane);
 		}
 	}
-	forget_updated(m, bit(lane));
+	on_root_freed(m, bit(lane));
 }
 
 /* Replace roots that were zapped (kvm_mmu_free_obsolete_roots, kvm_mmu_reload). */
@@ -104,6 +105,7 @@ static void replace_roots(struct machine *m, lanes_t lanes)
 /* Do what is pending before the guest runs again (vcpu_enter_guest). */
 INLINE void finish_exit(struct machine *m, lanes_t lanes)
 {
+	on_exit_end(m, lanes);
 	if (m->obsolete & lanes)
 		replace_roots(m, lanes);
 	flush_local(m, lanes);
@@ -147,7 +149,7 @@ static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t 
 	vcpu->valid &= ~(lanes & ~hit);
 	if (hit) {
 		vcpu->root = root;
-		clear_count(m, root, hit);
+		on_root(m, root, hit);
 		sync_root(m, vcpu, hit);
 	}
 	if (lanes & ~hit) {

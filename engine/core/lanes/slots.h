@@ -113,7 +113,6 @@ static int32_t make_slot(struct machine *m, int64_t gfn, int32_t key)
 		.first_parent = NONE,
 		.first_odd = NONE,
 	};
-	m->flood[slot] = all_bytes(0);
 	m->present_count[slot] ^= m->present_count[slot];
 	*link = slot;
 	return slot;

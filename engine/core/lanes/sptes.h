@@ -3,6 +3,7 @@
 
 #include "counting.h"
 #include "descs.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
 #include "paths.h"
@@ -20,24 +21,6 @@ struct installed {
 	lanes_t emulate;  /* the store must be emulated */
 	lanes_t spurious; /* the entry was there already, just so */
 };
-
-/* Note the last speculative spte for the 2011 detector: one for all lanes, as long as they agree. */
-INLINE void remember_updated(struct machine *m, struct vcpu *vcpu, int32_t spte, int64_t gfn, lanes_t lanes)
-{
-	lanes &= m->knobs.scope_vcpu;
-	if (!lanes)
-		return;
-	lanes_t others = vcpu->updated & ~lanes;
-
-	vcpu->updated_own = (vcpu->updated_own & ~lanes) | others;
-	FOR_EACH_LANE(lane, others) {
-		vcpu->own_updated_spte[lane] = vcpu->updated_spte;
-		vcpu->own_updated_gfn[lane] = vcpu->updated_gfn;
-	}
-	vcpu->updated = lanes;
-	vcpu->updated_spte = spte;
-	vcpu->updated_gfn = (int32_t)gfn;
-}
 
 /* Drop all that maps a frame where too much does (rmap_recycle). */
 INLINE void recycle_rmap(struct machine *m, int64_t gfn, lanes_t lanes)
@@ -73,7 +56,7 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 	if (granted & ACC_WRITE) {
 		writable = had;
 		if (lanes & ~had)
-			writable |= may_write(m, gfn, lanes & ~had, true, speculative);
+			writable |= may_write(m, vcpu, gfn, lanes & ~had, speculative);
 	}
 	lanes_t dirty = writable & ~had, new = lanes & ~old, was_dirty = entry->dirty & old;
 	lanes_t same = old & entry->accessed & ~(had ^ writable) & ~(was_dirty ^ dirty);
@@ -93,7 +76,7 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 	entry->dirty = (entry->dirty & keep) | (dirty & ~keep);
 	if (speculative) {
 		entry->speculative |= new;
-		remember_updated(m, vcpu, spte_of(slot, index), gfn, lanes);
+		on_prefetch(m, vcpu, spte_of(slot, index), gfn, lanes);
 	} else {
 		use(m, slot, index, new | changed, false);
 	}

@@ -9,22 +9,10 @@
  */
 #pragma once
 
+#include "capacity.h"
 #include "layout.h"
+#include "mechanism_state.h"
 #include "word.h"
-
-enum {
-	NONE = -1,
-
-	SLOTS = 1 << 15,
-	TABLES = 1 << 15,
-	FRAMES = 1 << 21, /* 8 GiB of guest memory */
-	REGIONS = FRAMES / ENTRIES,
-	VCPUS = 64,
-	ODD_ENTRIES = 1 << 19,
-	HASH_BUCKETS = 4096,
-	WORK_ITEMS = 1 << 17,
-	CACHED_ROOTS = 3,
-};
 
 /* One entry of a shadow page, and in which lanes what holds of it; one cache line. */
 struct spte {
@@ -55,13 +43,13 @@ struct page {
 	_Alignas(64) lanes_t shadowed;
 	lanes_t unsync;
 	lanes_t below_any; /* lanes in which some entry has `below` */
-	lanes_t flooding;  /* lanes whose write count is not 0 */
 	int32_t gfn;
 	int32_t key; /* level << 4 | direct << 3 | access; sorts as the role does. 0: the slot is free */
 	int32_t sibling; /* next slot of the gfn, by key */
 	int32_t first_parent; /* first entry that links here */
 	int32_t first_odd;    /* first odd entry that links here */
 	bool is_deferred;
+	STATE_OF_PAGE
 	_Alignas(64) uint64_t occupied[8]; /* entries that are present in any lane */
 	uint64_t below[8]; /* entries with `below` in any lane */
 	int64_t stamp;     /* collection << 20 | place on the work list */
@@ -104,42 +92,25 @@ struct vcpu {
 	int32_t root; /* slot of the current root, in the lanes of `valid` */
 	int32_t store_gfn;
 	uint64_t store_va;
-	/* The last speculative spte, in the lanes that share it. */
-	int32_t updated_spte;
-	int32_t updated_gfn;
 
 	lanes_t valid;
 	lanes_t zapped;
 	lanes_t flush;
 	lanes_t flush_current;
 	lanes_t low_desc; /* pte_list_desc cache below its minimum */
-	lanes_t retried;  /* the place of a retried instruction is remembered */
-	lanes_t updated;     /* the last speculative spte is the shared one */
-	lanes_t updated_own; /* the lane has one of its own */
-	lanes_t count_reset; /* the count of stores in a row is to be taken as 0 */
 
 	bytes_t descs; /* objects left in the pte_list_desc cache */
 	int32_t cached_roots[CACHED_ROOTS][LANES]; /* last used first; NONE, or -2 - slot of a root that was zapped */
-	int64_t write_count[LANES];
-	int32_t write_gfn[LANES];
-	int32_t own_updated_spte[LANES];
-	int32_t own_updated_gfn[LANES];
-	int64_t retry_place[LANES];
-	uint8_t retry_instruction[LANES];
+	STATE_OF_VCPU
 };
 
 /* Lanes that have a knob switched on, and knobs that are numbers. */
 struct knob_lanes {
-	lanes_t all, shadow, oracle, unsync;
-	lanes_t scope_page, scope_vcpu, scope_spte;
-	lanes_t flood_on, level1, clear_on_walk, reset_on_fault, accessed_exception;
-	lanes_t misaligned_2011, misaligned_low_byte, misaligned_under_8;
-	lanes_t retry, rep_zap, update;
-	lanes_t prefetch, prefetch_stops, prefetch_unsync;
+	lanes_t all, shadow, oracle, update;
+	lanes_t prefetch, prefetch_stops;
 	lanes_t sync_zaps_empty, create_zaps_unsync, shortcut;
 	lanes_t recycle_skips_roots, recycle_in_write, large_drop, host_large;
 	lanes_t invlpg_3_0, invlpg_6_1, topup_in_write, hash_64;
-	bytes_t threshold;
 	bytes_t desc_minimum;
 	words_t pool;
 	int32_t rep_limit[LANES];
@@ -147,6 +118,7 @@ struct knob_lanes {
 	/* The different values of desc_entries and the lanes of each; 0 ends the list. */
 	int32_t desc_entries[LANES + 1];
 	lanes_t desc_lanes[LANES];
+	STATE_OF_KNOBS
 };
 
 /* What is counted, beside the counters of the vocabulary: `counting.h` derives those from these. */
@@ -223,7 +195,7 @@ struct machine {
 	words_t word_buckets[2][HASH_BUCKETS];
 
 	struct page headers[SLOTS];
-	bytes_t flood[SLOTS];        /* write counts */
+	STATE_OF_MACHINE
 	words_t present_count[SLOTS]; /* level 1: present entries */
 	struct spte sptes[SLOTS][ENTRIES];
 	struct chain chains[SLOTS][ENTRIES];

@@ -1,6 +1,7 @@
 /* Look-ups and synchronisation in lanes: get_page, unsync, sync, and the write access that both decide on. */
 #pragma once
 
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
 #include "rmap.h"
@@ -19,16 +20,20 @@ INLINE lanes_t tracked(const struct machine *m, int64_t gfn)
 	return lanes;
 }
 
-/* Let a leaf page go out of sync (kvm_unsync_page). */
-INLINE void unsync_page(struct machine *m, int32_t slot, lanes_t lanes)
+/* Let a leaf page go out of sync by a fault of a vCPU (kvm_unsync_page). */
+INLINE void unsync_page(struct machine *m, struct vcpu *vcpu, int32_t slot, lanes_t lanes)
 {
 	m->headers[slot].unsync |= lanes;
 	count_some(m, COUNTER_UNSYNC_EVENTS, lanes);
 	mark_parents(m, slot, lanes);
+	on_unsync(m, vcpu, slot, lanes);
 }
 
-/* The lanes in which a spte of `gfn` may be writable; its pages go out of sync there (mmu_try_to_unsync_pages). */
-static lanes_t may_write(struct machine *m, int64_t gfn, lanes_t lanes, bool can_unsync, bool speculative)
+/*
+ * The lanes in which a spte of `gfn` may be writable (mmu_try_to_unsync_pages). Its pages go out of sync there by the
+ * fault of a vCPU; without one none may.
+ */
+static lanes_t may_write(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t lanes, bool speculative)
 {
 	walk_chain(m, gfn, lanes, 1);
 	if (m->frames[gfn].first_slot == NONE)
@@ -41,18 +46,16 @@ static lanes_t may_write(struct machine *m, int64_t gfn, lanes_t lanes, bool can
 
 		if (!shadowed || is_direct(page))
 			continue;
-		if (!can_unsync) {
+		if (!vcpu) {
 			allowed &= ~shadowed;
 			continue;
 		}
 		lanes_t synced = shadowed & ~page->unsync;
-		lanes_t denied = synced & ~m->knobs.unsync;
+		lanes_t going = synced ? may_unsync(m, slot, speculative, synced) : 0;
 
-		if (speculative)
-			denied |= synced & ~m->knobs.prefetch_unsync;
-		allowed &= ~denied;
-		if (synced & ~denied)
-			unsync_page(m, slot, synced & ~denied);
+		allowed &= ~(synced & ~going);
+		if (going)
+			unsync_page(m, vcpu, slot, going);
 	}
 	return allowed;
 }
@@ -88,7 +91,7 @@ static lanes_t sync_entry(struct machine *m, int32_t slot, int index, lanes_t la
 	if (access & ACC_WRITE && gpte & G_DIRTY) {
 		writable = had;
 		if (lanes & ~had)
-			writable |= may_write(m, gfn, lanes & ~had, false, true);
+			writable |= may_write(m, NULL, gfn, lanes & ~had, true);
 	}
 	lanes_t dirty = writable & ~had;
 	lanes_t flush = (entry->accessed & lanes) | (had & ~writable) | (entry->dirty & lanes & ~dirty);
@@ -146,6 +149,7 @@ static void sync_listed(struct machine *m, int32_t begin)
 
 		m->headers[slot].unsync &= ~lanes;
 		count_some(m, COUNTER_SYNC_EVENTS, lanes);
+		on_sync(m, slot, lanes);
 		flush |= sync_sptes(m, slot, lanes);
 		flush |= zap_empty(m, slot, lanes);
 	}
@@ -211,7 +215,7 @@ static int32_t get_page(struct machine *m, int64_t gfn, int32_t key, lanes_t lan
 		zap_empty(m, slot, stale);
 	}
 	slot = make_slot(m, gfn, key);
-	clear_count(m, slot, lanes);
+	on_lookup(m, slot, lanes);
 	lanes_t new = lanes & ~m->headers[slot].shadowed;
 
 	if (new) {

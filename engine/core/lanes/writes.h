@@ -2,8 +2,8 @@
 #pragma once
 
 #include "counting.h"
-#include "detectors/retry.h"
 #include "faults.h"
+#include "mechanism_hooks.h"
 #include "memory.h"
 #include "paths.h"
 #include "pte_write.h"
@@ -76,9 +76,11 @@ static lanes_t same_limit(const struct machine *m, lanes_t lanes)
 static lanes_t emulate(struct machine *m, struct vcpu *vcpu, const struct store *op, int done, lanes_t lanes)
 {
 	uint64_t skip = (uint64_t)done * (uint64_t)op->width;
-	lanes_t retried = retrying_lanes(m, vcpu, op->gpa >> 12, op->gva + skip, op->instruction, lanes);
+	lanes_t retried = on_trap(m, vcpu, op->gva + skip, op->instruction, lanes);
 	lanes_t rest = lanes & ~retried, finished = 0;
 
+	if (retried)
+		unprotect(m, op->gpa >> 12, retried);
 	if (!is_rep(op->instruction)) {
 		if (rest) {
 			count_some(m, COUNTER_PAGE_WALKS, rest);

@@ -6,10 +6,10 @@ from typing import Final
 
 import pytest
 
-from tests.support.instructions import PARTS, STORED, count
+from tests.support.engine.instructions import PARTS, STORED, count
 
 DEARER_MAX: Final = 1.15
-"""A change that costs more has to say why, and store the new count (python -m tests.support.instructions --write)."""
+"""A change that costs more has to say why, and store the new count (python -m tests.support.engine.instructions --write)."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),

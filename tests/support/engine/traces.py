@@ -283,6 +283,9 @@ def runs(draw: st.DrawFn, *, steps_max: int = 60) -> TinyRun:
 def knob_values(name: str) -> tuple[object, ...]:
     """Return the values of a knob that tiny traces can tell apart."""
     info = KNOBS[name]
+    if info.type == "integer" and name not in SMALL_VALUES:
+        first = int(info.minimum or 0)
+        return tuple(sorted({info.default, *(min(first + more, info.maximum or first + more) for more in range(4))}))
     return SMALL_VALUES.get(name) or info.choices or (False, True)
 
 

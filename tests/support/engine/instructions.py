@@ -1,7 +1,7 @@
 """Counts the instructions that the core takes for one small trace, by callgrind: the same on any machine, at any load.
 
-    python -m tests.support.instructions            print the counts of the core that is built here
-    python -m tests.support.instructions --write    make them what the test compares with
+    python -m tests.support.engine.instructions            print the counts of the core that is built here
+    python -m tests.support.engine.instructions --write    make them what the test compares with
 
 Counts are those of one compiler and one instruction set, so the stored ones are by both.
 """
