@@ -9,7 +9,7 @@ import pytest
 from tests.support.engine.instructions import PARTS, STORED, count
 
 DEARER_MAX: Final = 1.15
-"""A change that costs more has to say why, and store the new count (python -m tests.support.engine.instructions --write)."""
+"""What costs more has to say why, and to store the new count: python -m tests.support.engine.instructions --write."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
