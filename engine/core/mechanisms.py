@@ -20,16 +20,17 @@ _PLACES: Final = ("machine", "vcpu", "page")
 def state_header() -> str:
     """Return `mechanism_state.h`: knobs and state of each mechanism, and macros that compose them."""
     lines = [_TOP, "#pragma once", '#include "layout.h"', '#include "lanes/capacity.h"', '#include "lanes/word.h"', ""]
+    lines += [
+        f"enum {{ {name.upper()}_MAX = {int(knob.maximum)} }};"
+        for one in MECHANISMS
+        for name, knob in fields_of(one).items()
+        if _is_number(knob) and knob.maximum is not None
+    ]
     lines += [f'#include "mechanisms/{one.folder()}/state.h"' for one in MECHANISMS if one.state]
     for one in MECHANISMS:
         lines += ["", f"struct {one.folder()}_knobs {{", "\tlanes_t used;"]
         lines += [f"\t{member};" for name, knob in fields_of(one).items() for member in _members_of_knob(name, knob)]
         lines += ["};"]
-        lines += [
-            f"enum {{ {name.upper()}_MAX = {int(knob.maximum)} }};"
-            for name, knob in fields_of(one).items()
-            if _is_number(knob) and knob.maximum is not None
-        ]
     lines += ["", "#define STATE_OF_KNOBS \\", *_members("knobs", [one.folder() for one in MECHANISMS])]
     for place in _PLACES:
         lines += ["", f"#define STATE_OF_{place.upper()} \\"]
