@@ -120,7 +120,8 @@ def knobs() -> str:
     rows = []
     for name, field in KNOBS.items():
         users = [f"`{p.name}`" for p in POLICIES.values() if name in differing_knobs(p)]
-        rows.append((f"`{name}`", field.meaning, code(field.default), allowed(field), ", ".join(users) or "–"))
+        meaning = f"{field.meaning} ({field.source})" if field.source else field.meaning
+        rows.append((f"`{name}`", meaning, code(field.default), allowed(field), ", ".join(users) or "–"))
     return "\n".join([*lines, *table(["knob", "meaning", "default", "allowed", "set otherwise by"], rows)])
 
 

@@ -20,16 +20,17 @@ _PLACES: Final = ("machine", "vcpu", "page")
 def state_header() -> str:
     """Return `mechanism_state.h`: knobs and state of each mechanism, and macros that compose them."""
     lines = [_TOP, "#pragma once", '#include "layout.h"', '#include "lanes/capacity.h"', '#include "lanes/word.h"', ""]
+    lines += [
+        f"enum {{ {name.upper()}_MAX = {int(knob.maximum)} }};"
+        for one in MECHANISMS
+        for name, knob in fields_of(one).items()
+        if _is_number(knob) and knob.maximum is not None
+    ]
     lines += [f'#include "mechanisms/{one.folder()}/state.h"' for one in MECHANISMS if one.state]
     for one in MECHANISMS:
         lines += ["", f"struct {one.folder()}_knobs {{", "\tlanes_t used;"]
         lines += [f"\t{member};" for name, knob in fields_of(one).items() for member in _members_of_knob(name, knob)]
         lines += ["};"]
-        lines += [
-            f"enum {{ {name.upper()}_MAX = {int(knob.maximum)} }};"
-            for name, knob in fields_of(one).items()
-            if _is_number(knob) and knob.maximum is not None
-        ]
     lines += ["", "#define STATE_OF_KNOBS \\", *_members("knobs", [one.folder() for one in MECHANISMS])]
     for place in _PLACES:
         lines += ["", f"#define STATE_OF_{place.upper()} \\"]
@@ -143,20 +144,49 @@ def _wanting(hook: Hook) -> Iterator[str]:
 
 def _call(hook: Hook) -> Iterator[str]:
     """Yield the function that the machine calls."""
-    before, arguments = {"nothing": "", "any": "yes |= ", "all": "no |= "}[hook.answer], _arguments(hook)
     yield f"INLINE {_result(hook)} {hook.name}({_parameters(hook)})"
     yield "{"
-    if hook.answer != "nothing":
-        yield f"\tlanes_t asked, {before.split()[0]} = 0;"
-    elif _fillers(hook):
-        yield "\tlanes_t asked;"
-    yield "".join(f"\t(void){name};" for name in ("m", *arguments, "lanes")).replace("\t", " ").replace(" ", "\t", 1)
-    rest = {"nothing": "lanes", "any": "lanes & ~yes", "all": "lanes & ~no"}[hook.answer]
-    for name in _fillers(hook):
-        call = f"{name}_{hook.name}({', '.join(('m', *arguments, 'asked'))})"
-        yield f"\tasked = {rest} & m->knobs.{name}.used;"
-        yield "\tif (asked)"
-        yield f"\t\t{before}{f'asked & ~{call}' if hook.answer == 'all' else call};"
-    if hook.answer != "nothing":
-        yield f"\treturn {'yes' if hook.answer == 'any' else 'lanes & ~no'};"
+    yield from {"nothing": _tell, "any": _ask_any, "all": _ask_all}[hook.answer](hook)
     yield "}"
+
+
+def _asked(hook: Hook, rest: str) -> Iterator[tuple[str, str]]:
+    """Yield for each mechanism that fills a hook in which of the lanes left it is asked, and how."""
+    for name in _fillers(hook):
+        yield f"{rest} & m->knobs.{name}.used", f"{name}_{hook.name}({', '.join(('m', *_arguments(hook), 'asked'))})"
+
+
+def _tell(hook: Hook) -> Iterator[str]:
+    yield "\tlanes_t asked;"
+    yield ""
+    for asked, call in _asked(hook, "lanes"):
+        yield f"\tif ((asked = {asked}))"
+        yield f"\t\t{call};"
+    yield from _all_used(hook, "asked")
+
+
+def _ask_any(hook: Hook) -> Iterator[str]:
+    yield "\tlanes_t asked, yes = 0;"
+    yield ""
+    for asked, call in _asked(hook, "lanes & ~yes"):
+        yield f"\tif ((asked = {asked}))"
+        yield f"\t\tyes |= {call};"
+    yield from _all_used(hook, "asked")
+    yield "\treturn yes;"
+
+
+def _ask_all(hook: Hook) -> Iterator[str]:
+    yield "\tlanes_t asked;"
+    yield ""
+    for asked, call in _asked(hook, "lanes"):
+        yield f"\tif ((asked = {asked}))"
+        yield f"\t\tlanes &= ~asked | {call};"
+    yield from _all_used(hook, "asked")
+    yield "\treturn lanes;"
+
+
+def _all_used(hook: Hook, *more: str) -> Iterator[str]:
+    """Yield what keeps the compiler from warning of a hook that no mechanism fills."""
+    if not _fillers(hook):
+        yield from (f"\t(void){name};" for name in ("m", *_arguments(hook), "lanes"))
+        yield from (f"\t(void)sizeof {name};" for name in more)

@@ -62,6 +62,7 @@ HOOKS: Final = (
     Hook(name="on_lookup", meaning="a shadow page is looked up or made, to be linked or loaded", parameters=_SLOT),
     Hook(name="on_walk", meaning="a fault walks through a shadow page, of any level", parameters=_SLOT),
     Hook(name="on_root", meaning="a vCPU takes a cached root as its current one", parameters=_SLOT),
+    Hook(name="on_cr3", meaning="the guest loads CR3; the present root is still the current one", parameters=_VCPU),
     Hook(name="on_fault", meaning="a fault was served without emulation, or injected", parameters=_VCPU),
     Hook(
         name="on_prefetch",

@@ -25,6 +25,9 @@ class Hooks:
     def on_root(self, page: ShadowPage) -> None:
         """A vCPU takes a cached root."""
 
+    def on_cr3(self, vcpu: Vcpu) -> None:
+        """The guest loads CR3."""
+
     def on_fault(self, vcpu: Vcpu) -> None:
         """A fault was served without emulation, or injected."""
 

@@ -55,6 +55,8 @@ def load_cr3(mmu: Mmu, vcpu: Vcpu, gfn: int) -> None:
     """Serve a guest load of CR3 (kvm_set_cr3, kvm_mmu_new_pgd)."""
     mmu.count("exits")
     mmu.count("cr3_loads")
+    for mechanism in mmu.mechanisms:
+        mechanism.on_cr3(vcpu)
     vcpu.flush_current_pending = True
     if vcpu.root is not None and gfn == vcpu.cr3_gfn:
         _sync_root(mmu, vcpu)

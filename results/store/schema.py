@@ -17,6 +17,7 @@ History (docs/reference/schema-history.md; a run of each version is in tests/dat
 1 = cells, windows and failures with one int64 column per counter.
 2 = failures say attempt, fingerprint, host, stderr and command; a table of activities.
 3 = the column `paging` is called `host_paging`.
+Later versions that brought nothing but counters are told by those (docs/reference/counters.md).
 """
 
 _TYPES: Final = {

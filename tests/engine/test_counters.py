@@ -15,13 +15,15 @@ LINE: Final = '    Counter("new_counter", "ns", "what is new", "a test", since=9
 USE: Final = """
 from docs.generate_reference import counters
 from engine.core.layout import header
+from engine.vocabulary import COUNTER_INDEX
 from results.prices.cost_model import cost_model_from_mapping
 from results.store.columns import TABLES
 from results.store.schema import SCHEMA_VERSION, stored_names, table_schema
 from sweep.commands.catalog import _READERS, Section
 from sweep.spec.configs import read_costs
 
-print("enumeration", "COUNTER_NEW_COUNTER = 44," in header(), "COUNTERS = 45," in header())
+at = COUNTER_INDEX["new_counter"]
+print("enumeration", f"COUNTER_NEW_COUNTER = {at}," in header(), f"COUNTERS = {at + 1}," in header())
 for table in ("cells", "windows", "activities"):
     field = table_schema(table).field("new_counter")
     print(table, TABLES[table][-1].name, field.type, field.nullable, field.metadata[b"unit"].decode())

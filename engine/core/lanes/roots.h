@@ -133,6 +133,7 @@ static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t 
 	lanes_t hit = 0;
 
 	count_some(m, COUNTER_CR3_LOADS, lanes);
+	on_cr3(m, vcpu, lanes);
 	vcpu->flush_current |= lanes;
 	m->flush |= lanes;
 	if (vcpu->cr3 == gfn) {
