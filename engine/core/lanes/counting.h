@@ -7,17 +7,15 @@ enum { ADDS_MAX = 255, HASH_ROOM = 65535 };
 
 static void empty_bytes(struct tallies *tallies, int which)
 {
-	for (int lane = 0; lane < LANES; lane++)
-		tallies->totals[which][lane] += tallies->bytes[which][lane];
+	add_to_totals(tallies->totals[which], widened(tallies->bytes[which]), 1);
 	tallies->bytes[which] = all_bytes(0);
 	tallies->adds[which] = 0;
 }
 
 static void empty_hash_steps(struct tallies *tallies)
 {
-	for (int lane = 0; lane < LANES; lane++)
-		tallies->totals[COUNTER_HASH_STEPS][lane] += tallies->hash_steps[lane];
-	tallies->hash_steps ^= tallies->hash_steps;
+	add_to_totals(tallies->totals[COUNTER_HASH_STEPS], tallies->hash_steps, 1);
+	tallies->hash_steps = all_words(0);
 	tallies->hash_room = HASH_ROOM;
 }
 
@@ -49,11 +47,7 @@ static void count_amount(struct machine *m, int which, lanes_t lanes, int64_t am
 /* Add a number of its own in each of the lanes. */
 INLINE void count_words(struct machine *m, int which, words_t numbers, lanes_t lanes)
 {
-	uint64_t *totals = m->now->totals[which];
-
-	numbers &= spread_words(lanes);
-	for (int lane = 0; lane < LANES; lane++)
-		totals[lane] += numbers[lane];
+	add_to_totals(m->now->totals[which], numbers & spread_words(lanes), 1);
 }
 
 /* The value of one counter in a lane that shadows, from what was counted. */

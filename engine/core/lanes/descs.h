@@ -23,7 +23,7 @@ INLINE void top_up(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 /* The lanes of a mask whose cache is empty. */
 INLINE lanes_t without_desc(const struct vcpu *vcpu, lanes_t lanes)
 {
-	return lanes & gather((bytes_t)(vcpu->descs == 0));
+	return lanes & equal(vcpu->descs, all_bytes(0));
 }
 
 /* The lanes in which all objects of a reverse map of this length are full, so that one more entry needs another. */
@@ -59,5 +59,5 @@ static void take_desc(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t
 	count(m, COUNTER_FATAL, empty);
 	needed &= ~empty;
 	vcpu->descs += spread(needed);
-	vcpu->low_desc |= needed & gather((bytes_t)(vcpu->descs < m->knobs.desc_minimum));
+	vcpu->low_desc |= needed & greater(m->knobs.desc_minimum, vcpu->descs);
 }

@@ -30,7 +30,7 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 /* Note in which lanes the pool is nearly empty, after `used` changed there. */
 INLINE void pool_changed(struct machine *m, lanes_t lanes)
 {
-	lanes_t low = gather_words((words_t)(m->knobs.pool < m->used + MIN_FREE_PAGES));
+	lanes_t low = greater_words(m->used + MIN_FREE_PAGES, m->knobs.pool);
 
 	m->low = (m->low & ~lanes) | (low & lanes);
 }
@@ -38,9 +38,7 @@ INLINE void pool_changed(struct machine *m, lanes_t lanes)
 INLINE void use_pages(struct machine *m, lanes_t lanes)
 {
 	m->used -= spread_words(lanes);
-	words_t higher = (words_t)(m->used > m->peak);
-
-	m->peak = (m->used & higher) | (m->peak & ~higher);
+	m->peak = larger_words(m->used, m->peak);
 	pool_changed(m, lanes);
 }
 
@@ -106,9 +104,9 @@ INLINE void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 	struct region *region = &m->regions[gfn >> 9];
 
 	region->shadowed_count += spread_words(lanes);
-	region->shadowed = gather_words((words_t)(region->shadowed_count != 0));
+	region->shadowed = ~equal_words(region->shadowed_count, all_words(0));
 	m->indirect_count += spread_words(lanes);
-	m->indirect = gather_words((words_t)(m->indirect_count != 0));
+	m->indirect = ~equal_words(m->indirect_count, all_words(0));
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -190,7 +188,7 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 	int32_t spte = m->headers[slot].first_parent;
 
 	while (spte != NONE) {
-		int32_t next = chain_of(m, spte)->next[SMALL];
+		int32_t next = next_parent(m, spte);
 		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
 
 		if (linked)

@@ -89,7 +89,7 @@ static lanes_t write_page(struct machine *m, struct vcpu *vcpu, int32_t slot, co
 			  lanes_t shadowed)
 {
 	lanes_t zapped = zap_written(m, slot, written, shadowed), rest = shadowed & ~zapped;
-	lanes_t present = m->sptes[slot][written->index].present & rest;
+	lanes_t present = present_at(m, slot, written->index) & rest;
 
 	if (present)
 		drop(m, slot, written->index, present);

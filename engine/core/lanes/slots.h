@@ -14,7 +14,7 @@ static void widen_buckets(struct machine *m)
 {
 	for (int hash = 0; hash < 2; hash++)
 		for (int bucket = 0; bucket < HASH_BUCKETS; bucket++)
-			m->word_buckets[hash][bucket] = __builtin_convertvector(m->byte_buckets[hash][bucket], words_t);
+			m->word_buckets[hash][bucket] = widened(m->byte_buckets[hash][bucket]);
 	m->wide_buckets = true;
 }
 
@@ -29,10 +29,10 @@ INLINE void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
 
 		if (UNLIKELY(m->wide_buckets)) {
 			m->word_buckets[hash][bucket] -= spread_words(lanes);
-			longer = gather_words((words_t)(m->word_buckets[hash][bucket] > (uint16_t)m->highest_bucket));
+			longer = greater_words(m->word_buckets[hash][bucket], all_words((uint16_t)m->highest_bucket));
 		} else {
 			m->byte_buckets[hash][bucket] -= spread(lanes);
-			longer = gather((bytes_t)(m->byte_buckets[hash][bucket] > (uint8_t)m->highest_bucket));
+			longer = greater(m->byte_buckets[hash][bucket], all_bytes((uint8_t)m->highest_bucket));
 		}
 		if (longer)
 			m->highest_bucket++;
@@ -62,7 +62,7 @@ INLINE words_t chain_lengths(const struct machine *m, int64_t gfn, lanes_t lanes
 		lengths = m->byte_buckets[0][low] & spread(by_low);
 	if (by_hash)
 		lengths |= m->byte_buckets[1][hashed] & spread(by_hash);
-	return __builtin_convertvector(lengths, words_t);
+	return widened(lengths);
 }
 
 /* Count the steps of so many walks along the hash chain of a gfn (for_each_valid_sp). */
@@ -71,10 +71,7 @@ static void walk_chain(struct machine *m, int64_t gfn, lanes_t lanes, int64_t ti
 	struct tallies *now = m->now;
 
 	if (times > 1) {
-		words_t steps = chain_lengths(m, gfn, lanes);
-
-		for (int lane = 0; lane < LANES; lane++)
-			now->totals[COUNTER_HASH_STEPS][lane] += steps[lane] * (uint64_t)times;
+		add_to_totals(now->totals[COUNTER_HASH_STEPS], chain_lengths(m, gfn, lanes), (uint64_t)times);
 		return;
 	}
 	if (UNLIKELY(now->hash_room < (uint32_t)m->highest_bucket))
@@ -114,7 +111,7 @@ static int32_t make_slot(struct machine *m, int64_t gfn, int32_t key)
 		.first_odd = NONE,
 	};
 	m->flood[slot] = all_bytes(0);
-	m->present_count[slot] ^= m->present_count[slot];
+	m->present_count[slot] = all_words(0);
 	*link = slot;
 	return slot;
 }

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __AVX512BW__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -19,9 +19,7 @@
 
 typedef uint64_t lanes_t;
 typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
-typedef int8_t signed_bytes_t __attribute__((vector_size(LANES)));
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
-typedef int16_t signed_words_t __attribute__((vector_size(2 * LANES)));
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -44,37 +42,53 @@ INLINE lanes_t bit(int lane)
 	for (lanes_t lane##_rest = (lanes); lane##_rest; lane##_rest &= lane##_rest - 1) \
 		for (int lane = lowest(lane##_rest), lane##_once = 1; lane##_once; lane##_once = 0)
 
-/* The byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
-INLINE bytes_t spread(lanes_t lanes)
-{
-#ifdef __AVX512BW__
-	return (bytes_t)_mm512_movm_epi8(lanes);
+/*
+ * Compilers split sums of vectors that are wider than the registers, but take comparisons, conversions and shuffles of
+ * such vectors apart into single numbers. Those are therefore spelled out here in pieces that fill one register.
+ */
+#if defined(__AVX512BW__)
+enum { PIECE = 64 };
+#elif defined(__AVX2__)
+enum { PIECE = 32 };
 #else
-	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
-	bytes_t bits, own;
-	uint64_t copies[8];
-
-	for (int part = 0; part < 8; part++)
-		copies[part] = ((lanes >> 8 * part) & 255) * UINT64_C(0x0101010101010101);
-	memcpy(&bits, copies, sizeof bits);
-	for (int part = 0; part < 8; part++)
-		copies[part] = UINT64_C(0x8040201008040201);
-	memcpy(&own, copies, sizeof own);
-	return (bytes_t)((bits & own) == own);
+enum { PIECE = 16 };
 #endif
+enum { PIECES = LANES / PIECE, WORD_PIECES = 2 * PIECES, WORDS = PIECE / 2 };
+
+typedef uint8_t piece_t __attribute__((vector_size(PIECE)));
+typedef uint16_t word_piece_t __attribute__((vector_size(PIECE)));
+
+INLINE piece_t piece_of(const bytes_t *bytes, int part)
+{
+	piece_t piece;
+
+	memcpy(&piece, (const char *)bytes + part * PIECE, sizeof piece);
+	return piece;
 }
 
-/* The mask of the lanes whose byte is 255, of byte lanes that hold 0 or 255. */
-INLINE lanes_t gather(bytes_t bytes)
+INLINE word_piece_t word_piece_of(const words_t *words, int part)
 {
-#ifdef __AVX512BW__
-	return _mm512_movepi8_mask((__m512i)bytes);
+	word_piece_t piece;
+
+	memcpy(&piece, (const char *)words + part * PIECE, sizeof piece);
+	return piece;
+}
+
+/* The mask of the lanes of a piece whose byte is 255, where all are 0 or 255. */
+INLINE lanes_t gather_piece(piece_t piece)
+{
+#if defined(__AVX512BW__)
+	return _mm512_movepi8_mask((__m512i)piece);
+#elif defined(__AVX2__)
+	return (uint32_t)_mm256_movemask_epi8((__m256i)piece);
+#elif defined(__SSE2__)
+	return (uint32_t)_mm_movemask_epi8((__m128i)piece);
 #else
-	uint64_t parts[8];
+	uint64_t parts[PIECE / 8];
 	lanes_t lanes = 0;
 
-	memcpy(parts, &bytes, sizeof parts);
-	for (int part = 0; part < 8; part++) {
+	memcpy(parts, &piece, sizeof parts);
+	for (int part = 0; part < PIECE / 8; part++) {
 		/* Each byte keeps its own bit; the product brings the sum of all eight, no two of them alike, to the top. */
 		uint64_t own = parts[part] & UINT64_C(0x8040201008040201);
 
@@ -84,46 +98,168 @@ INLINE lanes_t gather(bytes_t bytes)
 #endif
 }
 
-INLINE bytes_t all_bytes(uint8_t value)
+/* The same for numbers of 16 bits that are 0 or 65535. */
+INLINE lanes_t gather_word_piece(word_piece_t piece)
 {
-	bytes_t bytes;
+#if defined(__AVX512BW__)
+	return _mm512_movepi16_mask((__m512i)piece);
+#elif defined(__AVX2__)
+	__m256i bytes = _mm256_packs_epi16((__m256i)piece, _mm256_setzero_si256());
+	uint32_t mask = (uint32_t)_mm256_movemask_epi8(bytes);
 
-	memset(&bytes, value, sizeof bytes);
-	return bytes;
-}
-
-/* `spread` for numbers of 16 bits. */
-INLINE words_t spread_words(lanes_t lanes)
-{
-#ifdef __AVX512BW__
-	__m512i halves[2] = {_mm512_movm_epi16((__mmask32)lanes), _mm512_movm_epi16((__mmask32)(lanes >> 32))};
-	words_t words;
-
-	memcpy(&words, halves, sizeof words);
-	return words;
+	return (mask & 255) | (mask >> 8 & 65280);
+#elif defined(__SSE2__)
+	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16((__m128i)piece, _mm_setzero_si128()));
 #else
-	return (words_t)__builtin_convertvector((signed_bytes_t)spread(lanes), signed_words_t);
-#endif
-}
-
-/* `gather` for numbers of 16 bits. */
-INLINE lanes_t gather_words(words_t words)
-{
-#ifdef __AVX512BW__
-	__m512i halves[2];
-
-	memcpy(halves, &words, sizeof halves);
-	return _mm512_movepi16_mask(halves[0]) | (lanes_t)_mm512_movepi16_mask(halves[1]) << 32;
-#else
-	uint64_t parts[16];
+	uint64_t parts[PIECE / 8];
 	lanes_t lanes = 0;
 
-	memcpy(parts, &words, sizeof parts);
-	for (int part = 0; part < 16; part++) {
+	memcpy(parts, &piece, sizeof parts);
+	for (int part = 0; part < PIECE / 8; part++) {
 		uint64_t own = parts[part] & UINT64_C(0x0008000400020001);
 
 		lanes |= (own * UINT64_C(0x0001000100010001) >> 48) << 4 * part;
 	}
 	return lanes;
 #endif
+}
+
+/* The byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
+INLINE bytes_t spread(lanes_t lanes)
+{
+#ifdef __AVX512BW__
+	return (bytes_t)_mm512_movm_epi8(lanes);
+#else
+	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
+	bytes_t bytes;
+	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201)), to_lanes;
+
+	for (int lane = 0; lane < PIECE; lane++)
+		to_lanes[lane] = (uint8_t)(lane >> 3);
+	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
+	for (int part = 0; part < PIECES; part++) {
+		piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
+		piece_t piece = (piece_t)((__builtin_shuffle(all, to_lanes) & own) == own);
+
+		memcpy((char *)&bytes + part * PIECE, &piece, sizeof piece);
+	}
+	return bytes;
+#endif
+}
+
+/* `spread` for numbers of 16 bits. */
+INLINE words_t spread_words(lanes_t lanes)
+{
+	words_t words;
+
+	for (int part = 0; part < WORD_PIECES; part++) {
+#ifdef __AVX512BW__
+		__m512i piece = _mm512_movm_epi16((__mmask32)(lanes >> part * WORDS));
+#else
+		word_piece_t own;
+
+		for (int lane = 0; lane < WORDS; lane++)
+			own[lane] = (uint16_t)(1 << lane);
+		word_piece_t all = (word_piece_t){0} + (uint16_t)(lanes >> part * WORDS);
+		word_piece_t piece = (word_piece_t)((all & own) == own);
+#endif
+		memcpy((char *)&words + part * PIECE, &piece, sizeof piece);
+	}
+	return words;
+}
+
+INLINE bytes_t all_bytes(uint8_t value)
+{
+	return (bytes_t){0} + value;
+}
+
+INLINE words_t all_words(uint16_t value)
+{
+	return (words_t){0} + value;
+}
+
+/* The lanes in which two numbers are the same. */
+INLINE lanes_t equal(bytes_t a, bytes_t b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(piece_of(&a, part) == piece_of(&b, part))) << part * PIECE;
+	return lanes;
+}
+
+/* The lanes in which the first number is greater than the second. */
+INLINE lanes_t greater(bytes_t a, bytes_t b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(piece_of(&a, part) > piece_of(&b, part))) << part * PIECE;
+	return lanes;
+}
+
+INLINE lanes_t equal_words(words_t a, words_t b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < WORD_PIECES; part++)
+		lanes |= gather_word_piece((word_piece_t)(word_piece_of(&a, part) == word_piece_of(&b, part))) << part * WORDS;
+	return lanes;
+}
+
+INLINE lanes_t greater_words(words_t a, words_t b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < WORD_PIECES; part++)
+		lanes |= gather_word_piece((word_piece_t)(word_piece_of(&a, part) > word_piece_of(&b, part))) << part * WORDS;
+	return lanes;
+}
+
+/* The larger of two numbers, in each lane. */
+INLINE words_t larger_words(words_t a, words_t b)
+{
+	words_t higher = spread_words(greater_words(a, b));
+
+	return (a & higher) | (b & ~higher);
+}
+
+/* Bytes as numbers of 16 bits. */
+INLINE words_t widened(bytes_t bytes)
+{
+	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
+	words_t words;
+
+	for (int part = 0; part < WORD_PIECES; part++) {
+		half_t half;
+
+		memcpy(&half, (const char *)&bytes + part * WORDS, sizeof half);
+		word_piece_t piece = __builtin_convertvector(half, word_piece_t);
+		memcpy((char *)&words + part * PIECE, &piece, sizeof piece);
+	}
+	return words;
+}
+
+/* Numbers of 16 bits as bytes, of which all lanes are to be below 256. */
+INLINE bytes_t narrowed(words_t words)
+{
+	uint16_t from[LANES];
+	uint8_t to[LANES];
+	bytes_t bytes;
+
+	memcpy(from, &words, sizeof from);
+	for (int lane = 0; lane < LANES; lane++)
+		to[lane] = (uint8_t)from[lane];
+	memcpy(&bytes, to, sizeof bytes);
+	return bytes;
+}
+
+/* Add a number of its own to each lane's total, so many times. */
+INLINE void add_to_totals(uint64_t *totals, words_t numbers, uint64_t times)
+{
+	uint16_t of_lanes[LANES];
+
+	memcpy(of_lanes, &numbers, sizeof of_lanes);
+	for (int lane = 0; lane < LANES; lane++)
+		totals[lane] += of_lanes[lane] * times;
 }

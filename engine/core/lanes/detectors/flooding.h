@@ -71,17 +71,17 @@ static lanes_t repeating_lanes(struct machine *m, struct vcpu *vcpu, int64_t gfn
 static lanes_t flooding_lanes(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
-	const struct spte *entry = &m->sptes[slot][index];
 	lanes_t counting = lanes & m->knobs.flood_on & ~m->knobs.scope_vcpu & ~m->knobs.oracle;
-	lanes_t used = entry->accessed;
 
 	if (is_leaf(page))
 		counting &= m->knobs.level1;
-	else
-		used |= entry->present & ~entry->large; /* a link always was */
-	lanes_t spared = counting & m->knobs.scope_spte & used;
+	lanes_t spared = counting & m->knobs.scope_spte;
 
 	if (spared) {
+		const struct spte *entry = &m->sptes[slot][index];
+
+		/* A link always was accessed. */
+		spared &= entry->accessed | (is_leaf(page) ? 0 : entry->present & ~entry->large);
 		m->flood[slot] &= ~spread(spared);
 		page->flooding &= ~spared;
 		counting &= ~spared;
@@ -90,5 +90,5 @@ static lanes_t flooding_lanes(struct machine *m, int32_t slot, int index, lanes_
 		return 0;
 	m->flood[slot] -= spread(counting);
 	page->flooding |= counting;
-	return counting & gather((bytes_t)(m->flood[slot] >= m->knobs.threshold));
+	return counting & ~greater(m->knobs.threshold, m->flood[slot]);
 }
