@@ -7,15 +7,18 @@ enum { ADDS_MAX = 255, HASH_ROOM = 65535 };
 
 static void empty_bytes(struct tallies *tallies, int which)
 {
-	add_to_totals(tallies->totals[which], widened(tallies->bytes[which]), 1);
-	tallies->bytes[which] = all_bytes(0);
+	words_t numbers;
+
+	widen_bytes(&numbers, &tallies->bytes[which]);
+	add_to_totals(tallies->totals[which], &numbers, 1);
+	memset(&tallies->bytes[which], 0, sizeof tallies->bytes[which]);
 	tallies->adds[which] = 0;
 }
 
 static void empty_hash_steps(struct tallies *tallies)
 {
-	add_to_totals(tallies->totals[COUNTER_HASH_STEPS], tallies->hash_steps, 1);
-	tallies->hash_steps = all_words(0);
+	add_to_totals(tallies->totals[COUNTER_HASH_STEPS], &tallies->hash_steps, 1);
+	memset(&tallies->hash_steps, 0, sizeof tallies->hash_steps);
 	tallies->hash_room = HASH_ROOM;
 }
 
@@ -24,7 +27,7 @@ INLINE void count_some(struct machine *m, int which, lanes_t lanes)
 {
 	struct tallies *now = m->now;
 
-	now->bytes[which] -= spread(lanes);
+	increment(&now->bytes[which], lanes);
 	if (UNLIKELY(++now->adds[which] == ADDS_MAX))
 		empty_bytes(now, which);
 }
@@ -45,9 +48,12 @@ static void count_amount(struct machine *m, int which, lanes_t lanes, int64_t am
 }
 
 /* Add a number of its own in each of the lanes. */
-INLINE void count_words(struct machine *m, int which, words_t numbers, lanes_t lanes)
+INLINE void count_words(struct machine *m, int which, const words_t *numbers, lanes_t lanes)
 {
-	add_to_totals(m->now->totals[which], numbers & spread_words(lanes), 1);
+	words_t counted = {0};
+
+	add_words(&counted, numbers, lanes);
+	add_to_totals(m->now->totals[which], &counted, 1);
 }
 
 /* The value of one counter in a lane that shadows, from what was counted. */

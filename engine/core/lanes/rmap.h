@@ -12,7 +12,7 @@ INLINE void clear_count(struct machine *m, int32_t slot, lanes_t lanes)
 	lanes_t counted = m->headers[slot].flooding & lanes;
 
 	if (counted) {
-		m->flood[slot] &= ~spread(counted);
+		set_bytes(&m->flood[slot], counted, 0);
 		m->headers[slot].flooding &= ~counted;
 	}
 }
@@ -107,7 +107,7 @@ static void install(struct machine *m, int32_t slot, int index, lanes_t lanes, i
 	entry->present |= lanes;
 	if (is_leaf(page)) {
 		lengthen(m, target, lanes);
-		m->present_count[slot] -= spread_words(lanes);
+		increment_words(&m->present_count[slot], lanes);
 	} else if (kind == BIG) {
 		entry->large |= lanes;
 	}
@@ -160,7 +160,7 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 	if (leaf) {
 		count_some(m, COUNTER_SPTES_ZAPPED, lanes);
 		count(m, COUNTER_PREFETCH_UNUSED, lanes & entry->speculative);
-		m->present_count[slot] += spread_words(lanes);
+		decrement_words(&m->present_count[slot], lanes);
 	} else if (large) {
 		count_some(m, COUNTER_SPTES_ZAPPED, large);
 		forget_targets(m, slot, index, large, BIG, false);
@@ -216,8 +216,8 @@ static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
 
-	count_words(m, COUNTER_SPTES_ZAPPED, m->present_count[slot], lanes);
-	m->present_count[slot] &= ~spread_words(lanes);
+	count_words(m, COUNTER_SPTES_ZAPPED, &m->present_count[slot], lanes);
+	clear_words(&m->present_count[slot], lanes);
 	memset(page->full, 0, sizeof page->full);
 	fetch_part(m, slot, 0);
 	fetch_part(m, slot, 1);

@@ -47,18 +47,19 @@ INLINE lanes_t bit(int lane)
  * such vectors apart into single numbers. Those are therefore spelled out here in pieces that fill one register.
  */
 #if defined(__AVX512BW__)
-enum { PIECE = 64 };
+#define PIECE 64
 #elif defined(__AVX2__)
-enum { PIECE = 32 };
+#define PIECE 32
 #else
-enum { PIECE = 16 };
+#define PIECE 16
 #endif
 enum { PIECES = LANES / PIECE, WORD_PIECES = 2 * PIECES, WORDS = PIECE / 2 };
 
 typedef uint8_t piece_t __attribute__((vector_size(PIECE)));
 typedef uint16_t word_piece_t __attribute__((vector_size(PIECE)));
 
-INLINE piece_t piece_of(const bytes_t *bytes, int part)
+/* Part of a vector as it lies in memory. */
+INLINE piece_t load_piece(const bytes_t *bytes, int part)
 {
 	piece_t piece;
 
@@ -66,12 +67,22 @@ INLINE piece_t piece_of(const bytes_t *bytes, int part)
 	return piece;
 }
 
-INLINE word_piece_t word_piece_of(const words_t *words, int part)
+INLINE void store_piece(bytes_t *bytes, int part, piece_t piece)
+{
+	memcpy((char *)bytes + part * PIECE, &piece, sizeof piece);
+}
+
+INLINE word_piece_t load_words(const words_t *words, int part)
 {
 	word_piece_t piece;
 
 	memcpy(&piece, (const char *)words + part * PIECE, sizeof piece);
 	return piece;
+}
+
+INLINE void store_words(words_t *words, int part, word_piece_t piece)
+{
+	memcpy((char *)words + part * PIECE, &piece, sizeof piece);
 }
 
 /* The mask of the lanes of a piece whose byte is 255, where all are 0 or 255. */
@@ -124,142 +135,207 @@ INLINE lanes_t gather_word_piece(word_piece_t piece)
 #endif
 }
 
-/* The byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
-INLINE bytes_t spread(lanes_t lanes)
+/* A part of the byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
+INLINE piece_t spread_piece(lanes_t lanes, int part)
 {
 #ifdef __AVX512BW__
-	return (bytes_t)_mm512_movm_epi8(lanes);
+	(void)part;
+	return (piece_t)_mm512_movm_epi8(lanes);
 #else
+#define EIGHT(n) n, n, n, n, n, n, n, n
+#if PIECE == 32
+	const piece_t to_lanes = {EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3)};
+#else
+	const piece_t to_lanes = {EIGHT(0), EIGHT(1)};
+#endif
+#undef EIGHT
 	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
-	bytes_t bytes;
-	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201)), to_lanes;
-
-	for (int lane = 0; lane < PIECE; lane++)
-		to_lanes[lane] = (uint8_t)(lane >> 3);
+	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
 	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
-	for (int part = 0; part < PIECES; part++) {
-		piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
-		piece_t piece = (piece_t)((__builtin_shuffle(all, to_lanes) & own) == own);
+	piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
 
-		memcpy((char *)&bytes + part * PIECE, &piece, sizeof piece);
-	}
-	return bytes;
+	return (piece_t)((__builtin_shuffle(all, to_lanes) & own) == own);
 #endif
 }
 
-/* `spread` for numbers of 16 bits. */
-INLINE words_t spread_words(lanes_t lanes)
+/* The same for numbers of 16 bits. */
+INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
 {
-	words_t words;
-
-	for (int part = 0; part < WORD_PIECES; part++) {
 #ifdef __AVX512BW__
-		__m512i piece = _mm512_movm_epi16((__mmask32)(lanes >> part * WORDS));
+	return (word_piece_t)_mm512_movm_epi16((__mmask32)(lanes >> part * WORDS));
 #else
-		word_piece_t own;
-
-		for (int lane = 0; lane < WORDS; lane++)
-			own[lane] = (uint16_t)(1 << lane);
-		word_piece_t all = (word_piece_t){0} + (uint16_t)(lanes >> part * WORDS);
-		word_piece_t piece = (word_piece_t)((all & own) == own);
+#if PIECE == 32
+	const word_piece_t own = {1,   2,   4,	  8,	16,   32,   64,	  128,
+				  256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+#else
+	const word_piece_t own = {1, 2, 4, 8, 16, 32, 64, 128};
 #endif
-		memcpy((char *)&words + part * PIECE, &piece, sizeof piece);
+	word_piece_t all = (word_piece_t){0} + (uint16_t)(lanes >> part * WORDS);
+
+	return (word_piece_t)((all & own) == own);
+#endif
+}
+
+/* Add 1 in lanes. */
+INLINE void increment(bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++)
+		store_piece(bytes, part, load_piece(bytes, part) - spread_piece(lanes, part));
+}
+
+INLINE void decrement(bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++)
+		store_piece(bytes, part, load_piece(bytes, part) + spread_piece(lanes, part));
+}
+
+/* Set lanes to one value. */
+INLINE void set_bytes(bytes_t *bytes, lanes_t lanes, uint8_t value)
+{
+	for (int part = 0; part < PIECES; part++) {
+		piece_t set = spread_piece(lanes, part);
+
+		store_piece(bytes, part, (load_piece(bytes, part) & ~set) | (set & value));
 	}
-	return words;
 }
 
-INLINE bytes_t all_bytes(uint8_t value)
+INLINE void increment_words(words_t *words, lanes_t lanes)
 {
-	return (bytes_t){0} + value;
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) - spread_word_piece(lanes, part));
 }
 
-INLINE words_t all_words(uint16_t value)
+INLINE void decrement_words(words_t *words, lanes_t lanes)
 {
-	return (words_t){0} + value;
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) + spread_word_piece(lanes, part));
 }
 
-/* The lanes in which two numbers are the same. */
-INLINE lanes_t equal(bytes_t a, bytes_t b)
+INLINE void clear_words(words_t *words, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) & ~spread_word_piece(lanes, part));
+}
+
+/* The lanes in which a number has a value. */
+INLINE lanes_t equal(const bytes_t *bytes, uint8_t value)
 {
 	lanes_t lanes = 0;
 
 	for (int part = 0; part < PIECES; part++)
-		lanes |= gather_piece((piece_t)(piece_of(&a, part) == piece_of(&b, part))) << part * PIECE;
+		lanes |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE;
+	return lanes;
+}
+
+/* The lanes in which a number is greater than a value. */
+INLINE lanes_t above_value(const bytes_t *bytes, uint8_t value)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE;
 	return lanes;
 }
 
 /* The lanes in which the first number is greater than the second. */
-INLINE lanes_t greater(bytes_t a, bytes_t b)
+INLINE lanes_t greater(const bytes_t *a, const bytes_t *b)
 {
 	lanes_t lanes = 0;
 
 	for (int part = 0; part < PIECES; part++)
-		lanes |= gather_piece((piece_t)(piece_of(&a, part) > piece_of(&b, part))) << part * PIECE;
+		lanes |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE;
 	return lanes;
 }
 
-INLINE lanes_t equal_words(words_t a, words_t b)
+INLINE lanes_t equal_words(const words_t *words, uint16_t value)
 {
 	lanes_t lanes = 0;
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		lanes |= gather_word_piece((word_piece_t)(word_piece_of(&a, part) == word_piece_of(&b, part))) << part * WORDS;
+		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS;
 	return lanes;
 }
 
-INLINE lanes_t greater_words(words_t a, words_t b)
+INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 {
 	lanes_t lanes = 0;
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		lanes |= gather_word_piece((word_piece_t)(word_piece_of(&a, part) > word_piece_of(&b, part))) << part * WORDS;
+		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS;
 	return lanes;
 }
 
-/* The larger of two numbers, in each lane. */
-INLINE words_t larger_words(words_t a, words_t b)
+/* The lanes in which the first number and something more is greater than the second. */
+INLINE lanes_t sum_greater_words(const words_t *a, uint16_t more, const words_t *b)
 {
-	words_t higher = spread_words(greater_words(a, b));
-
-	return (a & higher) | (b & ~higher);
-}
-
-/* Bytes as numbers of 16 bits. */
-INLINE words_t widened(bytes_t bytes)
-{
-	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
-	words_t words;
+	lanes_t lanes = 0;
 
 	for (int part = 0; part < WORD_PIECES; part++) {
-		half_t half;
+		word_piece_t sum = load_words(a, part) + more;
 
-		memcpy(&half, (const char *)&bytes + part * WORDS, sizeof half);
-		word_piece_t piece = __builtin_convertvector(half, word_piece_t);
-		memcpy((char *)&words + part * PIECE, &piece, sizeof piece);
+		lanes |= gather_word_piece((word_piece_t)(sum > load_words(b, part))) << part * WORDS;
 	}
-	return words;
+	return lanes;
 }
 
-/* Numbers of 16 bits as bytes, of which all lanes are to be below 256. */
-INLINE bytes_t narrowed(words_t words)
+/* Let no lane be below that of other numbers. */
+INLINE void raise_words(words_t *words, const words_t *floor)
 {
-	uint16_t from[LANES];
-	uint8_t to[LANES];
-	bytes_t bytes;
+	for (int part = 0; part < WORD_PIECES; part++) {
+		word_piece_t old = load_words(words, part), least = load_words(floor, part);
+		word_piece_t higher = (word_piece_t)(least > old);
 
-	memcpy(from, &words, sizeof from);
-	for (int lane = 0; lane < LANES; lane++)
-		to[lane] = (uint8_t)from[lane];
-	memcpy(&bytes, to, sizeof bytes);
-	return bytes;
+		store_words(words, part, (least & higher) | (old & ~higher));
+	}
 }
 
-/* Add a number of its own to each lane's total, so many times. */
-INLINE void add_to_totals(uint64_t *totals, words_t numbers, uint64_t times)
+/* Bytes of one piece of words, as words. */
+INLINE word_piece_t widen_piece(piece_t bytes, int half)
+{
+	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
+	half_t part;
+
+	memcpy(&part, (const char *)&bytes + half * WORDS, sizeof part);
+	return __builtin_convertvector(part, word_piece_t);
+}
+
+/* Add byte lanes to words, in the lanes of a mask. */
+INLINE void add_bytes(words_t *words, const bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++) {
+		piece_t piece = load_piece(bytes, part) & spread_piece(lanes, part);
+
+		for (int half = 0; half < 2; half++)
+			store_words(words, 2 * part + half, load_words(words, 2 * part + half) + widen_piece(piece, half));
+	}
+}
+
+INLINE void add_words(words_t *words, const words_t *more, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) + (load_words(more, part) & spread_word_piece(lanes, part)));
+}
+
+/* Bytes as words. */
+INLINE void widen_bytes(words_t *words, const bytes_t *bytes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, widen_piece(load_piece(bytes, part / 2), part % 2));
+}
+
+/* Words as bytes; all are below 256. */
+static void narrow_words(bytes_t *bytes, const words_t *words)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		(*bytes)[lane] = (uint8_t)(*words)[lane];
+}
+
+/* Add to each lane's total a number of its own, so many times. */
+INLINE void add_to_totals(uint64_t *totals, const words_t *numbers, uint64_t times)
 {
 	uint16_t of_lanes[LANES];
 
-	memcpy(of_lanes, &numbers, sizeof of_lanes);
+	memcpy(of_lanes, numbers, sizeof of_lanes);
 	for (int lane = 0; lane < LANES; lane++)
 		totals[lane] += of_lanes[lane] * times;
 }

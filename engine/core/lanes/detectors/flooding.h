@@ -82,13 +82,13 @@ static lanes_t flooding_lanes(struct machine *m, int32_t slot, int index, lanes_
 
 		/* A link always was accessed. */
 		spared &= entry->accessed | (is_leaf(page) ? 0 : entry->present & ~entry->large);
-		m->flood[slot] &= ~spread(spared);
+		set_bytes(&m->flood[slot], spared, 0);
 		page->flooding &= ~spared;
 		counting &= ~spared;
 	}
 	if (!counting)
 		return 0;
-	m->flood[slot] -= spread(counting);
+	increment(&m->flood[slot], counting);
 	page->flooding |= counting;
-	return counting & ~greater(m->knobs.threshold, m->flood[slot]);
+	return counting & ~greater(&m->knobs.threshold, &m->flood[slot]);
 }
