@@ -22,11 +22,13 @@ ROOT: Final = Path(__file__).resolve().parent
 CORE: Final = Path("engine", "core")
 MECHANISMS: Final = Path("engine", "mechanisms")
 PYTHON_3_11: Final = "0x030B0000"
-OPTIONS: Final = ("-std=c11", "-O3", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
+OPTIONS: Final = ("-std=c11", "-O3", "-g1", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 
 LANES: Final = CORE / "lanes" / "lanes.c"
+LANES_OPTIONS: Final = ("-O2",)
+"""What is to be inlined and what is a vector is said in its sources: -O3 compiles longer and runs no faster."""
 BASELINE: Final = "x86-64-v2"
 LEVELS: Final = {"lanes_x86_64_v3": "x86-64-v3", "lanes_x86_64_v4": "x86-64-v4"}
 """Instruction sets beside the baseline for which the lane machine is compiled: name of the object -> of the set."""
@@ -81,7 +83,7 @@ class BuildCore(build_ext):
             output_dir=self.build_temp,
             macros=[("LANES_NAME", name)],
             include_dirs=ext.include_dirs,
-            extra_postargs=[*ext.extra_compile_args, *([option] if option else [])],
+            extra_postargs=[*ext.extra_compile_args, *LANES_OPTIONS, *([option] if option else [])],
             depends=ext.depends,
         )
         return str(made)

@@ -14,6 +14,28 @@ ENGINE: Final = Path(__file__).resolve().parent
 CORE_SOURCES: Final = ("core/**/*.c", "core/**/*.h", "mechanisms/*/*.h")
 """What the core is compiled from, beside the headers that engine/core/ writes from declarations."""
 
+HEADER_SOURCES: Final = (
+    "checks.py",
+    "core/guest/layout_guest.py",
+    "core/layout.py",
+    "core/mechanisms.py",
+    "core/scheduler/state.py",
+    "events.py",
+    "fields.py",
+    "guest/constants.py",
+    "guest/parameters.py",
+    "guest/state.py",
+    "guests.py",
+    "knobs.py",
+    "mechanisms/*.py",
+    "mechanisms/*/__init__.py",
+    "operations.py",
+    "vocabulary.py",
+    "workloads/templates.py",
+    "x86.py",
+)
+"""What declares the contents of those headers, and all of the engine that these files import."""
+
 RESULT_SOURCES: Final = (
     *CORE_SOURCES,
     "checks.py",
@@ -52,6 +74,11 @@ _DIGEST_BYTES: Final = 16
 def source_files(patterns: Iterable[str], folder: Path = ENGINE) -> list[Path]:
     """Return the files of an engine that one of the patterns names, in the order of their names."""
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def core_digest(folder: Path = ENGINE) -> str:
+    """Hash all that the core is compiled from: the files in C, and those that declare what C takes from Python."""
+    return source_digest((*CORE_SOURCES, *HEADER_SOURCES), folder)
 
 
 def source_digest(patterns: Iterable[str], folder: Path = ENGINE) -> str:

@@ -6,7 +6,7 @@ A core that is older than its sources would give the answers of other rules with
 from typing import Final
 
 from engine.core import CoreError
-from engine.core.layout import sources_here
+from engine.sources import core_digest
 
 _REMEDY: Final = "run `make setup`, or in a checkout without make: python setup.py build_ext --inplace"
 
@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise CoreError(f"the core of the engine was not built ({error}): {_REMEDY}") from error
 
-if sources_here() != core.BUILT_FROM:
+if core_digest() != core.BUILT_FROM:
     raise CoreError(f"the core of the engine was built from other sources: {_REMEDY}")
 
 __all__ = ["core"]

@@ -6,7 +6,6 @@ Each numpy record becomes a C struct whose offsets and size the compiler checks 
 """
 
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy as np
 from engine import x86
 from engine.checks import LEVELS, RUN_NS_MAX, Wrong
 from engine.core.guest import layout_guest
-from engine.core.mechanisms import headers
 from engine.events import DIRECT_MAP_BASE, EVENT
 from engine.knobs import KNOBS
 from engine.operations import OPERATION
-from engine.sources import CORE_SOURCES, source_digest
+from engine.sources import core_digest
 from engine.vocabulary import (
     ACTIVITY_NAMES,
     COUNTER_INDEX,
@@ -35,7 +33,6 @@ ENUMERATIONS: Final = (Event, Operation, Instruction, Access, Activity, Wrong)
 KNOB_RECORD: Final = np.dtype([(name, np.int64) for name in KNOBS])
 """The knobs of one lane: truth values as 0 or 1, choices by their place in the list of choices."""
 
-_DIGEST_BYTES: Final = 16
 _TYPES: Final = {
     "int8": "int8_t",
     "uint8": "uint8_t",
@@ -78,15 +75,9 @@ def structs() -> dict[str, np.dtype[Any]]:
     return {"event": EVENT, "operation": OPERATION, "knobs": KNOB_RECORD, **layout_guest.structs()}
 
 
-def sources_here() -> str:
-    """Hash all that the core is compiled from: the files in C, and what they take from declarations in Python."""
-    written = "\n".join([header(), *headers().values()])
-    return blake2b(f"{source_digest(CORE_SOURCES)}\n{written}".encode(), digest_size=_DIGEST_BYTES).hexdigest()
-
-
 def header_file() -> str:
     """Return the text of `layout.h`: declarations, and the hash by which the core knows what it was built from."""
-    return f'{header()}\n#define BUILT_FROM "{sources_here()}"\n'
+    return f'{header()}\n#define BUILT_FROM "{core_digest()}"\n'
 
 
 def header() -> str:

@@ -1,5 +1,6 @@
 """The lists of sources behind identities and the core are whole, and name nothing that is not there."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,11 +12,11 @@ import pytest
 
 from engine.core.extension import core
 from engine.sources import (
-    CORE_SOURCES,
     ENGINE,
+    HEADER_SOURCES,
     NO_RESULT_SOURCES,
     RESULT_SOURCES,
-    source_digest,
+    core_digest,
     source_files,
 )
 from sweep.plan.cell import engine_fingerprint
@@ -41,9 +42,41 @@ def test_each_pattern_names_something() -> None:
     assert [pattern for pattern in patterns if not source_files([pattern])] == []
 
 
+def test_what_declares_the_header_imports_nothing_that_is_not_listed() -> None:
+    """No declaration that C takes from Python can change without another hash: the list is closed under imports."""
+    listed = source_files(HEADER_SOURCES)
+    imported = {name for path in listed for name in modules_imported(path)} - {"engine.sources"}
+
+    assert {module_file(name) for name in imported} - {None} <= {*listed}
+    assert {ENGINE / "vocabulary.py", ENGINE / "core" / "layout.py"} <= {*listed}
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Return the modules of the engine that a file may import; `from a import b` may mean the module a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.startswith("engine.")}
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of a module of the engine; None for a package without code and for a name inside a module."""
+    module = ROOT.joinpath(*name.split("."))
+    files = [path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]
+    return files[0] if files and is_code(files[0]) else None
+
+
+def is_code(path: Path) -> bool:
+    """Return whether a file holds more than its docstring."""
+    return len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+
+
 def hashes(engine: Path) -> dict[str, str]:
     """Return what is in the identity of cells, and what C sources the core was built from."""
-    return {"results": engine_fingerprint(engine), "core": source_digest(CORE_SOURCES, engine)}
+    return {"results": engine_fingerprint(engine), "core": core_digest(engine)}
 
 
 @pytest.fixture
@@ -64,6 +97,7 @@ def checkout(tmp_path: Path) -> Path:
         ("sweep/recordings/perf/text.py", ()),
         ("engine/workloads/kernbench.py", ("results",)),
         ("engine/core/machine.py", ("results",)),
+        ("engine/vocabulary.py", ("results", "core")),
         ("engine/core/lanes/writes.h", ("results", "core")),
         ("engine/core/guest/faults.c", ("results", "core")),
         ("engine/workloads/data/kernbench-templates.npz", ("results",)),

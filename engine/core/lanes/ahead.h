@@ -34,11 +34,9 @@ INLINE void look_ahead(struct machine *m, const struct event *event)
 	const struct guess *guess = guess_of(m, &m->vcpus[event->vcpu % VCPUS], gva);
 	uint32_t is_guessed = 0 - (uint32_t)(guess->region == (gva >> 21) + 1);
 	uint32_t is_small = is_guessed & (0 - (uint32_t)guess->is_small), index = (uint32_t)index_of(gva, 1);
-	uint32_t spte = (guess->leaves | index) & is_guessed;
 
-	__builtin_prefetch(&m->sptes[0][0] + spte);
-	__builtin_prefetch(&m->chains[0][0] + (spte & is_small));
-	__builtin_prefetch(&m->tables[0][0] + (((uint32_t)guess->table[below(1)] << 9 | index) & is_small));
+	__builtin_prefetch(entry_of(m, (int32_t)((guess->spte[below(1)] | index) & is_guessed)));
+	__builtin_prefetch(guest_entry(m, (guess->entry[below(1)] | index) & is_small));
 	if (is_store)
 		look_at_store(m, event);
 }

@@ -107,8 +107,9 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 	for (int activity = 0; activity < ACTIVITIES; activity++)
 		m->tallies[activity].hash_room = HASH_ROOM;
 	m->now = &m->tallies[ACTIVITY_NONE];
+	/* Slot 0 is the last to be taken, so that place 0 can stand for no entry in a guess. */
 	for (int slot = 0; slot < SLOTS; slot++)
-		m->free[slot] = SLOTS - 1 - slot;
+		m->free[slot] = slot;
 	m->free_slots = SLOTS;
 	pool_changed(m, m->knobs.all);
 	return m;

@@ -5,6 +5,7 @@
 
 enum {
 	NONE = -1,
+	PARTS = ENTRIES / 64, /* words of a bitmap of entries */
 
 	SLOTS = 1 << 15,
 	TABLES = 1 << 15,

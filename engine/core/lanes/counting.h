@@ -7,17 +7,18 @@ enum { ADDS_MAX = 255, HASH_ROOM = 65535 };
 
 static void empty_bytes(struct tallies *tallies, int which)
 {
-	for (int lane = 0; lane < LANES; lane++)
-		tallies->totals[which][lane] += tallies->bytes[which][lane];
-	tallies->bytes[which] = all_bytes(0);
+	words_t numbers;
+
+	widen_bytes(&numbers, &tallies->bytes[which]);
+	add_to_totals(tallies->totals[which], &numbers, 1);
+	memset(&tallies->bytes[which], 0, sizeof tallies->bytes[which]);
 	tallies->adds[which] = 0;
 }
 
 static void empty_hash_steps(struct tallies *tallies)
 {
-	for (int lane = 0; lane < LANES; lane++)
-		tallies->totals[COUNTER_HASH_STEPS][lane] += tallies->hash_steps[lane];
-	tallies->hash_steps ^= tallies->hash_steps;
+	add_to_totals(tallies->totals[COUNTER_HASH_STEPS], &tallies->hash_steps, 1);
+	memset(&tallies->hash_steps, 0, sizeof tallies->hash_steps);
 	tallies->hash_room = HASH_ROOM;
 }
 
@@ -26,7 +27,7 @@ INLINE void count_some(struct machine *m, int which, lanes_t lanes)
 {
 	struct tallies *now = m->now;
 
-	now->bytes[which] -= spread(lanes);
+	increment(&now->bytes[which], lanes);
 	if (UNLIKELY(++now->adds[which] == ADDS_MAX))
 		empty_bytes(now, which);
 }
@@ -47,13 +48,12 @@ static void count_amount(struct machine *m, int which, lanes_t lanes, int64_t am
 }
 
 /* Add a number of its own in each of the lanes. */
-INLINE void count_words(struct machine *m, int which, words_t numbers, lanes_t lanes)
+INLINE void count_words(struct machine *m, int which, const words_t *numbers, lanes_t lanes)
 {
-	uint64_t *totals = m->now->totals[which];
+	words_t counted = {0};
 
-	numbers &= spread_words(lanes);
-	for (int lane = 0; lane < LANES; lane++)
-		totals[lane] += numbers[lane];
+	add_words(&counted, numbers, lanes);
+	add_to_totals(m->now->totals[which], &counted, 1);
 }
 
 /* The value of one counter in a lane that shadows, from what was counted. */

@@ -12,10 +12,8 @@ INLINE void top_up(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 {
 	lanes &= vcpu->low_desc;
 	if (lanes) {
-		bytes_t filled = spread(lanes);
-
 		vcpu->low_desc &= ~lanes;
-		vcpu->descs = (vcpu->descs & ~filled) | (all_bytes(DESC_CAPACITY) & filled);
+		set_bytes(&vcpu->descs, lanes, DESC_CAPACITY);
 	}
 	(void)m;
 }
@@ -23,7 +21,7 @@ INLINE void top_up(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 /* The lanes of a mask whose cache is empty. */
 INLINE lanes_t without_desc(const struct vcpu *vcpu, lanes_t lanes)
 {
-	return lanes & gather((bytes_t)(vcpu->descs == 0));
+	return lanes & equal(&vcpu->descs, 0);
 }
 
 /* The lanes in which all objects of a reverse map of this length are full, so that one more entry needs another. */
@@ -58,6 +56,6 @@ static void take_desc(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t
 
 	count(m, COUNTER_FATAL, empty);
 	needed &= ~empty;
-	vcpu->descs += spread(needed);
-	vcpu->low_desc |= needed & gather((bytes_t)(vcpu->descs < m->knobs.desc_minimum));
+	decrement(&vcpu->descs, needed);
+	vcpu->low_desc |= needed & greater(&m->knobs.desc_minimum, &vcpu->descs);
 }

@@ -14,13 +14,13 @@
 enum { GUESSES = 4096 };
 
 struct guess {
-	uint64_t region; /* 1 + address >> 21; 0: none */
-	uint64_t gpte[3]; /* guest entries of levels 4, 3 and 2 */
-	int32_t slot[3];  /* shadow pages of levels 3, 2 and 1 that all lanes go to; the last may be NONE */
-	int32_t table[3]; /* contents of the guest's tables of these levels; the last is NONE if it maps the region large */
-	uint32_t leaves;  /* first entry of the level-1 shadow page, or 0 */
-	uint16_t access;  /* what the three guest entries grant */
-	bool is_small;    /* there is a level-1 table */
+	uint64_t region;   /* 1 + address >> 21; 0: none */
+	uint64_t gpte[3];  /* guest entries of levels 4, 3 and 2 */
+	uint32_t entry[3]; /* place of the guest's entries of levels 3, 2 and 1 (the first of its table); the last: or 0 */
+	uint32_t spte[3];  /* the same of the shadow pages that all lanes go to */
+	uint16_t top;      /* index in the tables of level 4 */
+	uint16_t access;   /* what the three guest entries grant */
+	bool is_small;     /* the guest has a level-1 table */
 };
 _Static_assert(sizeof(struct guess) == 64, "a guess is one cache line");
 
@@ -33,6 +33,12 @@ INLINE int below(int level)
 INLINE int above(int level)
 {
 	return ROOT_LEVEL - level;
+}
+
+/* The shadow page of a level. */
+INLINE int32_t slot_at(const struct guess *guess, int level)
+{
+	return (int32_t)(guess->spte[below(level)] >> 9);
 }
 
 /* The place of a guess. All processes share the kernel's half of the address space; each has its own of the other. */
@@ -52,42 +58,48 @@ struct way {
 	lanes_t small;
 };
 
-/* Whether an entry of level 3 or 4, which is never a large leaf, leads to `slot` in all lanes. */
-INLINE bool links_to(const struct spte *entry, int32_t slot, lanes_t lanes)
-{
-	return entry->target[SMALL] == slot && !(lanes & ~(entry->present & ~entry->odd));
-}
-
-/* Follow a guess through the shadow pages; every lane ends at the level-2 entry or at the leaf below it. */
+/*
+ * Follow a guess through the shadow pages; every lane ends at the level-2 entry or at the leaf below it. Entries of
+ * levels 3 and 4 are never large leaves. All that may be out of date is looked at before anything is decided: one branch
+ * that is foreseen well costs less than many.
+ */
 INLINE struct way follow(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
 {
 	const struct guess *guess = guess_of(m, vcpu, gva);
+	const struct spte *top = &m->sptes[vcpu->root % SLOTS][guess->top];
+	const struct spte *next = entry_of(m, (int32_t)guess->spte[below(3)]);
+	struct spte *upper = entry_of(m, (int32_t)guess->spte[below(2)]);
+	uint32_t leaves = guess->spte[below(1)];
 	lanes_t lanes = m->knobs.shadow;
-	struct way way = {0};
+	lanes_t through = vcpu->valid & top->present & ~top->odd & next->present & ~next->odd & upper->present;
+	lanes_t big = lanes & upper->large, small = lanes & ~upper->large;
+	lanes_t elsewhere = upper->target[SMALL] == (int32_t)(leaves >> 9) && leaves ? small & upper->odd : small;
+	bool is_same = (guess->region == (gva >> 21) + 1) & (top->target[SMALL] == slot_at(guess, 3)) &
+		       (next->target[SMALL] == slot_at(guess, 2));
 
-	if (guess->region != (gva >> 21) + 1 || lanes & ~vcpu->valid)
-		return way;
-	if (!links_to(&m->sptes[vcpu->root][index_of(gva, 4)], guess->slot[below(3)], lanes) ||
-	    !links_to(&m->sptes[guess->slot[below(3)]][index_of(gva, 3)], guess->slot[below(2)], lanes))
-		return way;
-	way.upper = &m->sptes[guess->slot[below(2)]][index_of(gva, 2)];
-	way.big = lanes & way.upper->present & way.upper->large;
-	way.small = lanes & way.upper->present & ~way.upper->large;
-	if ((way.big | way.small) != lanes)
-		return way;
-	if (way.small && (way.upper->odd & way.small || way.upper->target[SMALL] != guess->slot[below(1)]))
-		return way;
-	way.leaf = way.small ? &m->sptes[guess->slot[below(1)]][index_of(gva, 1)] : NULL;
-	way.guess = guess;
-	return way;
+	return (struct way){
+		.guess = is_same & !((lanes & ~through) | elsewhere) ? guess : NULL,
+		.upper = upper,
+		.leaf = entry_of(m, (int32_t)(leaves ? leaves | (uint32_t)index_of(gva, 1) : 0)),
+		.big = big,
+		.small = small,
+	};
+}
+
+/* The guest's entry at a place. */
+INLINE uint64_t *guest_entry(struct machine *m, uint32_t place)
+{
+	return *m->tables + place;
 }
 
 /* Whether the guest's upper entries are as they were, accessed bits and all. */
-INLINE bool follow_guest(const struct machine *m, const struct vcpu *vcpu, const struct guess *guess, uint64_t gva)
+INLINE bool follow_guest(struct machine *m, const struct vcpu *vcpu, const struct guess *guess)
 {
-	return guess->gpte[above(2)] && read_entry(m, vcpu->cr3, index_of(gva, 4)) == guess->gpte[above(4)] &&
-	       m->tables[guess->table[below(3)]][index_of(gva, 3)] == guess->gpte[above(3)] &&
-	       m->tables[guess->table[below(2)]][index_of(gva, 2)] == guess->gpte[above(2)];
+	uint64_t top = read_entry(m, vcpu->cr3, guess->top);
+
+	return (guess->gpte[above(2)] != 0) & (top == guess->gpte[above(4)]) &
+	       (*guest_entry(m, guess->entry[below(3)]) == guess->gpte[above(3)]) &
+	       (*guest_entry(m, guess->entry[below(2)]) == guess->gpte[above(2)]);
 }
 
 /* Note the guest's part of a way; without a whole one the guess serves stores only. */
@@ -96,9 +108,9 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 	int64_t table = vcpu->cr3;
 
 	guess->access = ACC_ALL;
-	guess->table[below(1)] = NONE;
 	guess->is_small = false;
 	memset(guess->gpte, 0, sizeof guess->gpte);
+	memset(guess->entry, 0, sizeof guess->entry);
 	for (int level = ROOT_LEVEL; level > 1; level--) {
 		uint64_t gpte = read_entry(m, table, index_of(gva, level));
 		bool is_large = gpte & G_LARGE && level < ROOT_LEVEL;
@@ -110,8 +122,10 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 		if (!is_large) {
 			if (table >= m->pages || m->frames[table].table == NONE)
 				return;
-			guess->table[below(level - 1)] = m->frames[table].table;
 			guess->is_small = level == 2;
+			guess->entry[below(level - 1)] = (uint32_t)m->frames[table].table << 9;
+			if (level > 2)
+				guess->entry[below(level - 1)] |= (uint32_t)index_of(gva, level - 1);
 		}
 		guess->gpte[above(level)] = gpte;
 	}
@@ -133,13 +147,13 @@ OUT_OF_LINE void remember_way(struct machine *m, const struct vcpu *vcpu, uint64
 		if (lanes & ~(entry->present & ~entry->large & ~entry->odd))
 			return;
 		slot = entry->target[SMALL];
-		guess->slot[below(level - 1)] = slot;
+		guess->spte[below(level - 1)] = (uint32_t)spte_of(slot, index_of(gva, level - 1));
 	}
 	const struct spte *upper = &m->sptes[slot][index_of(gva, 2)];
 	bool goes_on = upper->present & ~upper->large & ~upper->odd & lanes;
 
-	guess->slot[below(1)] = goes_on ? upper->target[SMALL] : NONE;
-	guess->leaves = goes_on ? (uint32_t)upper->target[SMALL] << 9 : 0;
+	guess->top = (uint16_t)index_of(gva, ROOT_LEVEL);
+	guess->spte[below(1)] = goes_on ? (uint32_t)spte_of(upper->target[SMALL], 0) : 0;
 	guess_guest(m, vcpu, guess, gva);
 	guess->region = (gva >> 21) + 1;
 }

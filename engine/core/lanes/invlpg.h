@@ -4,6 +4,7 @@
 #include "counting.h"
 #include "descs.h"
 #include "faults.h"
+#include "guess.h"
 #include "memory.h"
 #include "pages.h"
 #include "pte_write.h"
@@ -102,6 +103,16 @@ static void invalidate_page(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 	finish_exit(m, lanes);
 }
 
+/* `is_mapped`, without a walk where a guess holds. */
+INLINE bool is_mapped_as_guessed(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
+{
+	const struct guess *guess = m->guesses ? guess_of(m, vcpu, gva) : NULL;
+
+	if (!guess || guess->region != (gva >> 21) + 1 || vcpu->cr3 == NONE || !follow_guest(m, vcpu, guess))
+		return is_mapped(m, vcpu, gva);
+	return !guess->is_small || *guest_entry(m, guess->entry[below(1)] | (uint32_t)index_of(gva, 1)) & G_PRESENT;
+}
+
 /* Serve a fault that the guest's own tables cause (kvm_inject_emulated_page_fault). */
 static void inject_fault(struct machine *m, struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
 {
@@ -109,7 +120,7 @@ static void inject_fault(struct machine *m, struct vcpu *vcpu, uint64_t gva, lan
 
 	m->now->guest_faults++;
 	on_fault(m, vcpu, lanes);
-	if (renewing && is_mapped(m, vcpu, gva)) {
+	if (renewing && is_mapped_as_guessed(m, vcpu, gva)) {
 		top_up(m, vcpu, renewing);
 		count_some(m, COUNTER_LOCK_ACQUISITIONS, renewing);
 		invalidate_in_root(m, vcpu, vcpu->root, gva, renewing);

@@ -10,44 +10,32 @@ INLINE bool is_wide(const struct machine *m, int64_t gfn)
 	return m->lengths[gfn][0] == LENGTH_WIDE;
 }
 
-static words_t widened(bytes_t lengths)
+OUT_OF_LINE void widen(struct machine *m, int64_t gfn)
 {
-	return __builtin_convertvector(lengths, words_t);
-}
-
-static __attribute__((noinline)) void widen(struct machine *m, int64_t gfn, bytes_t lengths)
-{
-	m->wide_lengths[gfn] = widened(lengths);
-	m->lengths[gfn] = all_bytes(LENGTH_WIDE);
+	widen_bytes(&m->wide_lengths[gfn], &m->lengths[gfn]);
+	memset(&m->lengths[gfn], LENGTH_WIDE, sizeof m->lengths[gfn]);
 }
 
 INLINE void lengthen(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	if (UNLIKELY(is_wide(m, gfn))) {
-		m->wide_lengths[gfn] -= spread_words(lanes);
+		increment_words(&m->wide_lengths[gfn], lanes);
 		return;
 	}
-	bytes_t longer = m->lengths[gfn] - spread(lanes);
-
-	if (UNLIKELY(gather((bytes_t)(longer == all_bytes(LENGTH_WIDE)))))
-		widen(m, gfn, longer);
-	else
-		m->lengths[gfn] = longer;
+	increment(&m->lengths[gfn], lanes);
+	if (UNLIKELY(equal(&m->lengths[gfn], LENGTH_WIDE)))
+		widen(m, gfn);
 }
 
 INLINE void shorten(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	if (LIKELY(!is_wide(m, gfn))) {
-		m->lengths[gfn] += spread(lanes);
+		decrement(&m->lengths[gfn], lanes);
 		return;
 	}
-	words_t shorter = m->wide_lengths[gfn] + spread_words(lanes);
-
-	m->wide_lengths[gfn] = shorter;
-	for (int lane = 0; lane < LANES; lane++)
-		if (shorter[lane] >= LENGTH_NARROW_AGAIN)
-			return;
-	m->lengths[gfn] = __builtin_convertvector(shorter, bytes_t);
+	decrement_words(&m->wide_lengths[gfn], lanes);
+	if (!words_above_value(&m->wide_lengths[gfn], LENGTH_NARROW_AGAIN - 1))
+		narrow_words(&m->lengths[gfn], &m->wide_lengths[gfn]);
 }
 
 INLINE int length_of(const struct machine *m, int64_t gfn, int lane)
@@ -59,16 +47,16 @@ INLINE int length_of(const struct machine *m, int64_t gfn, int lane)
 INLINE lanes_t mapped_lanes(const struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	if (UNLIKELY(is_wide(m, gfn)))
-		return lanes & gather_words((words_t)(m->wide_lengths[gfn] != 0));
-	return lanes & gather((bytes_t)(m->lengths[gfn] != 0));
+		return lanes & ~equal_words(&m->wide_lengths[gfn], 0);
+	return lanes & ~equal(&m->lengths[gfn], 0);
 }
 
 /* The lanes of a mask in which so many entries map a frame. */
 INLINE lanes_t lanes_of_length(const struct machine *m, int64_t gfn, int length, lanes_t lanes)
 {
 	if (UNLIKELY(is_wide(m, gfn)))
-		return lanes & gather_words((words_t)(m->wide_lengths[gfn] == (uint16_t)length));
-	return lanes & gather((bytes_t)(m->lengths[gfn] == (uint8_t)length));
+		return lanes & equal_words(&m->wide_lengths[gfn], (uint16_t)length);
+	return lanes & equal(&m->lengths[gfn], (uint8_t)length);
 }
 
 /* The lanes of a mask in which more than `limit` entries map a frame; the limit is above what a byte holds. */
@@ -76,5 +64,5 @@ INLINE lanes_t lanes_longer(const struct machine *m, int64_t gfn, int limit, lan
 {
 	if (LIKELY(!is_wide(m, gfn)))
 		return 0;
-	return lanes & gather_words((words_t)(m->wide_lengths[gfn] > (uint16_t)limit));
+	return lanes & words_above_value(&m->wide_lengths[gfn], (uint16_t)limit);
 }

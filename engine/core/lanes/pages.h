@@ -17,10 +17,8 @@ _Static_assert(SLOTS < UINT16_MAX, "numbers of shadow pages fit into 16 bits");
 _Static_assert(SLOTS + VCPUS * (CACHED_ROOTS + 1) + REFILL_PAGES < POOL_MAX, "no lane can fill such a pool");
 
 /* Make every vCPU flush its TLB before it runs the guest again (kvm_flush_remote_tlbs). */
-INLINE void flush_remote(struct machine *m, lanes_t lanes)
+OUT_OF_LINE void flush_remote_some(struct machine *m, lanes_t lanes)
 {
-	if (!lanes)
-		return;
 	m->flush |= lanes;
 	for (int vcpu = 0; vcpu < m->vcpus_used; vcpu++)
 		m->vcpus[vcpu].flush |= lanes;
@@ -28,28 +26,32 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 		count_some(m, COUNTER_REMOTE_TLB_FLUSH, lanes);
 }
 
-/* Note in which lanes the pool is nearly empty, after `used` changed there. */
-INLINE void pool_changed(struct machine *m, lanes_t lanes)
+INLINE void flush_remote(struct machine *m, lanes_t lanes)
 {
-	lanes_t low = gather_words((words_t)(m->knobs.pool < m->used + MIN_FREE_PAGES));
+	if (lanes)
+		flush_remote_some(m, lanes);
+}
+
+/* Note in which lanes the pool is nearly empty, after `used` changed there. */
+static void pool_changed(struct machine *m, lanes_t lanes)
+{
+	lanes_t low = sum_greater_words(&m->used, MIN_FREE_PAGES, &m->knobs.pool);
 
 	m->low = (m->low & ~lanes) | (low & lanes);
 }
 
-INLINE void use_pages(struct machine *m, lanes_t lanes)
+static void use_pages(struct machine *m, lanes_t lanes)
 {
-	m->used -= spread_words(lanes);
-	words_t higher = (words_t)(m->used > m->peak);
-
-	m->peak = (m->used & higher) | (m->peak & ~higher);
+	increment_words(&m->used, lanes);
+	raise_words(&m->peak, &m->used);
 	pool_changed(m, lanes);
 }
 
-INLINE void free_pages(struct machine *m, lanes_t lanes)
+static void free_pages(struct machine *m, lanes_t lanes)
 {
-	m->used += spread_words(lanes);
+	decrement_words(&m->used, lanes);
 	pool_changed(m, lanes);
-	m->freed -= spread_words(lanes);
+	increment_words(&m->freed, lanes);
 }
 
 INLINE int pages_left(const struct machine *m, int lane)
@@ -60,7 +62,7 @@ INLINE int pages_left(const struct machine *m, int lane)
 }
 
 /* Put a page into each lane's pool as the newest (active_mmu_pages). */
-INLINE void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
+static void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	FOR_EACH_LANE(lane, lanes) {
 		int32_t newest = m->newest[lane];
@@ -75,7 +77,7 @@ INLINE void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
 	}
 }
 
-INLINE void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
+static void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	FOR_EACH_LANE(lane, lanes) {
 		int32_t older = m->older[slot][lane], newer = m->newer[slot][lane];
@@ -92,24 +94,24 @@ INLINE void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
 }
 
 /* An indirect page forbids large leaves in its region (account_shadowed). */
-INLINE void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
+static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	struct region *region = &m->regions[gfn >> 9];
 
-	region->shadowed_count -= spread_words(lanes);
+	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
-	m->indirect_count -= spread_words(lanes);
+	increment_words(&m->indirect_count, lanes);
 	m->indirect |= lanes;
 }
 
-INLINE void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
+static void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	struct region *region = &m->regions[gfn >> 9];
 
-	region->shadowed_count += spread_words(lanes);
-	region->shadowed = gather_words((words_t)(region->shadowed_count != 0));
-	m->indirect_count += spread_words(lanes);
-	m->indirect = gather_words((words_t)(m->indirect_count != 0));
+	decrement_words(&region->shadowed_count, lanes);
+	region->shadowed = ~equal_words(&region->shadowed_count, 0);
+	decrement_words(&m->indirect_count, lanes);
+	m->indirect = ~equal_words(&m->indirect_count, 0);
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -191,7 +193,7 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 	int32_t spte = m->headers[slot].first_parent;
 
 	while (spte != NONE) {
-		int32_t next = chain_of(m, spte)->next[SMALL];
+		int32_t next = next_parent(m, spte);
 		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
 
 		if (linked)

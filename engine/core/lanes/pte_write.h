@@ -82,7 +82,7 @@ static lanes_t write_page(struct machine *m, struct vcpu *vcpu, int32_t slot, co
 
 	if (zapped)
 		zap(m, slot, zapped);
-	lanes_t present = m->sptes[slot][written->index].present & rest;
+	lanes_t present = present_at(m, slot, written->index) & rest;
 
 	if (present)
 		drop(m, slot, written->index, present);

@@ -23,26 +23,25 @@
 /* The lanes in which a use of an entry leaves it as it is. */
 INLINE lanes_t settled_lanes(const struct spte *entry, bool write)
 {
-	lanes_t settled = entry->present & entry->accessed;
+	lanes_t if_read = (lanes_t)write - 1;
 
-	return write ? settled & entry->writable & entry->dirty : settled;
+	return entry->present & entry->accessed & ((entry->writable & entry->dirty) | if_read);
 }
 
 /* Whether a use at the end of a way changes nothing in any lane. */
 INLINE bool is_settled(const struct machine *m, const struct way *way, bool write)
 {
-	lanes_t settled = way->big & settled_lanes(way->upper, write);
+	lanes_t big = way->big & settled_lanes(way->upper, write);
+	lanes_t small = way->small & settled_lanes(way->leaf, write) & ~way->leaf->speculative;
 
-	if (way->small)
-		settled |= way->small & settled_lanes(way->leaf, write) & ~way->leaf->speculative;
-	return settled == m->knobs.shadow;
+	return (big | small) == m->knobs.shadow;
 }
 
 /* Whether a fault would find the shadow pages of the guest's present tables on the way, all of level 1 for 4 KiB. */
 INLINE bool shadows_guest(const struct machine *m, const struct guess *guess)
 {
-	return m->headers[guess->slot[below(3)]].gfn == gfn_of(guess->gpte[above(4)]) &&
-	       m->headers[guess->slot[below(2)]].gfn == gfn_of(guess->gpte[above(3)]);
+	return m->headers[slot_at(guess, 3)].gfn == gfn_of(guess->gpte[above(4)]) &&
+	       m->headers[slot_at(guess, 2)].gfn == gfn_of(guess->gpte[above(3)]);
 }
 
 /* A fault walks through the pages of a way. */
@@ -50,14 +49,14 @@ INLINE void walk_way(struct machine *m, const struct vcpu *vcpu, const struct gu
 {
 	on_walk(m, vcpu->root, lanes);
 	for (int level = 3; level > 0; level--)
-		on_walk(m, guess->slot[below(level)], lanes);
+		on_walk(m, slot_at(guess, level), lanes);
 }
 
 /* A demand fault: the guest has just mapped a page, and no shadow page forbids to map it (FNAME(page_fault)). */
 OUT_OF_LINE void quick_fault(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, lanes_t faults,
 			int64_t gfn, int granted, bool write)
 {
-	int32_t slot = guess->slot[below(1)];
+	int32_t slot = slot_at(guess, 1);
 	int index = index_of(gva, 1);
 
 	count_some(m, TALLY_FAULTS, faults);
@@ -77,7 +76,7 @@ OUT_OF_LINE void quick_fault(struct machine *m, struct vcpu *vcpu, const struct 
 OUT_OF_LINE void repeat_write(struct machine *m, struct vcpu *vcpu, const struct guess *guess, uint64_t gva, int64_t gfn,
 			 lanes_t lanes)
 {
-	const struct spte *leaf = &m->sptes[guess->slot[below(1)]][index_of(gva, 1)];
+	const struct spte *leaf = &m->sptes[slot_at(guess, 1)][index_of(gva, 1)];
 	lanes_t stores = lanes & leaf->present & leaf->writable;
 	struct store op = {
 		.gva = gva & ~UINT64_C(7),
@@ -89,7 +88,7 @@ OUT_OF_LINE void repeat_write(struct machine *m, struct vcpu *vcpu, const struct
 		.live = true,
 	};
 
-	use(m, guess->slot[below(1)], index_of(gva, 1), stores, true);
+	use(m, slot_at(guess, 1), index_of(gva, 1), stores, true);
 	/* The reverse map became too long, so that the entry is gone again (rmap_recycle). */
 	if (UNLIKELY(lanes & ~stores))
 		store_in_lanes(m, vcpu, &op, lanes & ~stores);
@@ -100,7 +99,7 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 {
 	const struct guess *guess = way->guess;
 	bool write = access & ACCESS_WRITE;
-	uint64_t *gpte = &m->tables[guess->table[below(1)]][index_of(gva, 1)];
+	uint64_t *gpte = guest_entry(m, guess->entry[below(1)] | (uint32_t)index_of(gva, 1));
 	int granted = guess->access & access_of(*gpte);
 	int64_t gfn = gfn_of(*gpte);
 
@@ -113,7 +112,7 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	else if (write)
 		faults |= m->knobs.shadow & ~way->leaf->writable;
 	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) || !shadows_guest(m, guess) ||
-		       m->headers[guess->slot[below(1)]].gfn != gfn_of(guess->gpte[above(2)])))
+		       m->headers[slot_at(guess, 1)].gfn != gfn_of(guess->gpte[above(2)])))
 		return false;
 	if (!write && !(*gpte & G_DIRTY))
 		granted &= ~ACC_WRITE;
@@ -142,14 +141,12 @@ INLINE bool touch_large(struct machine *m, struct vcpu *vcpu, const struct way *
 	uint64_t gpte = way->guess->gpte[above(2)];
 	int64_t gfn = (gfn_of(gpte) & ~span_of(2)) | index_of(gva, 1);
 
-	if (gfn >= m->pages || (write && !(way->guess->access & ACC_WRITE && gpte & G_DIRTY)))
+	bool may_write = (way->guess->access & ACC_WRITE) && (gpte & G_DIRTY);
+
+	if ((gfn >= m->pages) | (write & !may_write) | !is_settled(m, way, write))
 		return false;
-	if (!is_settled(m, way, write))
-		return false;
-	if (write) {
-		vcpu->store_va = gva;
-		vcpu->store_gfn = (int32_t)gfn;
-	}
+	vcpu->store_va = write ? gva : vcpu->store_va;
+	vcpu->store_gfn = write ? (int32_t)gfn : vcpu->store_gfn;
 	return true;
 }
 
@@ -157,7 +154,7 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 {
 	struct way way = follow(m, vcpu, gva);
 
-	if (!way.guess || !follow_guest(m, vcpu, way.guess, gva))
+	if (!way.guess || !follow_guest(m, vcpu, way.guess))
 		return false;
 	if (way.guess->is_small)
 		return !way.big && touch_small(m, vcpu, &way, gva, access);
@@ -167,18 +164,13 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 /* Whether the entries around a trapped store are all there, so that its fault fills none (FNAME(pte_prefetch)). */
 static bool is_group_full(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
-	struct page *page = &m->headers[slot];
-	uint64_t group = (uint64_t)1 << (index >> 3);
 	int first = index & ~(PREFETCH_SPTES - 1);
 	lanes_t present = ~(lanes_t)0;
 
-	if (page->full_groups & group)
+	if (!not_full(&m->headers[slot], first))
 		return true;
 	for (int other = first; other < first + PREFETCH_SPTES; other++)
 		present &= m->sptes[slot][other].present;
-	/* Nothing but `drop` and `drop_leaves` can change that; both forget it. */
-	if (!(m->knobs.shadow & ~present))
-		page->full_groups |= group;
 	return !(lanes & m->knobs.prefetch & ~present);
 }
 
@@ -213,11 +205,11 @@ INLINE lanes_t denied_lanes(struct machine *m, int64_t gfn, lanes_t lanes, lanes
 INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct store *op, lanes_t traps)
 {
 	const struct guess *guess = way->guess;
-	const struct page *page = &m->headers[guess->slot[below(1)]];
+	const struct page *page = &m->headers[slot_at(guess, 1)];
 	uint64_t gpte = guess->gpte[above(2)];
 	int64_t gfn = op->gpa >> 12;
 
-	if (guess->table[below(1)] != NONE || !(gpte & G_DIRTY) || !(guess->access & ACC_WRITE))
+	if (guess->is_small || !(gpte & G_DIRTY) || !(guess->access & ACC_WRITE))
 		return false;
 	if (((gfn_of(gpte) & ~span_of(2)) | index_of(op->gva, 1)) != gfn || !shadows_guest(m, guess))
 		return false;
@@ -225,7 +217,7 @@ INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct
 		return false;
 	if (traps & way->leaf->odd || way->leaf->target[SMALL] != gfn)
 		return false;
-	return is_group_full(m, guess->slot[below(1)], index_of(op->gva, 1), traps);
+	return is_group_full(m, slot_at(guess, 1), index_of(op->gva, 1), traps);
 }
 
 /* A store of one operand that traps in some lanes, changes no link by its fault, and is emulated there. */
@@ -239,7 +231,7 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	    is_rep(op->instruction) || may_retry(m, op->instruction, traps) || (m->low | m->obsolete) & traps || (!op->live && traps & m->knobs.oracle))
 		return false;
 	if (denied_lanes(m, gfn, traps, &upper) != traps || !is_plain_trap(m, way, op, traps) ||
-	    !follow_guest(m, vcpu, way->guess, op->gva))
+	    !follow_guest(m, vcpu, way->guess))
 		return false;
 	lanes_t shortcut = traps & upper & m->knobs.shortcut, locked = traps & ~shortcut;
 

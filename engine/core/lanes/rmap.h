@@ -14,45 +14,67 @@ INLINE lanes_t large_lanes(const struct machine *m, int32_t slot, int index)
 	return is_leaf(&m->headers[slot]) ? 0 : entry->large & entry->present;
 }
 
+/* The lanes in which an entry is present; the bitmap spares a look at one that is absent in all. */
+INLINE lanes_t present_at(const struct machine *m, int32_t slot, int index)
+{
+	bool occupied = m->headers[slot].occupied[index >> 6] >> (index & 63) & 1;
+
+	return occupied ? m->sptes[slot][index].present : 0;
+}
+
 /* The first entry of the list of those with the same target: of a region, a frame or a shadow page. */
-INLINE int32_t *head_of(struct machine *m, int32_t slot, enum kind kind, int32_t target)
+INLINE int32_t *head_of(struct machine *m, enum kind kind, int32_t target, bool leaf)
 {
 	if (kind == BIG)
 		return &m->regions[target >> 9].first_spte;
-	if (is_leaf(&m->headers[slot]))
+	if (leaf)
 		return &m->frames[target].first_spte;
 	return &m->headers[target].first_parent;
 }
 
-INLINE struct chain *chain_of(struct machine *m, int32_t spte)
+/* Where the neighbours of an entry are: of a level-1 `leaf` at hand in itself, of the few others apart. */
+INLINE struct chain *chain_of(struct machine *m, int32_t spte, enum kind kind, bool leaf)
 {
-	return &m->chains[spte >> 9][spte & 511];
+	return leaf ? &entry_of(m, spte)->chain : &m->chains[kind][spte >> 9][spte & 511];
+}
+
+/* The next 4 KiB leaf that maps the same frame. */
+INLINE int32_t next_leaf(struct machine *m, int32_t spte)
+{
+	return entry_of(m, spte)->chain.next;
+}
+
+/* The next link to the same shadow page. */
+INLINE int32_t next_parent(const struct machine *m, int32_t spte)
+{
+	return m->chains[SMALL][spte >> 9][spte & 511].next;
 }
 
 /* Put an entry at the front of its list (pte_list_add). */
 INLINE void enter_list(struct machine *m, int32_t slot, int index, enum kind kind, int32_t target)
 {
-	int32_t spte = spte_of(slot, index), *head = head_of(m, slot, kind, target);
-	struct chain *chain = &m->chains[slot][index];
+	bool leaf = is_leaf(&m->headers[slot]);
+	int32_t spte = spte_of(slot, index), *head = head_of(m, kind, target, leaf);
 
-	chain->next[kind] = *head;
-	chain->previous[kind] = NONE;
+	*chain_of(m, spte, kind, leaf) = (struct chain){*head, NONE};
 	if (*head != NONE)
-		chain_of(m, *head)->previous[kind] = spte;
+		chain_of(m, *head, kind, leaf)->previous = spte;
 	*head = spte;
 }
 
 /* Take an entry out of its list (pte_list_remove). */
-INLINE void leave_list(struct machine *m, int32_t slot, int index, enum kind kind, int32_t target)
+INLINE void leave_list(struct machine *m, int32_t slot, int index, enum kind kind, int32_t target, bool leaf)
 {
-	int32_t after = m->chains[slot][index].next[kind], before = m->chains[slot][index].previous[kind];
+	struct chain *chain = chain_of(m, spte_of(slot, index), kind, leaf);
+	int32_t after = chain->next, before = chain->previous;
 
+	*chain = (struct chain){0, 0};
 	if (after != NONE)
-		chain_of(m, after)->previous[kind] = before;
+		chain_of(m, after, kind, leaf)->previous = before;
 	if (before != NONE)
-		chain_of(m, before)->next[kind] = after;
+		chain_of(m, before, kind, leaf)->next = after;
 	else
-		*head_of(m, slot, kind, target) = after;
+		*head_of(m, kind, target, leaf) = after;
 }
 
 /* Make an entry present in lanes in which it is absent; the caller sets its other masks. */
@@ -74,18 +96,19 @@ static void install(struct machine *m, int32_t slot, int index, lanes_t lanes, i
 	entry->present |= lanes;
 	if (is_leaf(page)) {
 		lengthen(m, target, lanes);
-		m->present_count[slot] -= spread_words(lanes);
+		increment_words(&m->present_count[slot], lanes);
 	} else if (kind == BIG) {
 		entry->large |= lanes;
 	}
 	set_entry(page->occupied, index);
+	if (!(m->knobs.shadow & ~entry->present))
+		set_entry(page->full, index);
 }
 
-/* Forget the targets of an entry in lanes in which all are of one kind. */
-INLINE void forget_targets(struct machine *m, int32_t slot, int index, lanes_t lanes, enum kind kind)
+/* Forget the targets of an entry, of a level-1 `leaf` page or not, in lanes in which all are of one kind. */
+INLINE void forget_targets(struct machine *m, int32_t slot, int index, lanes_t lanes, enum kind kind, bool leaf)
 {
 	const struct spte *entry = &m->sptes[slot][index];
-	bool leaf = is_leaf(&m->headers[slot]);
 	lanes_t usual = lanes & ~entry->odd;
 
 	FOR_EACH_LANE(lane, lanes & entry->odd) {
@@ -97,13 +120,12 @@ INLINE void forget_targets(struct machine *m, int32_t slot, int index, lanes_t l
 	if (!usual)
 		return;
 	int32_t target = entry->target[kind];
-	lanes_t large = large_lanes(m, slot, index);
-	lanes_t same_kind = entry->present & (kind == BIG ? large : ~large);
+	lanes_t same_kind = leaf ? entry->present : entry->present & (kind == BIG ? entry->large : ~entry->large);
 
 	if (leaf)
 		shorten(m, target, usual);
 	if (!(same_kind & ~entry->odd & ~usual))
-		leave_list(m, slot, index, kind, target);
+		leave_list(m, slot, index, kind, target, leaf);
 }
 
 INLINE void clear_spte(struct spte *entry, lanes_t lanes)
@@ -114,7 +136,6 @@ INLINE void clear_spte(struct spte *entry, lanes_t lanes)
 	entry->dirty &= ~lanes;
 	entry->speculative &= ~lanes;
 	entry->odd &= ~lanes;
-	entry->below &= ~lanes;
 }
 
 /* Remove an entry, leaf or link, in lanes in which it is present (drop_spte, drop_parent_pte). */
@@ -122,39 +143,41 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
 	struct spte *entry = &m->sptes[slot][index];
-	lanes_t large = lanes & large_lanes(m, slot, index), small = lanes & ~large;
+	bool leaf = is_leaf(page);
+	lanes_t large = leaf ? 0 : lanes & entry->large, small = lanes & ~large;
 
-	if (is_leaf(page)) {
+	if (leaf) {
 		count_some(m, COUNTER_SPTES_ZAPPED, lanes);
 		count(m, COUNTER_PREFETCH_UNUSED, lanes & entry->speculative);
-		m->present_count[slot] += spread_words(lanes);
-		page->full_groups &= ~((uint64_t)1 << (index >> 3));
+		decrement_words(&m->present_count[slot], lanes);
 	} else if (large) {
 		count_some(m, COUNTER_SPTES_ZAPPED, large);
-		forget_targets(m, slot, index, large, BIG);
+		forget_targets(m, slot, index, large, BIG, false);
 	}
 	if (small)
-		forget_targets(m, slot, index, small, SMALL);
+		forget_targets(m, slot, index, small, SMALL, leaf);
 	clear_spte(entry, lanes);
+	clear_entry(page->full, index);
+	if (!leaf)
+		entry->below &= ~lanes;
 	if (!entry->present)
 		clear_entry(page->occupied, index);
 }
 
-/* Have the present entries of a part of a page brought near, and with `chains` their neighbours. */
-INLINE void fetch_part(struct machine *m, int32_t slot, int part, bool chains)
+/* Have the present entries of a part of a page brought near; parts behind the last have none. */
+INLINE void fetch_part(struct machine *m, int32_t slot, int part)
 {
-	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
-		int index = part * 64 + __builtin_ctzll(bits);
-
-		__builtin_prefetch(&m->sptes[slot][index]);
-		if (chains)
-			__builtin_prefetch(&m->chains[slot][index]);
-	}
+	if (part >= PARTS)
+		return;
+	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1)
+		__builtin_prefetch(&m->sptes[slot][part * 64 + __builtin_ctzll(bits)]);
 }
 
 /* The same for the frames that they map. */
 INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
 {
+	if (part >= PARTS)
+		return;
 	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
 		int32_t target = m->sptes[slot][part * 64 + __builtin_ctzll(bits)].target[SMALL];
 
@@ -171,7 +194,7 @@ INLINE void drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
 	if (!present)
 		return;
 	count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
-	forget_targets(m, slot, index, present, SMALL);
+	forget_targets(m, slot, index, present, SMALL, true);
 	clear_spte(entry, present);
 	if (!entry->present)
 		clear_entry(m->headers[slot].occupied, index);
@@ -182,12 +205,15 @@ static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
 
-	count_words(m, COUNTER_SPTES_ZAPPED, m->present_count[slot], lanes);
-	m->present_count[slot] &= ~spread_words(lanes);
-	page->full_groups = 0;
-	for (int part = 0; part < 8; part++) {
-		fetch_part(m, slot, part, true);
-		fetch_targets(m, slot, part);
+	count_words(m, COUNTER_SPTES_ZAPPED, &m->present_count[slot], lanes);
+	clear_words(&m->present_count[slot], lanes);
+	memset(page->full, 0, sizeof page->full);
+	fetch_part(m, slot, 0);
+	fetch_part(m, slot, 1);
+	fetch_targets(m, slot, 0);
+	for (int part = 0; part < PARTS; part++) {
+		fetch_part(m, slot, part + 2);
+		fetch_targets(m, slot, part + 1);
 		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1)
 			drop_leaf(m, slot, part * 64 + __builtin_ctzll(bits), lanes);
 	}
@@ -221,7 +247,7 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 	int32_t spte = m->frames[gfn].first_spte;
 
 	while (spte != NONE) {
-		int32_t next = chain_of(m, spte)->next[SMALL];
+		int32_t next = next_leaf(m, spte);
 		const struct spte *entry = entry_of(m, spte);
 		lanes_t mapped = entry->present & ~entry->odd & lanes;
 
@@ -279,7 +305,7 @@ static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	lanes_t changed = 0;
 
-	for (int32_t spte = m->frames[gfn].first_spte; spte != NONE; spte = chain_of(m, spte)->next[SMALL]) {
+	for (int32_t spte = m->frames[gfn].first_spte; spte != NONE; spte = next_leaf(m, spte)) {
 		struct spte *entry = entry_of(m, spte);
 		lanes_t had = entry->writable & lanes & ~entry->odd;
 
@@ -289,7 +315,7 @@ static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
 	int32_t spte = m->regions[gfn >> 9].first_spte;
 
 	while (spte != NONE) {
-		int32_t next = chain_of(m, spte)->next[BIG];
+		int32_t next = chain_of(m, spte, BIG, false)->next;
 		const struct spte *entry = entry_of(m, spte);
 		lanes_t had = entry->writable & entry->large & lanes & ~entry->odd;
 

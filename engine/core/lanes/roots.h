@@ -13,10 +13,8 @@
 #include "tree.h"
 
 /* Serve the flushes that an exit asked for; those of one exit are one flush (kvm_service_local_tlb_flush_requests). */
-INLINE void flush_local(struct machine *m, lanes_t lanes)
+OUT_OF_LINE void flush_local(struct machine *m, lanes_t lanes)
 {
-	if (!(m->flush & lanes))
-		return;
 	m->flush &= ~lanes;
 	for (int which = 0; which < m->vcpus_used; which++) {
 		struct vcpu *vcpu = &m->vcpus[which];
@@ -108,7 +106,8 @@ INLINE void finish_exit(struct machine *m, lanes_t lanes)
 	on_exit_end(m, lanes);
 	if (m->obsolete & lanes)
 		replace_roots(m, lanes);
-	flush_local(m, lanes);
+	if (m->flush & lanes)
+		flush_local(m, lanes);
 }
 
 /* Rotate the current root into the cache and `root`, if it is cached, out of it (fast_pgd_switch). */

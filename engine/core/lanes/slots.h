@@ -14,12 +14,12 @@ static void widen_buckets(struct machine *m)
 {
 	for (int hash = 0; hash < 2; hash++)
 		for (int bucket = 0; bucket < HASH_BUCKETS; bucket++)
-			m->word_buckets[hash][bucket] = __builtin_convertvector(m->byte_buckets[hash][bucket], words_t);
+			widen_bytes(&m->word_buckets[hash][bucket], &m->byte_buckets[hash][bucket]);
 	m->wide_buckets = true;
 }
 
 /* Enter a shadow page into its hash chains. */
-INLINE void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
+static void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	if (UNLIKELY(m->highest_bucket == 255 && !m->wide_buckets))
 		widen_buckets(m);
@@ -28,41 +28,42 @@ INLINE void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
 		lanes_t longer;
 
 		if (UNLIKELY(m->wide_buckets)) {
-			m->word_buckets[hash][bucket] -= spread_words(lanes);
-			longer = gather_words((words_t)(m->word_buckets[hash][bucket] > (uint16_t)m->highest_bucket));
+			increment_words(&m->word_buckets[hash][bucket], lanes);
+			longer = words_above_value(&m->word_buckets[hash][bucket], (uint16_t)m->highest_bucket);
 		} else {
-			m->byte_buckets[hash][bucket] -= spread(lanes);
-			longer = gather((bytes_t)(m->byte_buckets[hash][bucket] > (uint8_t)m->highest_bucket));
+			increment(&m->byte_buckets[hash][bucket], lanes);
+			longer = above_value(&m->byte_buckets[hash][bucket], (uint8_t)m->highest_bucket);
 		}
 		if (longer)
 			m->highest_bucket++;
 	}
 }
 
-INLINE void leave_chains(struct machine *m, int64_t gfn, lanes_t lanes)
+static void leave_chains(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	for (int hash = 0; hash < 2; hash++) {
 		if (UNLIKELY(m->wide_buckets))
-			m->word_buckets[hash][bucket_of(gfn, hash)] += spread_words(lanes);
+			decrement_words(&m->word_buckets[hash][bucket_of(gfn, hash)], lanes);
 		else
-			m->byte_buckets[hash][bucket_of(gfn, hash)] += spread(lanes);
+			decrement(&m->byte_buckets[hash][bucket_of(gfn, hash)], lanes);
 	}
 }
 
-/* The numbers of shadow pages in the chain of a gfn, each lane by its own hash. */
-INLINE words_t chain_lengths(const struct machine *m, int64_t gfn, lanes_t lanes)
+/* Add the number of shadow pages in the chain of a gfn to that of each lane, by the lane's own hash. */
+INLINE void add_chain_lengths(const struct machine *m, words_t *steps, int64_t gfn, lanes_t lanes)
 {
-	lanes_t by_hash = lanes & m->knobs.hash_64, by_low = lanes & ~m->knobs.hash_64;
-	int low = bucket_of(gfn, 0), hashed = bucket_of(gfn, 1);
-	bytes_t lengths = {0};
+	lanes_t of_hash[2] = {lanes & ~m->knobs.hash_64, lanes & m->knobs.hash_64};
 
-	if (UNLIKELY(m->wide_buckets))
-		return (m->word_buckets[0][low] & spread_words(by_low)) | (m->word_buckets[1][hashed] & spread_words(by_hash));
-	if (by_low)
-		lengths = m->byte_buckets[0][low] & spread(by_low);
-	if (by_hash)
-		lengths |= m->byte_buckets[1][hashed] & spread(by_hash);
-	return __builtin_convertvector(lengths, words_t);
+	for (int hash = 0; hash < 2; hash++) {
+		int bucket = bucket_of(gfn, hash);
+
+		if (!of_hash[hash])
+			continue;
+		if (UNLIKELY(m->wide_buckets))
+			add_words(steps, &m->word_buckets[hash][bucket], of_hash[hash]);
+		else
+			add_bytes(steps, &m->byte_buckets[hash][bucket], of_hash[hash]);
+	}
 }
 
 /* Count the steps of so many walks along the hash chain of a gfn (for_each_valid_sp). */
@@ -71,16 +72,16 @@ static void walk_chain(struct machine *m, int64_t gfn, lanes_t lanes, int64_t ti
 	struct tallies *now = m->now;
 
 	if (times > 1) {
-		words_t steps = chain_lengths(m, gfn, lanes);
+		words_t steps = {0};
 
-		for (int lane = 0; lane < LANES; lane++)
-			now->totals[COUNTER_HASH_STEPS][lane] += steps[lane] * (uint64_t)times;
+		add_chain_lengths(m, &steps, gfn, lanes);
+		add_to_totals(now->totals[COUNTER_HASH_STEPS], &steps, (uint64_t)times);
 		return;
 	}
 	if (UNLIKELY(now->hash_room < (uint32_t)m->highest_bucket))
 		empty_hash_steps(now);
 	now->hash_room -= (uint32_t)m->highest_bucket;
-	now->hash_steps += chain_lengths(m, gfn, lanes);
+	add_chain_lengths(m, &now->hash_steps, gfn, lanes);
 }
 
 /* The slot of (gfn, role), or NONE. */
@@ -113,7 +114,7 @@ static int32_t make_slot(struct machine *m, int64_t gfn, int32_t key)
 		.first_parent = NONE,
 		.first_odd = NONE,
 	};
-	m->present_count[slot] ^= m->present_count[slot];
+	memset(&m->present_count[slot], 0, sizeof m->present_count[slot]);
 	*link = slot;
 	return slot;
 }

@@ -90,15 +90,13 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 }
 
 /* Install the spte of a guest entry speculatively; false if the entry is absent or was not accessed. */
-static bool prefetch_gpte(struct machine *m, struct vcpu *vcpu, int32_t slot, int index, lanes_t lanes)
+static bool prefetch_entry(struct machine *m, struct vcpu *vcpu, int32_t slot, int index, lanes_t lanes, uint64_t gpte)
 {
-	const struct page *page = &m->headers[slot];
-	uint64_t gpte = read_entry(m, page->gfn, index);
 	int64_t gfn = gfn_of(gpte);
 
 	if (!(gpte & G_PRESENT) || !(gpte & G_ACCESSED) || gfn >= m->pages)
 		return false;
-	int granted = page->key & ACC_ALL & access_of(gpte);
+	int granted = m->headers[slot].key & ACC_ALL & access_of(gpte);
 
 	if (!(gpte & G_DIRTY))
 		granted &= ~ACC_WRITE;
@@ -106,26 +104,50 @@ static bool prefetch_gpte(struct machine *m, struct vcpu *vcpu, int32_t slot, in
 	return true;
 }
 
-/* Fill the aligned group of entries around a fault (FNAME(pte_prefetch), __direct_pte_prefetch). */
+/* The same, of the guest entry that a spte shadows (FNAME(prefetch_gpte)). */
+INLINE bool prefetch_gpte(struct machine *m, struct vcpu *vcpu, int32_t slot, int index, lanes_t lanes)
+{
+	return prefetch_entry(m, vcpu, slot, index, lanes, read_entry(m, m->headers[slot].gfn, index));
+}
+
+/* Which of the aligned group of entries from `first` on are absent in any lane: a bit each. */
+INLINE unsigned not_full(const struct page *page, int first)
+{
+	return ~(unsigned)(page->full[first >> 6] >> (first & 63)) & ((1 << PREFETCH_SPTES) - 1);
+}
+
+/* Fill the group of a page that shadows no table (__direct_pte_prefetch). */
+static void prefetch_direct(struct machine *m, struct vcpu *vcpu, int32_t slot, int index, lanes_t lanes)
+{
+	const struct page *page = &m->headers[slot];
+	int first = index & ~(PREFETCH_SPTES - 1);
+
+	for (unsigned rest = not_full(page, first); rest; rest &= rest - 1) {
+		int other = first + __builtin_ctz(rest);
+		lanes_t absent = lanes & ~present_at(m, slot, other);
+
+		if (page->gfn + other >= m->pages)
+			return;
+		if (other != index && absent)
+			set_spte(m, vcpu, slot, other, absent, page->gfn + other, page->key & ACC_ALL, false, true);
+	}
+}
+
+/* Fill the aligned group of entries around a fault (FNAME(pte_prefetch)). */
 static void prefetch(struct machine *m, struct vcpu *vcpu, int32_t slot, int index, lanes_t lanes)
 {
 	const struct page *page = &m->headers[slot];
 	int first = index & ~(PREFETCH_SPTES - 1);
 
-	for (int other = first; lanes && other < first + PREFETCH_SPTES; other++) {
-		/* The bitmap spares a look at entries that are absent in all lanes. */
-		bool occupied = page->occupied[other >> 6] >> (other & 63) & 1;
-		lanes_t absent = occupied ? lanes & ~m->sptes[slot][other].present : lanes;
+	if (is_direct(page)) {
+		prefetch_direct(m, vcpu, slot, index, lanes);
+		return;
+	}
+	for (unsigned rest = not_full(page, first); rest && lanes; rest &= rest - 1) {
+		int other = first + __builtin_ctz(rest);
+		lanes_t absent = lanes & ~present_at(m, slot, other);
 
-		if (other == index || !absent)
-			continue;
-		if (!is_direct(page)) {
-			if (!prefetch_gpte(m, vcpu, slot, other, absent))
-				lanes &= ~(absent & m->knobs.prefetch_stops);
-			continue;
-		}
-		if (page->gfn + other >= m->pages)
-			return;
-		set_spte(m, vcpu, slot, other, absent, page->gfn + other, page->key & ACC_ALL, false, true);
+		if (other != index && absent && !prefetch_gpte(m, vcpu, slot, other, absent))
+			lanes &= ~(absent & m->knobs.prefetch_stops);
 	}
 }

@@ -14,6 +14,12 @@
 #include "mechanism_state.h"
 #include "word.h"
 
+/* Neighbours of an entry among those with the same target: the reverse map, or the parents of a shadow page. */
+struct chain {
+	int32_t next;
+	int32_t previous;
+};
+
 /* One entry of a shadow page, and in which lanes what holds of it; one cache line. */
 struct spte {
 	lanes_t present;
@@ -24,19 +30,16 @@ struct spte {
 		lanes_t speculative; /* level 1: installed before the guest asked */
 		lanes_t large;       /* level 2 and up: a large leaf and no link */
 	};
-	lanes_t odd;   /* lanes whose target is in the odd table and not here */
-	lanes_t below; /* level 2 and up: an out-of-sync leaf may lie below the link */
+	lanes_t odd; /* lanes whose target is in the odd table and not here */
+	union {
+		struct chain chain; /* level 1: the entries that map the same frame; zeros while it is in no list */
+		lanes_t below;      /* level 2 and up: an out-of-sync leaf may lie below the link */
+	};
 	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
 };
 _Static_assert(sizeof(struct spte) == 64, "an entry is one cache line");
 
 enum kind { SMALL, BIG };
-
-/* Neighbours of an entry among those with the same target: the reverse map, or the parents of a shadow page. */
-struct chain {
-	int32_t next[2];
-	int32_t previous[2];
-};
 
 /* Header of a slot: one cache line of what is looked at often, and more. */
 struct page {
@@ -50,10 +53,10 @@ struct page {
 	int32_t first_odd;    /* first odd entry that links here */
 	bool is_deferred;
 	STATE_OF_PAGE
-	_Alignas(64) uint64_t occupied[8]; /* entries that are present in any lane */
-	uint64_t below[8]; /* entries with `below` in any lane */
+	_Alignas(64) uint64_t occupied[PARTS]; /* entries that are present in any lane */
+	uint64_t full[PARTS]; /* entries that are present in all lanes that shadow */
+	uint64_t below[PARTS]; /* entries with `below` in any lane */
 	int64_t stamp;     /* collection << 20 | place on the work list */
-	uint64_t full_groups; /* groups of 8 entries all of which are present in all lanes that shadow, as far as known */
 };
 
 struct frame {
@@ -198,7 +201,7 @@ struct machine {
 	STATE_OF_MACHINE
 	words_t present_count[SLOTS]; /* level 1: present entries */
 	struct spte sptes[SLOTS][ENTRIES];
-	struct chain chains[SLOTS][ENTRIES];
+	struct chain chains[2][SLOTS][ENTRIES]; /* level 2 and up: by kind */
 	int32_t older[SLOTS][LANES]; /* neighbours in the lane's pool */
 	int32_t newer[SLOTS][LANES];
 	struct frame frames[FRAMES];
@@ -243,7 +246,7 @@ INLINE int32_t spte_of(int32_t slot, int index)
 
 INLINE struct spte *entry_of(struct machine *m, int32_t spte)
 {
-	return &m->sptes[spte >> 9][spte & 511];
+	return *m->sptes + spte;
 }
 
 /* For each slot of a gfn, lowest role first. */

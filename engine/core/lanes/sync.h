@@ -108,9 +108,10 @@ static lanes_t sync_sptes(struct machine *m, int32_t slot, lanes_t lanes)
 	const struct page *page = &m->headers[slot];
 	lanes_t flush = 0;
 
-	count_words(m, COUNTER_SYNC_SPTES, m->present_count[slot], lanes);
-	for (int part = 0; part < 8; part++) {
-		fetch_part(m, slot, part, false);
+	count_words(m, COUNTER_SYNC_SPTES, &m->present_count[slot], lanes);
+	fetch_part(m, slot, 0);
+	for (int part = 0; part < PARTS; part++) {
+		fetch_part(m, slot, part + 1);
 		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1) {
 			int index = part * 64 + __builtin_ctzll(bits);
 			lanes_t present = m->sptes[slot][index].present & lanes;
@@ -128,7 +129,7 @@ static lanes_t zap_empty(struct machine *m, int32_t slot, lanes_t lanes)
 	lanes_t empty = lanes & m->knobs.sync_zaps_empty;
 
 	if (empty)
-		empty &= gather_words((words_t)(m->present_count[slot] == 0));
+		empty &= equal_words(&m->present_count[slot], 0);
 	if (empty)
 		zap(m, slot, empty);
 	return empty;

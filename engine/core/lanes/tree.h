@@ -24,7 +24,7 @@ INLINE lanes_t mark_link(struct machine *m, int32_t slot, int index, lanes_t lan
  */
 static void mark_parents(struct machine *m, int32_t slot, lanes_t lanes)
 {
-	for (int32_t spte = m->headers[slot].first_parent; spte != NONE; spte = chain_of(m, spte)->next[SMALL]) {
+	for (int32_t spte = m->headers[slot].first_parent; spte != NONE; spte = next_parent(m, spte)) {
 		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
 		lanes_t news = mark_link(m, spte >> 9, spte & 511, linked);
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __AVX512BW__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -19,9 +19,7 @@
 
 typedef uint64_t lanes_t;
 typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
-typedef int8_t signed_bytes_t __attribute__((vector_size(LANES)));
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
-typedef int16_t signed_words_t __attribute__((vector_size(2 * LANES)));
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -44,37 +42,64 @@ INLINE lanes_t bit(int lane)
 	for (lanes_t lane##_rest = (lanes); lane##_rest; lane##_rest &= lane##_rest - 1) \
 		for (int lane = lowest(lane##_rest), lane##_once = 1; lane##_once; lane##_once = 0)
 
-/* The byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
-INLINE bytes_t spread(lanes_t lanes)
-{
-#ifdef __AVX512BW__
-	return (bytes_t)_mm512_movm_epi8(lanes);
+/*
+ * Compilers split sums of vectors that are wider than the registers, but take comparisons, conversions and shuffles of
+ * such vectors apart into single numbers. Those are therefore spelled out here in pieces that fill one register.
+ */
+#if defined(__AVX512BW__)
+#define PIECE 64
+#elif defined(__AVX2__)
+#define PIECE 32
 #else
-	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
-	bytes_t bits, own;
-	uint64_t copies[8];
-
-	for (int part = 0; part < 8; part++)
-		copies[part] = ((lanes >> 8 * part) & 255) * UINT64_C(0x0101010101010101);
-	memcpy(&bits, copies, sizeof bits);
-	for (int part = 0; part < 8; part++)
-		copies[part] = UINT64_C(0x8040201008040201);
-	memcpy(&own, copies, sizeof own);
-	return (bytes_t)((bits & own) == own);
+#define PIECE 16
 #endif
+enum { PIECES = LANES / PIECE, WORD_PIECES = 2 * PIECES, WORDS = PIECE / 2 };
+
+typedef uint8_t piece_t __attribute__((vector_size(PIECE)));
+typedef uint16_t word_piece_t __attribute__((vector_size(PIECE)));
+
+/* Part of a vector as it lies in memory. */
+INLINE piece_t load_piece(const bytes_t *bytes, int part)
+{
+	piece_t piece;
+
+	memcpy(&piece, (const char *)bytes + part * PIECE, sizeof piece);
+	return piece;
 }
 
-/* The mask of the lanes whose byte is 255, of byte lanes that hold 0 or 255. */
-INLINE lanes_t gather(bytes_t bytes)
+INLINE void store_piece(bytes_t *bytes, int part, piece_t piece)
 {
-#ifdef __AVX512BW__
-	return _mm512_movepi8_mask((__m512i)bytes);
+	memcpy((char *)bytes + part * PIECE, &piece, sizeof piece);
+}
+
+INLINE word_piece_t load_words(const words_t *words, int part)
+{
+	word_piece_t piece;
+
+	memcpy(&piece, (const char *)words + part * PIECE, sizeof piece);
+	return piece;
+}
+
+INLINE void store_words(words_t *words, int part, word_piece_t piece)
+{
+	memcpy((char *)words + part * PIECE, &piece, sizeof piece);
+}
+
+/* The mask of the lanes of a piece whose byte is 255, where all are 0 or 255. */
+INLINE lanes_t gather_piece(piece_t piece)
+{
+#if defined(__AVX512BW__)
+	return _mm512_movepi8_mask((__m512i)piece);
+#elif defined(__AVX2__)
+	return (uint32_t)_mm256_movemask_epi8((__m256i)piece);
+#elif defined(__SSE2__)
+	return (uint32_t)_mm_movemask_epi8((__m128i)piece);
 #else
-	uint64_t parts[8];
+	uint64_t parts[PIECE / 8];
 	lanes_t lanes = 0;
 
-	memcpy(parts, &bytes, sizeof parts);
-	for (int part = 0; part < 8; part++) {
+	memcpy(parts, &piece, sizeof parts);
+	for (int part = 0; part < PIECE / 8; part++) {
 		/* Each byte keeps its own bit; the product brings the sum of all eight, no two of them alike, to the top. */
 		uint64_t own = parts[part] & UINT64_C(0x8040201008040201);
 
@@ -84,46 +109,233 @@ INLINE lanes_t gather(bytes_t bytes)
 #endif
 }
 
-INLINE bytes_t all_bytes(uint8_t value)
+/* The same for numbers of 16 bits that are 0 or 65535. */
+INLINE lanes_t gather_word_piece(word_piece_t piece)
 {
-	bytes_t bytes;
+#if defined(__AVX512BW__)
+	return _mm512_movepi16_mask((__m512i)piece);
+#elif defined(__AVX2__)
+	__m256i bytes = _mm256_packs_epi16((__m256i)piece, _mm256_setzero_si256());
+	uint32_t mask = (uint32_t)_mm256_movemask_epi8(bytes);
 
-	memset(&bytes, value, sizeof bytes);
-	return bytes;
-}
-
-/* `spread` for numbers of 16 bits. */
-INLINE words_t spread_words(lanes_t lanes)
-{
-#ifdef __AVX512BW__
-	__m512i halves[2] = {_mm512_movm_epi16((__mmask32)lanes), _mm512_movm_epi16((__mmask32)(lanes >> 32))};
-	words_t words;
-
-	memcpy(&words, halves, sizeof words);
-	return words;
+	return (mask & 255) | (mask >> 8 & 65280);
+#elif defined(__SSE2__)
+	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16((__m128i)piece, _mm_setzero_si128()));
 #else
-	return (words_t)__builtin_convertvector((signed_bytes_t)spread(lanes), signed_words_t);
-#endif
-}
-
-/* `gather` for numbers of 16 bits. */
-INLINE lanes_t gather_words(words_t words)
-{
-#ifdef __AVX512BW__
-	__m512i halves[2];
-
-	memcpy(halves, &words, sizeof halves);
-	return _mm512_movepi16_mask(halves[0]) | (lanes_t)_mm512_movepi16_mask(halves[1]) << 32;
-#else
-	uint64_t parts[16];
+	uint64_t parts[PIECE / 8];
 	lanes_t lanes = 0;
 
-	memcpy(parts, &words, sizeof parts);
-	for (int part = 0; part < 16; part++) {
+	memcpy(parts, &piece, sizeof parts);
+	for (int part = 0; part < PIECE / 8; part++) {
 		uint64_t own = parts[part] & UINT64_C(0x0008000400020001);
 
 		lanes |= (own * UINT64_C(0x0001000100010001) >> 48) << 4 * part;
 	}
 	return lanes;
 #endif
+}
+
+/* A part of the byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
+INLINE piece_t spread_piece(lanes_t lanes, int part)
+{
+#ifdef __AVX512BW__
+	(void)part;
+	return (piece_t)_mm512_movm_epi8(lanes);
+#else
+#define EIGHT(n) n, n, n, n, n, n, n, n
+#if PIECE == 32
+	const piece_t to_lanes = {EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3)};
+#else
+	const piece_t to_lanes = {EIGHT(0), EIGHT(1)};
+#endif
+#undef EIGHT
+	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
+	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
+	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
+	piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
+
+	return (piece_t)((__builtin_shuffle(all, to_lanes) & own) == own);
+#endif
+}
+
+/* The same for numbers of 16 bits. */
+INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
+{
+#ifdef __AVX512BW__
+	return (word_piece_t)_mm512_movm_epi16((__mmask32)(lanes >> part * WORDS));
+#else
+#if PIECE == 32
+	const word_piece_t own = {1,   2,   4,	  8,	16,   32,   64,	  128,
+				  256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+#else
+	const word_piece_t own = {1, 2, 4, 8, 16, 32, 64, 128};
+#endif
+	word_piece_t all = (word_piece_t){0} + (uint16_t)(lanes >> part * WORDS);
+
+	return (word_piece_t)((all & own) == own);
+#endif
+}
+
+/* Add 1 in lanes. */
+INLINE void increment(bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++)
+		store_piece(bytes, part, load_piece(bytes, part) - spread_piece(lanes, part));
+}
+
+INLINE void decrement(bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++)
+		store_piece(bytes, part, load_piece(bytes, part) + spread_piece(lanes, part));
+}
+
+/* Set lanes to one value. */
+INLINE void set_bytes(bytes_t *bytes, lanes_t lanes, uint8_t value)
+{
+	for (int part = 0; part < PIECES; part++) {
+		piece_t set = spread_piece(lanes, part);
+
+		store_piece(bytes, part, (load_piece(bytes, part) & ~set) | (set & value));
+	}
+}
+
+INLINE void increment_words(words_t *words, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) - spread_word_piece(lanes, part));
+}
+
+INLINE void decrement_words(words_t *words, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) + spread_word_piece(lanes, part));
+}
+
+INLINE void clear_words(words_t *words, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) & ~spread_word_piece(lanes, part));
+}
+
+/* The lanes in which a number has a value. */
+INLINE lanes_t equal(const bytes_t *bytes, uint8_t value)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE;
+	return lanes;
+}
+
+/* The lanes in which a number is greater than a value. */
+INLINE lanes_t above_value(const bytes_t *bytes, uint8_t value)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE;
+	return lanes;
+}
+
+/* The lanes in which the first number is greater than the second. */
+INLINE lanes_t greater(const bytes_t *a, const bytes_t *b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < PIECES; part++)
+		lanes |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE;
+	return lanes;
+}
+
+INLINE lanes_t equal_words(const words_t *words, uint16_t value)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < WORD_PIECES; part++)
+		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS;
+	return lanes;
+}
+
+INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < WORD_PIECES; part++)
+		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS;
+	return lanes;
+}
+
+/* The lanes in which the first number and something more is greater than the second. */
+INLINE lanes_t sum_greater_words(const words_t *a, uint16_t more, const words_t *b)
+{
+	lanes_t lanes = 0;
+
+	for (int part = 0; part < WORD_PIECES; part++) {
+		word_piece_t sum = load_words(a, part) + more;
+
+		lanes |= gather_word_piece((word_piece_t)(sum > load_words(b, part))) << part * WORDS;
+	}
+	return lanes;
+}
+
+/* Let no lane be below that of other numbers. */
+INLINE void raise_words(words_t *words, const words_t *floor)
+{
+	for (int part = 0; part < WORD_PIECES; part++) {
+		word_piece_t old = load_words(words, part), least = load_words(floor, part);
+		word_piece_t higher = (word_piece_t)(least > old);
+
+		store_words(words, part, (least & higher) | (old & ~higher));
+	}
+}
+
+/* Bytes of one piece of words, as words. */
+INLINE word_piece_t widen_piece(piece_t bytes, int half)
+{
+	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
+	half_t part;
+
+	memcpy(&part, (const char *)&bytes + half * WORDS, sizeof part);
+	return __builtin_convertvector(part, word_piece_t);
+}
+
+/* Add byte lanes to words, in the lanes of a mask. */
+INLINE void add_bytes(words_t *words, const bytes_t *bytes, lanes_t lanes)
+{
+	for (int part = 0; part < PIECES; part++) {
+		piece_t piece = load_piece(bytes, part) & spread_piece(lanes, part);
+
+		for (int half = 0; half < 2; half++)
+			store_words(words, 2 * part + half, load_words(words, 2 * part + half) + widen_piece(piece, half));
+	}
+}
+
+INLINE void add_words(words_t *words, const words_t *more, lanes_t lanes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, load_words(words, part) + (load_words(more, part) & spread_word_piece(lanes, part)));
+}
+
+/* Bytes as words. */
+INLINE void widen_bytes(words_t *words, const bytes_t *bytes)
+{
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part, widen_piece(load_piece(bytes, part / 2), part % 2));
+}
+
+/* Words as bytes; all are below 256. */
+static void narrow_words(bytes_t *bytes, const words_t *words)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		(*bytes)[lane] = (uint8_t)(*words)[lane];
+}
+
+/* Add to each lane's total a number of its own, so many times. */
+INLINE void add_to_totals(uint64_t *totals, const words_t *numbers, uint64_t times)
+{
+	uint16_t of_lanes[LANES];
+
+	memcpy(of_lanes, numbers, sizeof of_lanes);
+	for (int lane = 0; lane < LANES; lane++)
+		totals[lane] += of_lanes[lane] * times;
 }

@@ -30,7 +30,7 @@ INLINE void clear_count(struct machine *m, int32_t slot, lanes_t lanes)
 	lanes_t counted = m->headers[slot].flooding.counted & lanes;
 
 	if (counted) {
-		m->flooding.counts[slot] &= ~spread(counted);
+		set_bytes(&m->flooding.counts[slot], counted, 0);
 		m->headers[slot].flooding.counted &= ~counted;
 	}
 }
@@ -153,22 +153,22 @@ static lanes_t counts_full(struct machine *m, int32_t slot, int index, lanes_t l
 {
 	const struct flooding_knobs *knobs = &m->knobs.flooding;
 	struct page *page = &m->headers[slot];
-	const struct spte *entry = &m->sptes[slot][index];
-	lanes_t counting = lanes & ~by_vcpu(m), used = entry->accessed;
-
-	if (!is_leaf(page))
-		used |= entry->present & ~entry->large; /* a link always was */
-	lanes_t spared = counting & knobs->flood_scope[FLOOD_SCOPE_SPTE] & used;
+	lanes_t counting = lanes & ~by_vcpu(m);
+	lanes_t spared = counting & knobs->flood_scope[FLOOD_SCOPE_SPTE];
 
 	if (spared) {
+		const struct spte *entry = &m->sptes[slot][index];
+
+		/* A link always was accessed. */
+		spared &= entry->accessed | (is_leaf(page) ? 0 : entry->present & ~entry->large);
 		clear_count(m, slot, spared);
 		counting &= ~spared;
 	}
 	if (!counting)
 		return 0;
-	m->flooding.counts[slot] -= spread(counting);
+	increment(&m->flooding.counts[slot], counting);
 	page->flooding.counted |= counting;
-	return counting & gather((bytes_t)(m->flooding.counts[slot] >= knobs->flood_threshold));
+	return counting & ~greater(&knobs->flood_threshold, &m->flooding.counts[slot]);
 }
 
 static lanes_t flooding_gives_up(struct machine *m, int32_t slot, const struct written *written, lanes_t lanes)
