@@ -4,15 +4,16 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
+from engine import x86
 from engine.events import Events
 from engine.guests import Guest
 from engine.vocabulary import Event, Instruction
 
 RUN_NS_MAX: Final = (1 << 55) - 1
 """Most run time of all vCPUs together, 417 days: what the lane machine's counters hold."""
-LEVELS: Final = 4
+LEVELS: Final = x86.FOUR_LEVEL.levels
 
-_PAGE: Final = 4096
+_PAGE: Final = x86.PAGE_BYTES
 
 
 class Wrong(IntEnum):

@@ -1,12 +1,10 @@
 #include "checks.h"
 
-enum { PAGE_BYTES = 4096 };
-
 static int wrong_store(const struct event *event)
 {
 	unsigned length = (unsigned)event->width * event->count;
 
-	if (length == 0 || (unsigned)(event->address % PAGE_BYTES) + length > PAGE_BYTES)
+	if (length == 0 || (unsigned)(event->address % PAGE_SIZE) + length > PAGE_SIZE)
 		return WRONG_SPAN;
 	return event->insn < INSTRUCTIONS ? WRONG_NOTHING : WRONG_INSTRUCTION;
 }

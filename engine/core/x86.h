@@ -6,12 +6,20 @@
 #include "layout.h"
 
 #define PTE_NO_EXECUTE (UINT64_C(1) << 63)
+/* An address beyond these bits names a page, or the smallest large page. */
+#define LARGE_SHIFT (PAGE_SHIFT + INDEX_BITS)
 #define FRAME_MASK ((INT64_C(1) << FRAME_BITS) - 1)
 
 /* The 4 KiB pages that one entry of a table of `level` translates. */
 static inline int64_t span_pages(int level)
 {
 	return INT64_C(1) << INDEX_BITS * (level - 1);
+}
+
+/* The bits that tell the 4 KiB pages apart that one entry of a table of `level` translates. */
+static inline int64_t span_mask(int level)
+{
+	return span_pages(level) - 1;
 }
 
 /* The bytes that one entry of a table of `level` translates. */

@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import Final
 
+from engine import x86
 from engine.reference.mmu import (
     Mmu,
     add_rmap,
@@ -14,21 +15,7 @@ from engine.reference.mmu import (
     top_up,
     zap_page,
 )
-from engine.reference.state import (
-    ACC_WRITE,
-    ACCESSED,
-    DIRTY,
-    PRESENT,
-    ROOT_LEVEL,
-    Role,
-    ShadowPage,
-    Spte,
-    Vcpu,
-    Walk,
-    access_of,
-    gfn_of,
-    index_of,
-)
+from engine.reference.state import ACC_WRITE, MODE, Role, ShadowPage, Spte, Vcpu, Walk, access_of, region_of
 from engine.reference.sync import get_page, may_write, sync_children
 from engine.reference.walk import find_spte
 
@@ -95,11 +82,11 @@ def unprotect(mmu: Mmu, gfn: int) -> int:
 
 def _walk_shadow(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
     """Walk through the shadow pages that translate `gva` (shadow_page_table_clear_flood)."""
-    page, level = vcpu.root, ROOT_LEVEL
+    page, level = vcpu.root, MODE.levels
     while page is not None:
         for mechanism in mmu.mechanisms:
             mechanism.on_walk(page)
-        spte = page.sptes.get(index_of(gva, level))
+        spte = page.sptes.get(MODE.index_of(gva, level))
         page, level = (None if spte is None else spte.child), level - 1
 
 
@@ -122,21 +109,21 @@ def _goal_level(mmu: Mmu, walk: Walk) -> int:
     """Return the level at which the fault is mapped: 2 for a guest large page that the host can map large."""
     if walk.level == 1 or not mmu.policy.knobs.host_large_pages:
         return 1
-    span = 9 * (walk.level - 1)
-    if walk.pte_access & ACC_WRITE and any(gfn >> span == walk.gfn >> span for gfn in walk.table_gfn.values()):
+    span = MODE.span_pages(walk.level)
+    if walk.pte_access & ACC_WRITE and any(gfn // span == walk.gfn // span for gfn in walk.table_gfn.values()):
         return 1
-    return 1 if mmu.shadowed_in_region.get(walk.gfn >> 9) else 2
+    return 1 if mmu.shadowed_in_region.get(region_of(walk.gfn)) else 2
 
 
 def _fetch(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool) -> Outcome:
     """Build the shadow levels down to the leaf and install it (FNAME(fetch))."""
-    page, level = vcpu.root, ROOT_LEVEL
+    page, level = vcpu.root, MODE.levels
     assert page is not None
     goal = 0
     while True:
         for mechanism in mmu.mechanisms:
             mechanism.on_walk(page)
-        index = index_of(walk.gva, level)
+        index = MODE.index_of(walk.gva, level)
         if level > walk.level:
             role = Role(level - 1, False, walk.table_access[level - 1])
             page = _child(mmu, page, index, walk.table_gfn[level - 1], role)
@@ -144,14 +131,14 @@ def _fetch(mmu: Mmu, vcpu: Vcpu, walk: Walk, *, write: bool) -> Outcome:
             goal = goal or _goal_level(mmu, walk)
             if level == goal:
                 break
-            base = walk.gfn & ~((1 << 9 * (level - 1)) - 1)
+            base = walk.gfn & ~(MODE.span_pages(level) - 1)
             spte = page.sptes.get(index)
             if spte is not None and spte.child is not None and spte.child.role.access != walk.pte_access:
                 drop_spte(mmu, page, index)
                 flush_remote(mmu)
             page = _child(mmu, page, index, base, Role(level - 1, True, walk.pte_access))
         level -= 1
-    base = walk.gfn & ~((1 << 9 * (level - 1)) - 1)
+    base = walk.gfn & ~(MODE.span_pages(level) - 1)
     outcome = set_spte(mmu, vcpu, page, index, gfn=base, access=walk.pte_access, write=write, speculative=False)
     if outcome is not Outcome.SPURIOUS and level == 1 and mmu.policy.knobs.prefetch:
         _prefetch(mmu, vcpu, page, index)
@@ -219,12 +206,12 @@ def use_spte(mmu: Mmu, spte: Spte, *, write: bool) -> None:
 def prefetch_gpte(mmu: Mmu, vcpu: Vcpu, page: ShadowPage, index: int) -> bool:
     """Install the spte of a guest entry speculatively; False if the entry is absent or was not accessed."""
     gpte = mmu.memory.read(page.gfn, index)
-    if not gpte & PRESENT or not gpte & ACCESSED or gfn_of(gpte) >= mmu.guest.pages:
+    if not gpte & x86.PRESENT or not gpte & x86.ACCESSED or MODE.frame_of(gpte) >= mmu.guest.pages:
         return False
     access = page.role.access & access_of(gpte)
-    if not gpte & DIRTY:
+    if not gpte & x86.DIRTY:
         access &= ~ACC_WRITE
-    set_spte(mmu, vcpu, page, index, gfn=gfn_of(gpte), access=access, write=False, speculative=True)
+    set_spte(mmu, vcpu, page, index, gfn=MODE.frame_of(gpte), access=access, write=False, speculative=True)
     return True
 
 

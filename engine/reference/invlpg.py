@@ -3,7 +3,7 @@
 from engine.reference.faults import prefetch_gpte
 from engine.reference.mmu import Mmu, drop_spte, flush_remote, top_up
 from engine.reference.roots import finish_exit
-from engine.reference.state import ROOT_LEVEL, ShadowPage, Vcpu, index_of
+from engine.reference.state import MODE, ShadowPage, Vcpu
 from engine.reference.walk import is_mapped
 
 
@@ -39,9 +39,9 @@ def inject_fault(mmu: Mmu, vcpu: Vcpu, gva: int) -> None:
 
 def _invalidate_in_root(mmu: Mmu, vcpu: Vcpu, root: ShadowPage, gva: int) -> None:
     page: ShadowPage | None = root
-    level = ROOT_LEVEL
+    level = MODE.levels
     while page is not None:
-        index = index_of(gva, level)
+        index = MODE.index_of(gva, level)
         spte = page.sptes.get(index)
         if level == 1:
             if page.unsync:

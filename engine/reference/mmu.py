@@ -9,7 +9,7 @@ from engine.guests import Guest
 from engine.knobs import Policy
 from engine.mechanisms import MECHANISMS
 from engine.reference.hooks import Hooks
-from engine.reference.state import GuestMemory, Role, ShadowPage, Spte, Vcpu
+from engine.reference.state import GuestMemory, Role, ShadowPage, Spte, Vcpu, region_of
 from engine.vocabulary import COUNTER_NAMES, Activity
 
 MIN_FREE_PAGES: Final = 5
@@ -151,7 +151,7 @@ def write_protect(mmu: Mmu, gfn: int) -> bool:
         spte = page.sptes[index]
         changed |= spte.writable
         spte.writable = False
-    for page, index in list(mmu.large_rmap.get(gfn >> 9, ())):
+    for page, index in list(mmu.large_rmap.get(region_of(gfn), ())):
         spte = page.sptes[index]
         if spte.writable:
             changed = True
@@ -172,7 +172,7 @@ def drop_spte(mmu: Mmu, page: ShadowPage, index: int) -> bool:
     mmu.count("sptes_zapped")
     if spte.speculative:
         mmu.count("prefetch_unused")
-    reverse, key = (mmu.large_rmap, spte.gfn >> 9) if spte.large else (mmu.rmap, spte.gfn)
+    reverse, key = (mmu.large_rmap, region_of(spte.gfn)) if spte.large else (mmu.rmap, spte.gfn)
     reverse[key].remove((page, index))
     if not reverse[key]:
         del reverse[key]
@@ -191,7 +191,7 @@ def create_page(mmu: Mmu, gfn: int, role: Role) -> ShadowPage:
     mmu.pages_peak = max(mmu.pages_peak, mmu.used_pages)
     if not role.direct:
         mmu.indirect_pages += 1
-        mmu.shadowed_in_region[gfn >> 9] = mmu.shadowed_in_region.get(gfn >> 9, 0) + 1
+        mmu.shadowed_in_region[region_of(gfn)] = mmu.shadowed_in_region.get(region_of(gfn), 0) + 1
         if role.level > 1:
             mmu.tracked[gfn] = mmu.tracked.get(gfn, 0) + 1
         if write_protect(mmu, gfn):
@@ -258,7 +258,7 @@ def _forget(mmu: Mmu, page: ShadowPage) -> None:
     if page.role.direct:
         return
     mmu.indirect_pages -= 1
-    mmu.shadowed_in_region[gfn >> 9] -= 1
+    mmu.shadowed_in_region[region_of(gfn)] -= 1
     if page.role.level > 1:
         mmu.tracked[gfn] -= 1
 
@@ -286,7 +286,7 @@ def make_pages_available(mmu: Mmu) -> None:
 def add_rmap(mmu: Mmu, page: ShadowPage, index: int, spte: Spte) -> None:
     """Enter a new leaf spte in the reverse map; drop all sptes of a gfn that has too many (rmap_recycle)."""
     if spte.large:
-        mmu.large_rmap.setdefault(spte.gfn >> 9, []).append((page, index))
+        mmu.large_rmap.setdefault(region_of(spte.gfn), []).append((page, index))
         return
     chain = mmu.rmap.setdefault(spte.gfn, [])
     chain.append((page, index))

@@ -1,10 +1,10 @@
 """The reference's roots: CR3 loads, flushes, INVLPG, and what an exit leaves to be done before the guest runs again."""
 
 from engine.reference.mmu import Mmu, flush_local, make_pages_available, top_up, unsync_leaves, zap_page
-from engine.reference.state import ACC_ALL, ROOT_LEVEL, Role, ShadowPage, Vcpu
+from engine.reference.state import ACC_ALL, MODE, Role, ShadowPage, Vcpu
 from engine.reference.sync import get_page, sync_children
 
-ROOT_ROLE = Role(ROOT_LEVEL, False, ACC_ALL)
+ROOT_ROLE = Role(MODE.levels, False, ACC_ALL)
 
 
 def _release(mmu: Mmu, root: ShadowPage) -> None:

@@ -7,15 +7,10 @@ paging_tmpl.h,x86.c} where a knob says so. docs/explanation/model.md tells them 
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-PRESENT: Final = 1 << 0
-WRITABLE: Final = 1 << 1
-USER: Final = 1 << 2
-ACCESSED: Final = 1 << 5
-DIRTY: Final = 1 << 6
-LARGE: Final = 1 << 7
-NO_EXECUTE: Final = 1 << 63
-GFN_MASK: Final = (1 << 40) - 1
-ROOT_LEVEL: Final = 4
+from engine import x86
+
+MODE: Final = x86.FOUR_LEVEL
+"""How the guest's tables and their shadows are shaped."""
 
 ACC_EXEC: Final = 1
 ACC_WRITE: Final = 2
@@ -23,24 +18,19 @@ ACC_USER: Final = 4
 ACC_ALL: Final = 7
 
 
-def gfn_of(gpte: int) -> int:
-    """Return the frame that an entry refers to."""
-    return (gpte >> 12) & GFN_MASK
-
-
 def access_of(gpte: int) -> int:
     """Return the access bits (exec 1, write 2, user 4) that an entry grants."""
-    access = 0 if gpte & NO_EXECUTE else ACC_EXEC
-    if gpte & WRITABLE:
+    access = 0 if gpte & x86.NO_EXECUTE else ACC_EXEC
+    if gpte & x86.WRITABLE:
         access |= ACC_WRITE
-    if gpte & USER:
+    if gpte & x86.USER:
         access |= ACC_USER
     return access
 
 
-def index_of(gva: int, level: int) -> int:
-    """Return the entry of a table of `level` that translates `gva`."""
-    return (gva >> (12 + 9 * (level - 1))) & 511
+def region_of(gfn: int) -> int:
+    """Return in which 2 MiB of guest memory a frame is."""
+    return gfn // MODE.span_pages(2)
 
 
 class Role(NamedTuple):

@@ -1,5 +1,6 @@
 """The reference's look-ups and synchronisation: get_page, unsync, sync, and the write access that both decide on."""
 
+from engine import x86
 from engine.reference.mmu import (
     Mmu,
     create_page,
@@ -10,7 +11,7 @@ from engine.reference.mmu import (
     write_protect,
     zap_page,
 )
-from engine.reference.state import ACC_WRITE, ACCESSED, DIRTY, PRESENT, Role, ShadowPage, Vcpu, access_of, gfn_of
+from engine.reference.state import ACC_WRITE, MODE, Role, ShadowPage, Vcpu, access_of
 
 
 def get_page(mmu: Mmu, gfn: int, role: Role) -> ShadowPage:
@@ -83,11 +84,11 @@ def sync_sptes(mmu: Mmu, page: ShadowPage) -> bool:
     for index in sorted(page.sptes):
         gpte = mmu.memory.read(page.gfn, index)
         spte = page.sptes[index]
-        if not gpte & PRESENT or not gpte & ACCESSED or gfn_of(gpte) != spte.gfn:
+        if not gpte & x86.PRESENT or not gpte & x86.ACCESSED or MODE.frame_of(gpte) != spte.gfn:
             drop_spte(mmu, page, index)
             flush = True
             continue
-        wants_write = bool(page.role.access & access_of(gpte) & ACC_WRITE and gpte & DIRTY)
+        wants_write = bool(page.role.access & access_of(gpte) & ACC_WRITE and gpte & x86.DIRTY)
         writable = wants_write and (spte.writable or may_write(mmu, None, spte.gfn, speculative=True))
         dirty = writable and not spte.writable
         flush |= spte.accessed or (spte.writable and not writable) or (spte.dirty and not dirty)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from engine import x86
 from engine.reference.faults import Outcome, page_fault, prefetch_gpte, unprotect, use_spte
 from engine.reference.mmu import (
     Mmu,
@@ -14,7 +15,7 @@ from engine.reference.mmu import (
     zap_page,
 )
 from engine.reference.roots import finish_exit
-from engine.reference.state import ACCESSED, PRESENT, ShadowPage, Vcpu, Written
+from engine.reference.state import MODE, ShadowPage, Vcpu, Written
 from engine.reference.walk import find_spte, walk_guest
 from engine.vocabulary import Instruction
 
@@ -71,7 +72,7 @@ def write_memory(mmu: Mmu, op: Store) -> None:
     """Leave the store's value in every entry that it covers."""
     first = (op.gpa & 4095) >> 3
     last = ((op.gpa & 4095) + op.count * op.width - 1) >> 3
-    mmu.memory.fill(op.gfn, first, min(last, 511), op.value)
+    mmu.memory.fill(op.gfn, first, min(last, MODE.entries - 1), op.value)
 
 
 def _emulate(mmu: Mmu, vcpu: Vcpu, op: Store, done: int) -> int:
@@ -152,6 +153,6 @@ def _update(mmu: Mmu, vcpu: Vcpu, page: ShadowPage, index: int, gentry: int) -> 
         mmu.count("mmu_pte_updated")
         if not knobs.desc_topup_in_pte_write or vcpu.desc_objects:
             prefetch_gpte(mmu, vcpu, page, index)
-        elif gentry & PRESENT and gentry & ACCESSED:
+        elif gentry & x86.PRESENT and gentry & x86.ACCESSED:
             mmu.count("prefetch_skipped")
     return present

@@ -16,7 +16,7 @@ INLINE void look_at_store(struct machine *m, const struct event *event)
 
 	if (gfn < (uint64_t)m->pages && m->frames[gfn].first_slot != NONE)
 		__builtin_prefetch(&m->sptes[m->frames[gfn].first_slot][(event->address & 4095) >> 3]);
-	if (event->value & G_PRESENT && target < (uint64_t)m->pages) {
+	if (event->value & PTE_PRESENT && target < (uint64_t)m->pages) {
 		__builtin_prefetch(&m->frames[target]);
 		__builtin_prefetch(&m->lengths[target]);
 		__builtin_prefetch(&m->byte_buckets[1][bucket_of((int64_t)target, 1)]);
@@ -32,7 +32,7 @@ INLINE void look_ahead(struct machine *m, const struct event *event)
 	bool is_store = event->kind == EVENT_STORE;
 	uint64_t gva = is_store ? DIRECT_MAP_BASE + event->address : event->address;
 	const struct guess *guess = guess_of(m, &m->vcpus[event->vcpu % VCPUS], gva);
-	uint32_t is_guessed = 0 - (uint32_t)(guess->region == (gva >> 21) + 1);
+	uint32_t is_guessed = 0 - (uint32_t)(guess->region == (gva >> LARGE_SHIFT) + 1);
 	uint32_t is_small = is_guessed & (0 - (uint32_t)guess->is_small), index = (uint32_t)index_of(gva, 1);
 
 	__builtin_prefetch(entry_of(m, (int32_t)((guess->spte[below(1)] | index) & is_guessed)));

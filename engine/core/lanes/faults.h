@@ -79,19 +79,19 @@ static struct step step_down(struct machine *m, int32_t slot, int index, lanes_t
 }
 
 /* The lanes in which the walk's page is mapped large (kvm_mmu_max_mapping_level, FNAME(is_self_change_mapping)). */
-static lanes_t lanes_mapping_large(const struct machine *m, lanes_t lanes)
+static lanes_t lanes_mapping_large(struct machine *m, lanes_t lanes)
 {
 	const struct walk *walk = &m->walk;
 
 	if (walk->level == 1)
 		return 0;
-	int span = 9 * (walk->level - 1);
+	int64_t same = ~span_mask(walk->level);
 
 	if (walk->access & ACC_WRITE)
 		for (int above = walk->level; above <= ROOT_LEVEL; above++)
-			if (walk->table[above] >> span == walk->gfn >> span)
+			if ((walk->table[above] & same) == (walk->gfn & same))
 				return 0;
-	return lanes & m->knobs.host_large & ~m->regions[walk->gfn >> 9].shadowed;
+	return lanes & m->knobs.host_large & ~region_of(m, walk->gfn)->shadowed;
 }
 
 /* Drop links to pages that were built for another access (validate_direct_spte). */
@@ -143,10 +143,10 @@ static struct fetched fetch(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 		if (level == goal)
 			break;
 		drop_other_access(m, at.slot, index, at.lanes, walk.access);
-		at = step_down(m, at.slot, index, at.lanes, walk.gfn & ~span_of(level),
+		at = step_down(m, at.slot, index, at.lanes, walk.gfn & ~span_mask(level),
 			       key_of(level - 1, true, walk.access));
 	}
-	int64_t base = walk.gfn & ~span_of(level);
+	int64_t base = walk.gfn & ~span_mask(level);
 	struct installed leaf = set_spte(m, vcpu, at.slot, index, at.lanes, base, walk.access, write, false);
 	lanes_t spurious = leaf.spurious & ~leaf.emulate;
 	lanes_t filled = at.lanes & ~spurious & m->knobs.prefetch;

@@ -14,7 +14,7 @@
 enum { GUESSES = 4096 };
 
 struct guess {
-	uint64_t region;   /* 1 + address >> 21; 0: none */
+	uint64_t region;   /* 1 + address >> LARGE_SHIFT; 0: none */
 	uint64_t gpte[3];  /* guest entries of levels 4, 3 and 2 */
 	uint32_t entry[3]; /* place of the guest's entries of levels 3, 2 and 1 (the first of its table); the last: or 0 */
 	uint32_t spte[3];  /* the same of the shadow pages that all lanes go to */
@@ -27,7 +27,7 @@ _Static_assert(sizeof(struct guess) == 64, "a guess is one cache line");
 /* Index of a level in the arrays of a guess. */
 INLINE int below(int level)
 {
-	return 3 - level;
+	return ROOT_LEVEL - 1 - level;
 }
 
 INLINE int above(int level)
@@ -38,7 +38,7 @@ INLINE int above(int level)
 /* The shadow page of a level. */
 INLINE int32_t slot_at(const struct guess *guess, int level)
 {
-	return (int32_t)(guess->spte[below(level)] >> 9);
+	return slot_of((int32_t)guess->spte[below(level)]);
 }
 
 /* The place of a guess. All processes share the kernel's half of the address space; each has its own of the other. */
@@ -46,7 +46,7 @@ INLINE struct guess *guess_of(struct machine *m, const struct vcpu *vcpu, uint64
 {
 	uint64_t is_user = (gva >> 63) - 1;
 
-	return &m->guesses[((gva >> 21) + ((uint64_t)vcpu->root * 61 & is_user)) % GUESSES];
+	return &m->guesses[((gva >> LARGE_SHIFT) + ((uint64_t)vcpu->root * 61 & is_user)) % GUESSES];
 }
 
 /* A way that a guess foresaw and that is as it was. */
@@ -73,8 +73,8 @@ INLINE struct way follow(struct machine *m, const struct vcpu *vcpu, uint64_t gv
 	lanes_t lanes = m->knobs.shadow;
 	lanes_t through = vcpu->valid & top->present & ~top->odd & next->present & ~next->odd & upper->present;
 	lanes_t big = lanes & upper->large, small = lanes & ~upper->large;
-	lanes_t elsewhere = upper->target[SMALL] == (int32_t)(leaves >> 9) && leaves ? small & upper->odd : small;
-	bool is_same = (guess->region == (gva >> 21) + 1) & (top->target[SMALL] == slot_at(guess, 3)) &
+	lanes_t elsewhere = upper->target[SMALL] == slot_of((int32_t)leaves) && leaves ? small & upper->odd : small;
+	bool is_same = (guess->region == (gva >> LARGE_SHIFT) + 1) & (top->target[SMALL] == slot_at(guess, 3)) &
 		       (next->target[SMALL] == slot_at(guess, 2));
 
 	return (struct way){
@@ -113,9 +113,9 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 	memset(guess->entry, 0, sizeof guess->entry);
 	for (int level = ROOT_LEVEL; level > 1; level--) {
 		uint64_t gpte = read_entry(m, table, index_of(gva, level));
-		bool is_large = gpte & G_LARGE && level < ROOT_LEVEL;
+		bool is_large = is_large_entry(gpte, level);
 
-		if (!(gpte & G_PRESENT) || !(gpte & G_ACCESSED) || (is_large && level > 2))
+		if (!(gpte & PTE_PRESENT) || !(gpte & PTE_ACCESSED) || (is_large && level > 2))
 			return;
 		guess->access &= (uint16_t)access_of(gpte);
 		table = gfn_of(gpte);
@@ -123,7 +123,7 @@ static void guess_guest(struct machine *m, const struct vcpu *vcpu, struct guess
 			if (table >= m->pages || m->frames[table].table == NONE)
 				return;
 			guess->is_small = level == 2;
-			guess->entry[below(level - 1)] = (uint32_t)m->frames[table].table << 9;
+			guess->entry[below(level - 1)] = (uint32_t)m->frames[table].table << INDEX_BITS;
 			if (level > 2)
 				guess->entry[below(level - 1)] |= (uint32_t)index_of(gva, level - 1);
 		}
@@ -155,5 +155,5 @@ OUT_OF_LINE void remember_way(struct machine *m, const struct vcpu *vcpu, uint64
 	guess->top = (uint16_t)index_of(gva, ROOT_LEVEL);
 	guess->spte[below(1)] = goes_on ? (uint32_t)spte_of(upper->target[SMALL], 0) : 0;
 	guess_guest(m, vcpu, guess, gva);
-	guess->region = (gva >> 21) + 1;
+	guess->region = (gva >> LARGE_SHIFT) + 1;
 }

@@ -3,39 +3,19 @@
 
 #include "state.h"
 
-/* Bits of a guest entry (Intel SDM volume 3, 4-level paging). */
-#define G_PRESENT UINT64_C(0x1)
-#define G_WRITABLE UINT64_C(0x2)
-#define G_USER UINT64_C(0x4)
-#define G_ACCESSED UINT64_C(0x20)
-#define G_DIRTY UINT64_C(0x40)
-#define G_LARGE UINT64_C(0x80)
-#define G_NO_EXECUTE (UINT64_C(1) << 63)
-#define G_FRAME (((UINT64_C(1) << 40) - 1) << 12)
-
 enum { ACC_EXEC = 1, ACC_WRITE = 2, ACC_USER = 4, ACC_ALL = 7 };
-
-INLINE int64_t gfn_of(uint64_t gpte)
-{
-	return (int64_t)((gpte & G_FRAME) >> 12);
-}
 
 INLINE int access_of(uint64_t gpte)
 {
-	return (gpte & G_NO_EXECUTE ? 0 : ACC_EXEC) | (int)(gpte & (G_WRITABLE | G_USER));
+	return (gpte & PTE_NO_EXECUTE ? 0 : ACC_EXEC) | (int)(gpte & (PTE_WRITABLE | PTE_USER));
 }
-_Static_assert(ACC_WRITE == G_WRITABLE && ACC_USER == G_USER, "access bits of an entry are taken as they stand");
+_Static_assert((int)ACC_WRITE == (int)PTE_WRITABLE && (int)ACC_USER == (int)PTE_USER,
+	       "access bits of an entry are taken as they stand");
 
-/* The entry of a table of `level` that translates `gva`. */
-INLINE int index_of(uint64_t gva, int level)
+/* Whether an entry of a table of `level` maps a large page; that of a root never does. */
+INLINE bool is_large_entry(uint64_t gpte, int level)
 {
-	return (int)(gva >> (9 * level + 3) & 511);
-}
-
-/* The gfns that one entry of a table of `level` maps, less one. */
-INLINE int64_t span_of(int level)
-{
-	return ((int64_t)1 << 9 * (level - 1)) - 1;
+	return gpte & PTE_LARGE && level > 1 && level < ROOT_LEVEL;
 }
 
 /* An 8-byte entry of guest memory; what was never written reads as zero. */
@@ -76,25 +56,25 @@ static bool walk_guest(struct machine *m, const struct vcpu *vcpu, uint64_t gva,
 			return false;
 		entries[level] = &m->tables[contents][index_of(gva, level)];
 		gpte = *entries[level];
-		if (!(gpte & G_PRESENT))
+		if (!(gpte & PTE_PRESENT))
 			return false;
 		access &= access_of(gpte);
-		if (level == 1 || (gpte & G_LARGE && level < ROOT_LEVEL))
+		if (level == 1 || is_large_entry(gpte, level))
 			break;
 		table = gfn_of(gpte);
 		if (table >= m->pages)
 			return false;
 	}
-	int64_t span = span_of(level);
+	int64_t span = span_mask(level);
 	int64_t gfn = (gfn_of(gpte) & ~span) | ((int64_t)(gva >> 12) & span);
 
 	if (gfn >= m->pages || (write && !(access & ACC_WRITE)))
 		return false;
 	for (int above = level; above <= ROOT_LEVEL; above++)
-		*entries[above] |= G_ACCESSED;
+		*entries[above] |= PTE_ACCESSED;
 	if (write)
-		*entries[level] |= G_DIRTY;
-	else if (!(gpte & G_DIRTY))
+		*entries[level] |= PTE_DIRTY;
+	else if (!(gpte & PTE_DIRTY))
 		access &= ~ACC_WRITE;
 	walk->gfn = gfn;
 	walk->level = level;
@@ -112,9 +92,9 @@ static bool is_mapped(const struct machine *m, const struct vcpu *vcpu, uint64_t
 	for (int level = ROOT_LEVEL;; level--) {
 		uint64_t gpte = read_entry(m, table, index_of(gva, level));
 
-		if (!(gpte & G_PRESENT))
+		if (!(gpte & PTE_PRESENT))
 			return false;
-		if (level == 1 || (gpte & G_LARGE && level < ROOT_LEVEL))
+		if (level == 1 || is_large_entry(gpte, level))
 			return true;
 		table = gfn_of(gpte);
 		if (table >= m->pages)

@@ -34,7 +34,7 @@ INLINE int32_t *odd_bucket(struct machine *m, uint32_t key)
 INLINE int32_t *odd_list(struct machine *m, int32_t slot, enum kind kind, int32_t target)
 {
 	if (kind == BIG)
-		return &m->regions[target >> 9].first_odd;
+		return &region_of(m, target)->first_odd;
 	if (is_leaf(&m->headers[slot]))
 		return &m->frames[target].first_odd;
 	return &m->headers[target].first_odd;
@@ -44,7 +44,7 @@ INLINE int32_t *odd_list(struct machine *m, int32_t slot, enum kind kind, int32_
 static void odd_set(struct machine *m, int32_t spte, int lane, enum kind kind, int32_t target)
 {
 	uint32_t key = odd_key(spte, lane);
-	int32_t *bucket = odd_bucket(m, key), *list = odd_list(m, spte >> 9, kind, target);
+	int32_t *bucket = odd_bucket(m, key), *list = odd_list(m, slot_of(spte), kind, target);
 	int32_t place = m->odd_free;
 
 	if (place != NONE)
@@ -88,7 +88,7 @@ static int32_t odd_remove(struct machine *m, int32_t spte, int lane, enum kind k
 	if (odd->previous != NONE)
 		m->odds[odd->previous].next = odd->next;
 	else
-		*odd_list(m, spte >> 9, kind, odd->target) = odd->next;
+		*odd_list(m, slot_of(spte), kind, odd->target) = odd->next;
 	odd->next = m->odd_free;
 	m->odd_free = place;
 	m->odd_used--;

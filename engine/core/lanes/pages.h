@@ -96,7 +96,7 @@ static void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
 /* An indirect page forbids large leaves in its region (account_shadowed). */
 static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	struct region *region = &m->regions[gfn >> 9];
+	struct region *region = region_of(m, gfn);
 
 	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
@@ -106,7 +106,7 @@ static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 static void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	struct region *region = &m->regions[gfn >> 9];
+	struct region *region = region_of(m, gfn);
 
 	decrement_words(&region->shadowed_count, lanes);
 	region->shadowed = ~equal_words(&region->shadowed_count, 0);
@@ -194,10 +194,10 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 
 	while (spte != NONE) {
 		int32_t next = next_parent(m, spte);
-		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
+		lanes_t linked = lanes_to(m, slot_of(spte), place_of(spte), slot, SMALL) & lanes;
 
 		if (linked)
-			drop(m, spte >> 9, spte & 511, linked);
+			drop(m, slot_of(spte), place_of(spte), linked);
 		spte = next;
 	}
 	int32_t place = m->headers[slot].first_odd;
@@ -207,7 +207,7 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 
 		place = odd.next;
 		if (lanes & bit(odd_lane(&odd)))
-			drop(m, odd_spte(&odd) >> 9, odd_spte(&odd) & 511, bit(odd_lane(&odd)));
+			drop(m, slot_of(odd_spte(&odd)), place_of(odd_spte(&odd)), bit(odd_lane(&odd)));
 	}
 }
 

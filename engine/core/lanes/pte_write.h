@@ -47,7 +47,7 @@ static void update_spte(struct machine *m, struct vcpu *vcpu, int32_t slot, int 
 	count(m, COUNTER_MMU_PTE_UPDATED, lanes);
 	if (lanes & ~skipped)
 		prefetch_gpte(m, vcpu, slot, index, lanes & ~skipped);
-	if (gpte & G_PRESENT && gpte & G_ACCESSED)
+	if (gpte & PTE_PRESENT && gpte & PTE_ACCESSED)
 		count(m, COUNTER_PREFETCH_SKIPPED, skipped);
 }
 

@@ -103,7 +103,7 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	int granted = guess->access & access_of(*gpte);
 	int64_t gfn = gfn_of(*gpte);
 
-	if (!(*gpte & G_PRESENT) || gfn >= m->pages || (write && !(granted & ACC_WRITE)))
+	if (!(*gpte & PTE_PRESENT) || gfn >= m->pages || (write && !(granted & ACC_WRITE)))
 		return true;
 	lanes_t faults = m->knobs.shadow & ~way->leaf->present;
 
@@ -114,9 +114,9 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) || !shadows_guest(m, guess) ||
 		       m->headers[slot_at(guess, 1)].gfn != gfn_of(guess->gpte[above(2)])))
 		return false;
-	if (!write && !(*gpte & G_DIRTY))
+	if (!write && !(*gpte & PTE_DIRTY))
 		granted &= ~ACC_WRITE;
-	uint64_t used = write ? G_ACCESSED | G_DIRTY : G_ACCESSED;
+	uint64_t used = write ? PTE_ACCESSED | PTE_DIRTY : PTE_ACCESSED;
 
 	if (used & ~*gpte)
 		*gpte |= used;
@@ -139,9 +139,9 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 INLINE bool touch_large(struct machine *m, struct vcpu *vcpu, const struct way *way, uint64_t gva, bool write)
 {
 	uint64_t gpte = way->guess->gpte[above(2)];
-	int64_t gfn = (gfn_of(gpte) & ~span_of(2)) | index_of(gva, 1);
+	int64_t gfn = (gfn_of(gpte) & ~span_mask(2)) | index_of(gva, 1);
 
-	bool may_write = (way->guess->access & ACC_WRITE) && (gpte & G_DIRTY);
+	bool may_write = (way->guess->access & ACC_WRITE) && (gpte & PTE_DIRTY);
 
 	if ((gfn >= m->pages) | (write & !may_write) | !is_settled(m, way, write))
 		return false;
@@ -209,11 +209,11 @@ INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct
 	uint64_t gpte = guess->gpte[above(2)];
 	int64_t gfn = op->gpa >> 12;
 
-	if (guess->is_small || !(gpte & G_DIRTY) || !(guess->access & ACC_WRITE))
+	if (guess->is_small || !(gpte & PTE_DIRTY) || !(guess->access & ACC_WRITE))
 		return false;
-	if (((gfn_of(gpte) & ~span_of(2)) | index_of(op->gva, 1)) != gfn || !shadows_guest(m, guess))
+	if (((gfn_of(gpte) & ~span_mask(2)) | index_of(op->gva, 1)) != gfn || !shadows_guest(m, guess))
 		return false;
-	if (page->gfn != (gfn & ~span_of(2)) || (page->key & ACC_ALL) != guess->access)
+	if (page->gfn != (gfn & ~span_mask(2)) || (page->key & ACC_ALL) != guess->access)
 		return false;
 	if (traps & way->leaf->odd || way->leaf->target[SMALL] != gfn)
 		return false;

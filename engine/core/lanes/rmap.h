@@ -26,7 +26,7 @@ INLINE lanes_t present_at(const struct machine *m, int32_t slot, int index)
 INLINE int32_t *head_of(struct machine *m, enum kind kind, int32_t target, bool leaf)
 {
 	if (kind == BIG)
-		return &m->regions[target >> 9].first_spte;
+		return &region_of(m, target)->first_spte;
 	if (leaf)
 		return &m->frames[target].first_spte;
 	return &m->headers[target].first_parent;
@@ -35,7 +35,7 @@ INLINE int32_t *head_of(struct machine *m, enum kind kind, int32_t target, bool 
 /* Where the neighbours of an entry are: of a level-1 `leaf` at hand in itself, of the few others apart. */
 INLINE struct chain *chain_of(struct machine *m, int32_t spte, enum kind kind, bool leaf)
 {
-	return leaf ? &entry_of(m, spte)->chain : &m->chains[kind][spte >> 9][spte & 511];
+	return leaf ? &entry_of(m, spte)->chain : &m->chains[kind][slot_of(spte)][place_of(spte)];
 }
 
 /* The next 4 KiB leaf that maps the same frame. */
@@ -47,7 +47,7 @@ INLINE int32_t next_leaf(struct machine *m, int32_t spte)
 /* The next link to the same shadow page. */
 INLINE int32_t next_parent(const struct machine *m, int32_t spte)
 {
-	return m->chains[SMALL][spte >> 9][spte & 511].next;
+	return m->chains[SMALL][slot_of(spte)][place_of(spte)].next;
 }
 
 /* Put an entry at the front of its list (pte_list_add). */
@@ -252,7 +252,7 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 		lanes_t mapped = entry->present & ~entry->odd & lanes;
 
 		if (mapped)
-			drop(m, spte >> 9, spte & 511, mapped);
+			drop(m, slot_of(spte), place_of(spte), mapped);
 		spte = next;
 	}
 	int32_t place = m->frames[gfn].first_odd;
@@ -262,7 +262,7 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 
 		place = odd.next;
 		if (lanes & bit(odd_lane(&odd)))
-			drop(m, odd_spte(&odd) >> 9, odd_spte(&odd) & 511, bit(odd_lane(&odd)));
+			drop(m, slot_of(odd_spte(&odd)), place_of(odd_spte(&odd)), bit(odd_lane(&odd)));
 	}
 }
 
@@ -271,7 +271,7 @@ static void protect_large(struct machine *m, int32_t spte, lanes_t had)
 {
 	entry_of(m, spte)->writable &= ~had;
 	if (had & m->knobs.large_drop)
-		drop(m, spte >> 9, spte & 511, had & m->knobs.large_drop);
+		drop(m, slot_of(spte), place_of(spte), had & m->knobs.large_drop);
 }
 
 /* What `write_protect` does with the odd entries that map a frame. */
@@ -286,7 +286,7 @@ static lanes_t write_protect_odd(struct machine *m, int64_t gfn, lanes_t lanes)
 		entry->writable &= ~had;
 		changed |= had;
 	}
-	int32_t place = m->regions[gfn >> 9].first_odd;
+	int32_t place = region_of(m, gfn)->first_odd;
 
 	while (place != NONE) {
 		struct odd odd = m->odds[place];
@@ -312,7 +312,7 @@ static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
 		entry->writable &= ~had;
 		changed |= had;
 	}
-	int32_t spte = m->regions[gfn >> 9].first_spte;
+	int32_t spte = region_of(m, gfn)->first_spte;
 
 	while (spte != NONE) {
 		int32_t next = chain_of(m, spte, BIG, false)->next;

@@ -94,11 +94,11 @@ static bool prefetch_entry(struct machine *m, struct vcpu *vcpu, int32_t slot, i
 {
 	int64_t gfn = gfn_of(gpte);
 
-	if (!(gpte & G_PRESENT) || !(gpte & G_ACCESSED) || gfn >= m->pages)
+	if (!(gpte & PTE_PRESENT) || !(gpte & PTE_ACCESSED) || gfn >= m->pages)
 		return false;
 	int granted = m->headers[slot].key & ACC_ALL & access_of(gpte);
 
-	if (!(gpte & G_DIRTY))
+	if (!(gpte & PTE_DIRTY))
 		granted &= ~ACC_WRITE;
 	set_spte(m, vcpu, slot, index, lanes, gfn, granted, false, true);
 	return true;

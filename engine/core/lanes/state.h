@@ -10,7 +10,7 @@
 #pragma once
 
 #include "capacity.h"
-#include "layout.h"
+#include "x86.h"
 #include "mechanism_state.h"
 #include "word.h"
 
@@ -241,7 +241,24 @@ INLINE int32_t key_of(int level, bool direct, int access)
 
 INLINE int32_t spte_of(int32_t slot, int index)
 {
-	return slot << 9 | index;
+	return slot << INDEX_BITS | index;
+}
+
+INLINE int32_t slot_of(int32_t spte)
+{
+	return spte >> INDEX_BITS;
+}
+
+/* The index of an entry in its shadow page. */
+INLINE int place_of(int32_t spte)
+{
+	return spte & (ENTRIES - 1);
+}
+
+/* 2 MiB of guest memory. */
+INLINE struct region *region_of(struct machine *m, int64_t gfn)
+{
+	return &m->regions[gfn >> INDEX_BITS];
 }
 
 INLINE struct spte *entry_of(struct machine *m, int32_t spte)
@@ -253,9 +270,9 @@ INLINE struct spte *entry_of(struct machine *m, int32_t spte)
 #define FOR_EACH_SLOT(m, slot, of_gfn) \
 	for (int32_t slot = (m)->frames[of_gfn].first_slot; slot != NONE; slot = (m)->headers[slot].sibling)
 
-/* For each entry of a bitmap of 512, lowest first. The bitmap may lose bits on the way. */
+/* For each entry of a bitmap of them, lowest first. The bitmap may lose bits on the way. */
 #define FOR_EACH_ENTRY(index, bitmap) \
-	for (int index##_part = 0; index##_part < 8; index##_part++) \
+	for (int index##_part = 0; index##_part < PARTS; index##_part++) \
 		for (uint64_t index##_bits = (bitmap)[index##_part]; index##_bits; index##_bits &= index##_bits - 1) \
 			for (int index = index##_part * 64 + __builtin_ctzll(index##_bits), index##_once = 1; index##_once; \
 			     index##_once = 0)

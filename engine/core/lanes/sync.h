@@ -78,7 +78,7 @@ static lanes_t sync_entry(struct machine *m, int32_t slot, int index, lanes_t la
 	struct spte *entry = &m->sptes[slot][index];
 	int access = m->headers[slot].key & ACC_ALL & access_of(gpte);
 	int64_t gfn = gfn_of(gpte);
-	bool maps = gpte & G_PRESENT && gpte & G_ACCESSED && gfn < m->pages;
+	bool maps = gpte & PTE_PRESENT && gpte & PTE_ACCESSED && gfn < m->pages;
 	lanes_t gone = maps ? lanes_elsewhere(m, slot, index, lanes, gfn) : lanes;
 
 	if (gone)
@@ -88,7 +88,7 @@ static lanes_t sync_entry(struct machine *m, int32_t slot, int index, lanes_t la
 		return gone;
 	lanes_t had = entry->writable & lanes, writable = 0;
 
-	if (access & ACC_WRITE && gpte & G_DIRTY) {
+	if (access & ACC_WRITE && gpte & PTE_DIRTY) {
 		writable = had;
 		if (lanes & ~had)
 			writable |= may_write(m, NULL, gfn, lanes & ~had, true);

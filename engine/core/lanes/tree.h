@@ -25,19 +25,19 @@ INLINE lanes_t mark_link(struct machine *m, int32_t slot, int index, lanes_t lan
 static void mark_parents(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	for (int32_t spte = m->headers[slot].first_parent; spte != NONE; spte = next_parent(m, spte)) {
-		lanes_t linked = lanes_to(m, spte >> 9, spte & 511, slot, SMALL) & lanes;
-		lanes_t news = mark_link(m, spte >> 9, spte & 511, linked);
+		lanes_t linked = lanes_to(m, slot_of(spte), place_of(spte), slot, SMALL) & lanes;
+		lanes_t news = mark_link(m, slot_of(spte), place_of(spte), linked);
 
 		if (news)
-			mark_parents(m, spte >> 9, news);
+			mark_parents(m, slot_of(spte), news);
 	}
 	for (int32_t place = m->headers[slot].first_odd; place != NONE; place = m->odds[place].next) {
 		int32_t spte = odd_spte(&m->odds[place]);
 		lanes_t linked = lanes & bit(odd_lane(&m->odds[place]));
-		lanes_t news = mark_link(m, spte >> 9, spte & 511, linked);
+		lanes_t news = mark_link(m, slot_of(spte), place_of(spte), linked);
 
 		if (news)
-			mark_parents(m, spte >> 9, news);
+			mark_parents(m, slot_of(spte), news);
 	}
 }
 
