@@ -11,7 +11,7 @@
 INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
 {
 	lanes->desc_minimum[lane] = (uint8_t)knobs->desc_minimum;
-	lanes->pool[lane] = (uint16_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
+	lanes->pool[lane] = (uint32_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
 	lanes->rep_limit[lane] = (int32_t)knobs->rep_limit;
 	lanes->cached_roots[lane] = (uint8_t)knobs->cached_roots;
 	int group = 0;
@@ -47,24 +47,12 @@ static void set_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int l
 	set_mechanism_knobs(lanes, knobs, lane);
 }
 
-/* What is none at the start; all else is 0. */
-static void set_nones(struct machine *m, int64_t pages)
+/* What is not 0 at the start. */
+static void set_first(struct machine *m)
 {
-	for (int64_t gfn = 0; gfn < pages; gfn++)
-		m->frames[gfn] = (struct frame){NONE, NONE, NONE, NONE};
-	for (int64_t region = 0; region < (pages + ENTRIES - 1) / ENTRIES; region++)
-		m->regions[region].first_spte = m->regions[region].first_odd = NONE;
-	for (int lane = 0; lane < LANES; lane++)
-		m->oldest[lane] = m->newest[lane] = NONE;
-	m->odd_free = NONE;
-	for (int which = 0; which < m->vcpus_used; which++) {
-		struct vcpu *vcpu = &m->vcpus[which];
-
-		vcpu->cr3 = vcpu->root = vcpu->store_gfn = NONE;
-		for (int lane = 0; lane < LANES; lane++)
-			for (int place = 0; place < CACHED_ROOTS; place++)
-				vcpu->cached_roots[place][lane] = NONE;
-	}
+	m->slots_made = m->tables_made = m->odd_made = 1;
+	for (int which = 0; which < m->vcpus_used; which++)
+		m->vcpus[which].cr3 = m->vcpus[which].store_gfn = NO_GFN;
 }
 
 /* Memory full of zeros that costs nothing until it is touched. */
@@ -101,16 +89,12 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 	m->vcpus_used = vcpus;
 	for (int lane = 0; lane < lanes; lane++)
 		set_knobs(&m->knobs, &knobs[lane], lane);
-	set_nones(m, pages);
+	set_first(m);
 	for (int which = 0; which < vcpus; which++)
 		m->vcpus[which].low_desc = m->knobs.all;
 	for (int activity = 0; activity < ACTIVITIES; activity++)
 		m->tallies[activity].hash_room = HASH_ROOM;
 	m->now = &m->tallies[ACTIVITY_NONE];
-	/* Slot 0 is the last to be taken, so that place 0 can stand for no entry in a guess. */
-	for (int slot = 0; slot < SLOTS; slot++)
-		m->free[slot] = slot;
-	m->free_slots = SLOTS;
 	pool_changed(m, m->knobs.all);
 	return m;
 }

@@ -1,19 +1,24 @@
-/* How much of everything the lane machine has room for. */
+/*
+ * How much of everything the lane machine has room for. It is address space: what is not used takes no memory, so that
+ * in practice memory is the limit. Numbers begin at 1 and 0 is none, so that a machine of zeros is an empty one.
+ */
 #pragma once
 
 #include "layout.h"
 
 enum {
-	NONE = -1,
+	NONE = 0,    /* no slot, entry, table of contents or odd entry */
+	NO_GFN = -1, /* 0 is a frame */
 	PARTS = ENTRIES / 64, /* words of a bitmap of entries */
 
-	SLOTS = 1 << 15,
-	TABLES = 1 << 15,
-	FRAMES = 1 << 21, /* 8 GiB of guest memory */
+	SLOTS = 1 << 22,
+	TABLES = 1 << 22,
+	FRAMES = 1 << 28, /* 1 TiB of guest memory */
 	REGIONS = FRAMES / ENTRIES,
 	VCPUS = 64,
 	ODD_ENTRIES = 1 << 19,
 	HASH_BUCKETS = 4096,
-	WORK_ITEMS = 1 << 17,
+	PLACE_BITS = 24,
+	WORK_ITEMS = 1 << PLACE_BITS,
 	CACHED_ROOTS = 3,
 };

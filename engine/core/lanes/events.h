@@ -28,9 +28,9 @@ _Static_assert((int)ODD_PER_EVENT < (int)ODD_ENTRIES, "there is room for what on
 
 INLINE enum stop room(const struct machine *m)
 {
-	if (m->free_slots < SLOTS_PER_EVENT)
+	if (SLOTS - m->slots_made + m->slots_free < SLOTS_PER_EVENT)
 		return STOP_NO_SLOTS;
-	if (m->tables_used + 1 >= TABLES)
+	if (m->tables_made + 1 >= TABLES)
 		return STOP_NO_TABLES;
 	if (m->odd_used + ODD_PER_EVENT > ODD_ENTRIES)
 		return STOP_NO_ODD;

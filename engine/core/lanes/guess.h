@@ -139,7 +139,7 @@ OUT_OF_LINE void remember_way(struct machine *m, const struct vcpu *vcpu, uint64
 	int32_t slot = vcpu->root;
 
 	guess->region = 0;
-	if (lanes & ~vcpu->valid || vcpu->cr3 == NONE)
+	if (lanes & ~vcpu->valid || vcpu->cr3 == NO_GFN)
 		return;
 	for (int level = ROOT_LEVEL; level > 2; level--) {
 		const struct spte *entry = &m->sptes[slot][index_of(gva, level)];

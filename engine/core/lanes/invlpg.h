@@ -108,7 +108,7 @@ INLINE bool is_mapped_as_guessed(struct machine *m, const struct vcpu *vcpu, uin
 {
 	const struct guess *guess = m->guesses ? guess_of(m, vcpu, gva) : NULL;
 
-	if (!guess || guess->region != (gva >> LARGE_SHIFT) + 1 || vcpu->cr3 == NONE || !follow_guest(m, vcpu, guess))
+	if (!guess || guess->region != (gva >> LARGE_SHIFT) + 1 || vcpu->cr3 == NO_GFN || !follow_guest(m, vcpu, guess))
 		return is_mapped(m, vcpu, gva);
 	return !guess->is_small || *guest_entry(m, guess->entry[below(1)] | (uint32_t)index_of(gva, 1)) & PTE_PRESENT;
 }

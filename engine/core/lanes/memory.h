@@ -23,14 +23,15 @@ INLINE uint64_t read_entry(const struct machine *m, int64_t gfn, int index)
 {
 	int32_t table = m->frames[gfn].table;
 
-	return table == NONE ? 0 : m->tables[table][index];
+	/* Table 0 is never written to. */
+	return m->tables[table][index];
 }
 
 /* Where a frame's contents are; room for them is made if there was none (`room` in events.h keeps some). */
 INLINE int32_t table_of(struct machine *m, int64_t gfn)
 {
 	if (UNLIKELY(m->frames[gfn].table == NONE)) {
-		m->frames[gfn].table = m->tables_used++;
+		m->frames[gfn].table = m->tables_made++;
 		m->has_grown = true;
 	}
 	return m->frames[gfn].table;
@@ -45,7 +46,7 @@ static bool walk_guest(struct machine *m, const struct vcpu *vcpu, uint64_t gva,
 	int access = ACC_ALL, level = ROOT_LEVEL;
 	uint64_t gpte;
 
-	if (table == NONE)
+	if (table == NO_GFN)
 		return false;
 	for (;; level--) {
 		int32_t contents = m->frames[table].table;
@@ -87,7 +88,7 @@ static bool is_mapped(const struct machine *m, const struct vcpu *vcpu, uint64_t
 {
 	int64_t table = vcpu->cr3;
 
-	if (table == NONE)
+	if (table == NO_GFN)
 		return false;
 	for (int level = ROOT_LEVEL;; level--) {
 		uint64_t gpte = read_entry(m, table, index_of(gva, level));

@@ -10,22 +10,22 @@
 
 #include "state.h"
 
-INLINE uint32_t odd_key(int32_t spte, int lane)
+INLINE uint64_t odd_key(int32_t spte, int lane)
 {
-	return (uint32_t)spte << 6 | (uint32_t)lane;
+	return (uint64_t)spte << LANE_BITS | (uint64_t)lane;
 }
 
 INLINE int32_t odd_spte(const struct odd *odd)
 {
-	return (int32_t)(odd->key >> 6);
+	return (int32_t)(odd->key >> LANE_BITS);
 }
 
 INLINE int odd_lane(const struct odd *odd)
 {
-	return (int)(odd->key & 63);
+	return (int)(odd->key & (LANES - 1));
 }
 
-INLINE int32_t *odd_bucket(struct machine *m, uint32_t key)
+INLINE int32_t *odd_bucket(struct machine *m, uint64_t key)
 {
 	return &m->odd_heads[(key * UINT64_C(0x9E3779B97F4A7C15) >> 20) % (2 * ODD_ENTRIES)];
 }
@@ -43,7 +43,7 @@ INLINE int32_t *odd_list(struct machine *m, int32_t slot, enum kind kind, int32_
 /* Remember the target of an entry in one lane, in which it has none yet (`room` in events.h keeps space). */
 static void odd_set(struct machine *m, int32_t spte, int lane, enum kind kind, int32_t target)
 {
-	uint32_t key = odd_key(spte, lane);
+	uint64_t key = odd_key(spte, lane);
 	int32_t *bucket = odd_bucket(m, key), *list = odd_list(m, slot_of(spte), kind, target);
 	int32_t place = m->odd_free;
 
@@ -58,28 +58,28 @@ static void odd_set(struct machine *m, int32_t spte, int lane, enum kind kind, i
 	if (*list != NONE)
 		m->odds[*list].previous = place;
 	*list = place;
-	*bucket = place + 1;
+	*bucket = place;
 }
 
 static int32_t odd_get(struct machine *m, int32_t spte, int lane)
 {
-	uint32_t key = odd_key(spte, lane);
-	int32_t place = *odd_bucket(m, key) - 1;
+	uint64_t key = odd_key(spte, lane);
+	int32_t place = *odd_bucket(m, key);
 
 	while (m->odds[place].key != key)
-		place = m->odds[place].hash_next - 1;
+		place = m->odds[place].hash_next;
 	return m->odds[place].target;
 }
 
 /* Forget an odd entry in one lane and return its target. */
 static int32_t odd_remove(struct machine *m, int32_t spte, int lane, enum kind kind)
 {
-	uint32_t key = odd_key(spte, lane);
+	uint64_t key = odd_key(spte, lane);
 	int32_t *link = odd_bucket(m, key);
 
-	while (m->odds[*link - 1].key != key)
-		link = &m->odds[*link - 1].hash_next;
-	int32_t place = *link - 1;
+	while (m->odds[*link].key != key)
+		link = &m->odds[*link].hash_next;
+	int32_t place = *link;
 	struct odd *odd = &m->odds[place];
 
 	*link = odd->hash_next;

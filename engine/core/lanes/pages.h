@@ -11,9 +11,8 @@
 enum {
 	MIN_FREE_PAGES = 5, /* KVM_MIN_FREE_MMU_PAGES */
 	REFILL_PAGES = 25,  /* KVM_REFILL_PAGES */
-	POOL_MAX = 60000,   /* what a larger pool is taken for */
+	POOL_MAX = 1 << 30, /* what a larger pool is taken for */
 };
-_Static_assert(SLOTS < UINT16_MAX, "numbers of shadow pages fit into 16 bits");
 _Static_assert(SLOTS + VCPUS * (CACHED_ROOTS + 1) + REFILL_PAGES < POOL_MAX, "no lane can fill such a pool");
 
 /* Make every vCPU flush its TLB before it runs the guest again (kvm_flush_remote_tlbs). */
@@ -35,28 +34,30 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 /* Note in which lanes the pool is nearly empty, after `used` changed there. */
 static void pool_changed(struct machine *m, lanes_t lanes)
 {
-	lanes_t low = sum_greater_words(&m->used, MIN_FREE_PAGES, &m->knobs.pool);
-
-	m->low = (m->low & ~lanes) | (low & lanes);
+	m->low &= ~lanes;
+	FOR_EACH_LANE(lane, lanes)
+		if (m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane])
+			m->low |= bit(lane);
 }
 
 static void use_pages(struct machine *m, lanes_t lanes)
 {
-	increment_words(&m->used, lanes);
-	raise_words(&m->peak, &m->used);
+	increment_counts(m->used, lanes);
+	for (int lane = 0; lane < LANES; lane++)
+		m->peak[lane] = m->used[lane] > m->peak[lane] ? m->used[lane] : m->peak[lane];
 	pool_changed(m, lanes);
 }
 
 static void free_pages(struct machine *m, lanes_t lanes)
 {
-	decrement_words(&m->used, lanes);
+	decrement_counts(m->used, lanes);
 	pool_changed(m, lanes);
-	increment_words(&m->freed, lanes);
+	increment_counts(m->freed, lanes);
 }
 
-INLINE int pages_left(const struct machine *m, int lane)
+INLINE int64_t pages_left(const struct machine *m, int lane)
 {
-	int left = m->knobs.pool[lane] - m->used[lane];
+	int64_t left = (int64_t)m->knobs.pool[lane] - m->used[lane];
 
 	return left < 0 ? 0 : left;
 }
@@ -100,7 +101,7 @@ static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
-	increment_words(&m->indirect_count, lanes);
+	increment_counts(m->indirect_count, lanes);
 	m->indirect |= lanes;
 }
 
@@ -110,8 +111,9 @@ static void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	decrement_words(&region->shadowed_count, lanes);
 	region->shadowed = ~equal_words(&region->shadowed_count, 0);
-	decrement_words(&m->indirect_count, lanes);
-	m->indirect = ~equal_words(&m->indirect_count, 0);
+	FOR_EACH_LANE(lane, lanes)
+		if (!--m->indirect_count[lane])
+			m->indirect &= ~bit(lane);
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -165,7 +167,7 @@ static lanes_t held_roots(struct machine *m, int32_t slot, lanes_t lanes, bool m
 				if (vcpu->cached_roots[place][lane] == slot) {
 					held |= bit(lane);
 					if (mark)
-						vcpu->cached_roots[place][lane] = -2 - slot;
+						vcpu->cached_roots[place][lane] = -slot;
 				}
 	}
 	return held;
@@ -248,7 +250,7 @@ static void zap(struct machine *m, int32_t slot, lanes_t lanes)
 /* Zap the oldest pages of one lane until its pool has enough left. */
 static void recycle(struct machine *m, int lane)
 {
-	int wanted = REFILL_PAGES - pages_left(m, lane);
+	int64_t wanted = REFILL_PAGES - pages_left(m, lane);
 	bool skips_roots = m->knobs.recycle_skips_roots & bit(lane);
 	int32_t slot = m->oldest[lane];
 
@@ -258,7 +260,7 @@ static void recycle(struct machine *m, int lane)
 			slot = m->newer[slot][lane];
 			continue;
 		}
-		int32_t before = m->freed[lane];
+		uint32_t before = m->freed[lane];
 
 		zap(m, slot, bit(lane));
 		count_amount(m, COUNTER_MMU_RECYCLED, bit(lane), skips_roots ? m->freed[lane] - before : 1);

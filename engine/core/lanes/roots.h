@@ -69,7 +69,7 @@ static void release_zapped(struct machine *m, int lane)
 			int32_t *root = &vcpu->cached_roots[place][lane];
 
 			if (*root < NONE) {
-				used = release_once(m, lane, released, used, -2 - *root);
+				used = release_once(m, lane, released, used, -*root);
 				*root = NONE;
 			}
 		}
@@ -94,7 +94,7 @@ static void replace_roots(struct machine *m, lanes_t lanes)
 			struct vcpu *vcpu = &m->vcpus[which];
 			lanes_t missing = obsolete & ~vcpu->valid;
 
-			if (missing && vcpu->cr3 != NONE)
+			if (missing && vcpu->cr3 != NO_GFN)
 				load_root(m, vcpu, missing);
 		}
 	}
@@ -172,7 +172,7 @@ static bool has_unsync(struct machine *m, int32_t slot, lanes_t lanes)
 static void flush_all(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 {
 	count(m, COUNTER_EXITS, lanes);
-	if (vcpu->cr3 != NONE) {
+	if (vcpu->cr3 != NO_GFN) {
 		count(m, COUNTER_TLB_FLUSH, lanes);
 		sync_root(m, vcpu, lanes);
 		for (int place = 0; place < CACHED_ROOTS; place++)

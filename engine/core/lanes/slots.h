@@ -103,7 +103,7 @@ static int32_t make_slot(struct machine *m, int64_t gfn, int32_t key)
 		link = &m->headers[*link].sibling;
 	if (*link != NONE && m->headers[*link].key == key)
 		return *link;
-	int32_t slot = m->free[--m->free_slots];
+	int32_t slot = m->slots_free ? m->free[--m->slots_free] : m->slots_made++;
 
 	m->has_grown = true;
 
@@ -144,6 +144,6 @@ static void free_deferred(struct machine *m)
 			link = &m->headers[*link].sibling;
 		*link = page->sibling;
 		page->key = 0;
-		m->free[m->free_slots++] = slot;
+		m->free[m->slots_free++] = slot;
 	}
 }

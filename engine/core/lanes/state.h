@@ -56,7 +56,7 @@ struct page {
 	_Alignas(64) uint64_t occupied[PARTS]; /* entries that are present in any lane */
 	uint64_t full[PARTS]; /* entries that are present in all lanes that shadow */
 	uint64_t below[PARTS]; /* entries with `below` in any lane */
-	int64_t stamp;     /* collection << 20 | place on the work list */
+	int64_t stamp;     /* collection << PLACE_BITS | place on the work list */
 };
 
 struct frame {
@@ -76,7 +76,7 @@ struct region {
 
 /* The target of one entry in one lane that disagrees with the others. */
 struct odd {
-	uint32_t key; /* entry << 6 | lane */
+	uint64_t key; /* entry << LANE_BITS | lane */
 	int32_t target;
 	int32_t next; /* of the same target */
 	int32_t previous;
@@ -103,7 +103,7 @@ struct vcpu {
 	lanes_t low_desc; /* pte_list_desc cache below its minimum */
 
 	bytes_t descs; /* objects left in the pte_list_desc cache */
-	int32_t cached_roots[CACHED_ROOTS][LANES]; /* last used first; NONE, or -2 - slot of a root that was zapped */
+	int32_t cached_roots[CACHED_ROOTS][LANES]; /* last used first; NONE, or -slot of a root that was zapped */
 	STATE_OF_VCPU
 };
 
@@ -115,7 +115,7 @@ struct knob_lanes {
 	lanes_t recycle_skips_roots, recycle_in_write, large_drop, host_large;
 	lanes_t invlpg_3_0, invlpg_6_1, topup_in_write, hash_64;
 	bytes_t desc_minimum;
-	words_t pool;
+	counts_t pool;
 	int32_t rep_limit[LANES];
 	uint8_t cached_roots[LANES];
 	/* The different values of desc_entries and the lanes of each; 0 ends the list. */
@@ -170,8 +170,9 @@ struct machine {
 	struct walk walk;
 
 	bool has_grown;     /* something was taken of what is limited */
-	int32_t free_slots; /* the first so many of `free` */
-	int32_t tables_used;
+	int32_t slots_made; /* slots below this one were made */
+	int32_t slots_free; /* the first so many of `free` */
+	int32_t tables_made;
 	int32_t odd_used;
 	int32_t odd_free; /* first of the odd entries that were given back, linked by `next` */
 	int32_t odd_made;
@@ -181,12 +182,12 @@ struct machine {
 	int32_t highest_bucket; /* no bucket ever held more */
 	bool wide_buckets;      /* one held more than a byte does */
 
-	words_t used;
-	words_t peak;
-	words_t indirect_count; /* indirect shadow pages */
+	counts_t used;
+	counts_t peak;
+	counts_t indirect_count; /* indirect shadow pages */
 	int32_t oldest[LANES];
 	int32_t newest[LANES];
-	words_t freed; /* pages freed since somebody set it to 0 */
+	counts_t freed; /* pages freed since somebody set it to 0 */
 	int32_t done[LANES]; /* operands of the present store that were stored */
 
 	struct guess *guesses; /* guess.h */
@@ -211,7 +212,7 @@ struct machine {
 	uint64_t tables[TABLES][ENTRIES];
 
 	struct odd odds[ODD_ENTRIES];
-	int32_t odd_heads[2 * ODD_ENTRIES]; /* hash table of the odd entries: 1 + the first, or 0 */
+	int32_t odd_heads[2 * ODD_ENTRIES]; /* hash table of the odd entries: the first of each bucket */
 	int32_t free[SLOTS];
 	int32_t deferred[SLOTS]; /* slots that no lane uses any more */
 	struct item work[WORK_ITEMS]; /* a stack of lists */

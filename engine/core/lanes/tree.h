@@ -74,10 +74,10 @@ INLINE int found_below(struct machine *m, int32_t child, lanes_t lanes, int dept
 
 	if (!unsync)
 		return depth;
-	if (page->stamp >> 20 == m->stamp) {
-		m->work[page->stamp & 0xFFFFF].lanes |= unsync;
+	if (page->stamp >> PLACE_BITS == m->stamp) {
+		m->work[page->stamp & (WORK_ITEMS - 1)].lanes |= unsync;
 	} else {
-		page->stamp = m->stamp << 20 | m->work_used;
+		page->stamp = m->stamp << PLACE_BITS | m->work_used;
 		add_work(m, child, unsync);
 	}
 	return depth;

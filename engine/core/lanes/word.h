@@ -16,9 +16,11 @@
 #endif
 
 #define LANES 64
+#define LANE_BITS 6
 
 typedef uint64_t lanes_t;
 typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
+typedef uint32_t counts_t[LANES];
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -265,30 +267,6 @@ INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 	return lanes;
 }
 
-/* The lanes in which the first number and something more is greater than the second. */
-INLINE lanes_t sum_greater_words(const words_t *a, uint16_t more, const words_t *b)
-{
-	lanes_t lanes = 0;
-
-	for (int part = 0; part < WORD_PIECES; part++) {
-		word_piece_t sum = load_words(a, part) + more;
-
-		lanes |= gather_word_piece((word_piece_t)(sum > load_words(b, part))) << part * WORDS;
-	}
-	return lanes;
-}
-
-/* Let no lane be below that of other numbers. */
-INLINE void raise_words(words_t *words, const words_t *floor)
-{
-	for (int part = 0; part < WORD_PIECES; part++) {
-		word_piece_t old = load_words(words, part), least = load_words(floor, part);
-		word_piece_t higher = (word_piece_t)(least > old);
-
-		store_words(words, part, (least & higher) | (old & ~higher));
-	}
-}
-
 /* Bytes of one piece of words, as words. */
 INLINE word_piece_t widen_piece(piece_t bytes, int half)
 {
@@ -338,4 +316,20 @@ INLINE void add_to_totals(uint64_t *totals, const words_t *numbers, uint64_t tim
 	memcpy(of_lanes, numbers, sizeof of_lanes);
 	for (int lane = 0; lane < LANES; lane++)
 		totals[lane] += of_lanes[lane] * times;
+}
+
+/*
+ * Numbers that memory alone limits. Few events change them, so they are plain loops over lanes, which compilers turn
+ * into vectors of their own.
+ */
+INLINE void increment_counts(uint32_t *counts, lanes_t lanes)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		counts[lane] += lanes >> lane & 1;
+}
+
+INLINE void decrement_counts(uint32_t *counts, lanes_t lanes)
+{
+	for (int lane = 0; lane < LANES; lane++)
+		counts[lane] -= lanes >> lane & 1;
 }
