@@ -36,8 +36,8 @@ TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 
 def price_run(run: LabelledRun, cost_model: CostModel) -> pl.DataFrame:
     """Return one row per cell: identity, times (`results.prices.pricing`) and the counters that a summary shows."""
-    counts = run.scan_cells().select("cell_id", *COUNTS)
-    priced = price_cells(run.scan_windows(), cost_model)
+    counts = run.scan("cells").select("cell_id", *COUNTS)
+    priced = price_cells(run.scan("windows"), cost_model)
     return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")
 
 

@@ -21,7 +21,7 @@ def breakdown(view: View, groups: pl.DataFrame) -> pl.DataFrame:
     Where the host dies there is no number, and `word` says so.
     """
     model = view.costs
-    windows = only(view.run.scan_windows(), groups)
+    windows = only(view.run.scan("windows"), groups)
     priced = price_windows(windows, model).select("cell_id", "window", "native_ns", "busy_ns", "lock_wait_ns")
     shares = {part: _cycles(model, counters) / model.cpu_ghz.value for part, counters in PARTS.items()}
     if unknown := _unknown(model):

@@ -26,7 +26,7 @@ def trade_off(view: View, groups: pl.DataFrame) -> pl.DataFrame:
     Yardsticks are left out: nobody can install them. So is what the host dies under.
     """
     peaks = (
-        only(view.run.scan_cells(), groups)
+        only(view.run.scan("cells"), groups)
         .group_by("workload", "guest", "policy")
         .agg(pages_peak=pl.col("pages_peak").mean())
         .collect(engine="streaming")

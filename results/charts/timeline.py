@@ -24,7 +24,7 @@ def timeline(view: View, groups: pl.DataFrame) -> pl.DataFrame:
 
     Replicates are averaged window by window; neighbouring windows are put together until there are at most `BINS`.
     """
-    windows = only(view.run.scan_windows(), groups)
+    windows = only(view.run.scan("windows"), groups)
     lengths = windows.group_by("workload", "guest").agg(_count=pl.col("window").max() + 1)
     priced = price_windows(windows, view.costs)
     binned = (

@@ -162,11 +162,11 @@ def measured_cells(run: LabelledRun, measures: Sequence[Measure], costs: CostMod
     """
     priced = [measure for measure in measures if measure.is_priced]
     counted = [measure.expression.alias(measure.name) for measure in measures if not measure.is_priced]
-    cells = run.scan_cells().select("cell_id", *COORDINATES, *counted, dies=pl.col("fatal") > 0)
+    cells = run.scan("cells").select("cell_id", *COORDINATES, *counted, dies=pl.col("fatal") > 0)
     if priced:
         if costs is None:
             raise ComparisonError(f"metric '{priced[0].name}' is a time: give a cost model")
-        times = price_cells(run.scan_windows(), costs).select(
+        times = price_cells(run.scan("windows"), costs).select(
             "cell_id",
             *(measure.expression.alias(measure.name) for measure in priced),
         )

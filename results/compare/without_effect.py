@@ -18,7 +18,7 @@ _TRACE: Final = ("workload", "guest", "replicate")
 
 def idle_notes(run: LabelledRun) -> list[str]:
     """Return a sentence for each thing that the sweep varies and that changed no count in any finished cell."""
-    cells = run.scan_cells()
+    cells = run.scan("cells")
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return []

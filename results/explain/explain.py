@@ -112,7 +112,7 @@ def pairs_of_policies(
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
-    known = run.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
+    known = run.scan("cells").select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
     kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
@@ -168,7 +168,7 @@ def explain_pair(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: i
     elapsed = wholes[-1]
     before = [dict.fromkeys(terms, 0), *wholes[:-1]]
     parts = [{name: end[name] - start[name] for name in terms} for start, end in zip(before, wholes, strict=True)]
-    counts = side_counts(run.scan_cells(), pair)[()]
+    counts = side_counts(run.scan("cells"), pair)[()]
     lines = [
         *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in costs.counters()),
         Line(name=WAITING, part=WAITING, elapsed_ns=elapsed[f"ns:{WAITING}"]),
@@ -208,7 +208,7 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
 def _sums(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
     """Return per stretch of time the terms of the difference, in ns, and the elapsed times of both sides."""
     counters = costs.counters()
-    windows = run.scan_windows().join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
+    windows = run.scan("windows").join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
     last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [

@@ -31,7 +31,7 @@ def idle_vcpu_shares(run: LabelledRun, model: CostModel, summary: pl.DataFrame) 
     `running` is how many vCPUs run at once on average, `share` the part of the time of `summary` that goes to
     interrupts of others. Largest shares come first; places where the host dies have none.
     """
-    cells = run.scan_cells()
+    cells = run.scan("cells")
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return pl.DataFrame(schema={**dict.fromkeys(_PLACE, pl.String), "policy": pl.String, "share": pl.Float64})

@@ -147,7 +147,7 @@ def _prices(view: View) -> str:
 def _traces(view: View) -> str:
     keys = ["workload", "guest", "replicate"]
     rows = (
-        view.run.scan_cells()
+        view.run.scan("cells")
         .group_by(keys)
         .agg(pl.col("seed", "trace_digest", "events", "native_seconds").first())
         .sort(keys)
@@ -203,7 +203,7 @@ def _button(name: str, form: str, file: str, what: str) -> str:
 
 
 def _cells(view: View) -> bytes | None:
-    rows = view.run.scan_cells().head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
+    rows = view.run.scan("cells").head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
     if rows.height > PARQUET_CELLS_MAX:
         return None
     sink = io.BytesIO()
@@ -213,7 +213,7 @@ def _cells(view: View) -> bytes | None:
 
 def sizes(view: View) -> Iterator[str]:
     """Yield what the run is made of, for the line under the title."""
-    cells = view.run.scan_cells().select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
+    cells = view.run.scan("cells").select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
     counts = {"policy": "policies", "workload": "workloads", "guest": "guests"}
     yield f"{cells.item(0, 0):,} cells"
     many = [view.summary[name].n_unique() for name in counts]

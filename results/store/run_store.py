@@ -178,14 +178,6 @@ class RunStore:
 
         return CellIds.joined(self.storage.each(ids_of, self.manifest.files("cells")))
 
-    def scan_cells(self) -> "pl.LazyFrame":
-        """Return the committed rows of the table of cells."""
-        return self.scan("cells")
-
-    def scan_windows(self) -> "pl.LazyFrame":
-        """Return the committed rows of the table of windows."""
-        return self.scan("windows")
-
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> "pl.LazyFrame":
         """Return the committed rows of any table of `PART_TABLES`, or of some parts; one that no batch has is empty."""
         self.spec()
@@ -200,7 +192,7 @@ class RunStore:
         rows = self._scan_files("failures", self._versions(files))
         if not files:
             return rows  # Without a look at the ids of all cells.
-        return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
+        return rows.join(self.scan("cells").select("cell_id"), on="cell_id", how="anti")
 
     def _versions(self, names: list[str]) -> dict[str, int]:
         """Return name -> schema version of some files, by their footers."""

@@ -124,7 +124,7 @@ def _missing(table: TableDifference, shared: set[str]) -> dict[str, tuple[str, .
 def _check_names(runs: Sequence[RunStore]) -> None:
     """Raise StoreError if two cells would go by the same names: nobody could tell them apart in a table."""
     facts = [column.name for column in IDENTITY if column.name not in {"cell_id", *LABELS}]
-    named = [_labels(run).join(run.scan_cells().select("cell_id", *facts).collect(), on="cell_id") for run in runs]
+    named = [_labels(run).join(run.scan("cells").select("cell_id", *facts).collect(), on="cell_id") for run in runs]
     both = named[0].join(named[1], on=LABELS, suffix=" of second")
     twice = both.filter(pl.col("cell_id") != pl.col("cell_id of second")).sort(*LABELS, "cell_id", "cell_id of second")
     if twice.is_empty():
@@ -187,4 +187,4 @@ def _labels(run: RunStore) -> pl.DataFrame:
     check_labels(run)
     if run.storage.exists(LABELS_FILE):
         return scan_parquet(run.storage, [LABELS_FILE], LABELS_SCHEMA).collect()
-    return run.scan_cells().select(LABELS_SCHEMA.names()).collect()
+    return run.scan("cells").select(LABELS_SCHEMA.names()).collect()

@@ -181,7 +181,7 @@ def test_a_run_is_summarised_from_its_files(tmp_path: Path) -> None:
 
     found = summarize(LabelledRun(store), small_model(), "kvm-3.0")
 
-    cells = store.scan_cells().group_by("policy").agg(pl.col("exits").mean()).collect()
+    cells = store.scan("cells").group_by("policy").agg(pl.col("exits").mean()).collect()
     assert found.select("policy", "exits").sort("policy").equals(cells.sort("policy"))
     assert found["replicates"].to_list() == [3] * 4
     assert found["elapsed_s"].min() > 0

@@ -1,6 +1,7 @@
 """Comparisons: paired differences over any dimensions, what table cells hide, conditions for scripts, fronts."""
 
 import json
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -26,6 +27,7 @@ from results.render import probability
 from results.report.figures import CHANGES
 from results.statistics.pairing import ComparisonError
 from results.store.labels import LabelledRun
+from results.store.parts import Part
 from results.store.rows import cells_table
 from tests.support.synthetic import cell, small_model, trace
 
@@ -60,13 +62,10 @@ class Counted(LabelledRun):
         self.cells: pl.DataFrame = pl.concat(tables)  # type: ignore[type-var, assignment]
         self.name, self.spec, self.provenance = "run", SPEC, [{"code_fingerprint": "f1"}]
 
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return the only table: a count needs no windows."""
+        assert (table, parts) == ("cells", None)
         return self.cells.lazy()
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return no windows: nothing here has a price."""
-        raise AssertionError("a count needs no windows")
 
 
 def drawn(seed: int = 1, *, spread: float = 200.0, replicates: int = 5, **factors: float) -> Counted:

@@ -144,4 +144,4 @@ def test_the_data_can_be_saved(page: Opened, view: View, tmp_path: Path) -> None
     summary = pl.read_csv(tmp_path / "summary.csv")
     assert csv.value.suggested_filename == "small-summary.csv"
     assert summary["elapsed_s"].to_list() == view.summary["elapsed_s"].to_list()
-    assert pl.read_parquet(tmp_path / "cells.parquet").height == view.run.scan_cells().collect().height == 48
+    assert pl.read_parquet(tmp_path / "cells.parquet").height == view.run.scan("cells").collect().height == 48
