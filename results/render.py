@@ -165,6 +165,18 @@ def shortened(name: str, width: int = _NAME_WIDTH) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
+def enumerated(names: Sequence[str], most: int = 4) -> str:
+    """Return names as a phrase; of more than `most` the first ones, and how many more there are.
+
+    >>> enumerated(["a", "b", "c"]), enumerated(["a", "b", "c"], most=2)
+    ('a, b and c', 'a, b and 1 more')
+    """
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
 def signed(value: float | None) -> str:
     """Return a number with its sign, or a dash for none."""
     return _NONE if value is None else decimal(value, "+")

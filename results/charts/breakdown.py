@@ -9,7 +9,7 @@ from results.charts.frames import in_order, labels_of, only, rounded, without_th
 from results.charts.theme import Layout
 from results.prices.cost_groups import NATIVE, OTHER, PARTS, WAITING
 from results.prices.cost_model import CostModel
-from results.prices.pricing import concurrency, cycles_expression, price_windows
+from results.prices.pricing import by_paging, concurrency, cycles_expression, price_windows
 from results.view import View
 
 _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
@@ -107,11 +107,7 @@ def _native() -> pl.Expr:
 
 
 def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
-    shadow, nested = (
-        cycles_expression([cost for cost in costs if cost.counter in counters])
-        for costs in (model.shadow, model.nested)
-    )
-    return pl.when(pl.col("host_paging") == "nested").then(nested).otherwise(shadow)
+    return by_paging(lambda paging: cycles_expression([c for c in model.costs(paging) if c.counter in counters]))
 
 
 def _unknown(model: CostModel) -> tuple[str, ...]:

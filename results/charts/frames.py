@@ -1,6 +1,5 @@
-"""What charts have in common: rows of some guests, labels in order, numbers with few digits, names as phrases."""
+"""What charts have in common: rows of some guests, labels in order, and numbers with few digits."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -52,11 +51,3 @@ def show_guests(summary: pl.DataFrame, count: int = 2) -> pl.DataFrame:
 def rounded(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Return some columns with as many digits as a chart needs: what a chart does not show is not carried along."""
     return rows.select(*columns).with_columns(pl.selectors.float().round_sig_figs(DIGITS))
-
-
-def names(policies: Sequence[str], most: int = 4) -> str:
-    """Return names as a phrase: a, b and c."""
-    shown = list(policies[:most])
-    if len(policies) > most:
-        shown.append(f"{len(policies) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

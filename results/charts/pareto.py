@@ -6,9 +6,10 @@ from typing import Final
 import altair as alt
 import polars as pl
 
-from results.charts.frames import in_order, names, only, rounded
+from results.charts.frames import in_order, only, rounded
 from results.charts.theme import Layout
 from results.compare.pareto import beaten_by
+from results.render import enumerated
 from results.view import YARDSTICK, View, is_dying
 
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
@@ -99,7 +100,7 @@ def _named(panel: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     words: list[str | None] = [None] * panel.height
     for cluster in clusters:
         front_first = sorted(cluster, key=lambda row: standing[row] != FRONT)
-        words[cluster[0]] = names([policies[row] for row in front_first], most=most)
+        words[cluster[0]] = enumerated([policies[row] for row in front_first], most=most)
     values, lifted = panel["elapsed_s"].to_list(), -math.inf
     gap = line * ((max(values) - min(values)) or 1.0)
     heights: list[float] = [*values]

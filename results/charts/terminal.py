@@ -10,8 +10,9 @@ import polars as pl
 
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
-from results.charts.frames import in_order, labels_of, names, show_guests
+from results.charts.frames import in_order, labels_of, show_guests
 from results.prices.cost_groups import NATIVE
+from results.render import enumerated
 from results.view import BASELINE, View, is_dying
 
 LABEL_ROOM: Final = 30
@@ -97,7 +98,9 @@ def _stacked(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> 
 def _dying_lines(summary: pl.DataFrame, width: int) -> list[str]:
     """Return a line per policy under which the host dies: in the picture it has nothing there."""
     dying = summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("guest")
-    lines = [f"{policy} dies (host BUG) on {names(guests, most=_GUESTS_NAMED)}" for policy, guests in dying.iter_rows()]
+    lines = [
+        f"{policy} dies (host BUG) on {enumerated(guests, most=_GUESTS_NAMED)}" for policy, guests in dying.iter_rows()
+    ]
     return [part for line in lines for part in wrap(line, width, subsequent_indent="  ")]
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from results.compare.measures import Measure, measure_named, measured_cells
 from results.prices.cost_model import CostModel
-from results.render import Sheet, compact_count, shortened
+from results.render import Sheet, compact_count, enumerated, shortened
 from results.store.labels import LabelledRun
 
 GOALS: Final = ("elapsed", "pages_peak", "exits")
@@ -64,6 +64,7 @@ def trade_off_sheets(rows: pl.DataFrame, metrics: Sequence[str] = GOALS) -> list
     """Return one sheet per workload and guest: the front first, then who is beaten, and by whom."""
     goals = [measure_named(name) for name in metrics]
     header = ("policy", *(f"{goal.name}{' s' if goal.unit == 's' else ''}" for goal in goals), "beaten by")
+    listed = enumerated(metrics, most=len(metrics))
     sheets = []
     for (workload, guest), group in rows.group_by("workload", "guest", maintain_order=True):
         ranked = group.sort(pl.col("beaten_by").is_not_null(), maintain_order=True)
@@ -75,7 +76,7 @@ def trade_off_sheets(rows: pl.DataFrame, metrics: Sequence[str] = GOALS) -> list
             )
             for row in ranked.iter_rows(named=True)
         )
-        title = f"{workload} on {guest}: no other policy is at least as good in {_listed(metrics)} as one of the first"
+        title = f"{workload} on {guest}: no other policy is at least as good in {listed} as one of the first"
         sheets.append(Sheet(title=title, header=header, rows=lines))
     return sheets
 
@@ -84,7 +85,3 @@ def _shown(goal: Measure, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if goal.unit == "s" else compact_count(value) if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,6 +8,7 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.compare.dimensions import spelled
+from results.render import enumerated
 from results.store.labels import LabelledRun
 
 CELLS_MAX: Final = 200_000
@@ -77,5 +78,4 @@ def _idle_pool(rows: pl.DataFrame, knobs: Mapping[str, Mapping[str, Any]]) -> It
 
 
 def _listed(names: list[str]) -> str:
-    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return enumerated(names, most=4 if len(names) <= 4 else 3)

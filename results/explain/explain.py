@@ -24,8 +24,8 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.prices.cost_groups import NATIVE, WAITING, part_of
-from results.prices.cost_model import PAGINGS, CostModel
-from results.prices.pricing import elapsed_expression, rate_windows
+from results.prices.cost_model import CostModel
+from results.prices.pricing import by_paging, elapsed_expression, rate_windows
 from results.statistics.pairing import PLACE, ComparisonError, pair_with
 from results.store.labels import LabelledRun
 
@@ -243,9 +243,7 @@ def _sums(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int) -> 
 
 
 def _cycles(counter: str, costs: CostModel) -> pl.Expr:
-    each = {p: next((c.cycles for c in costs.costs(p) if c.counter == counter), 0.0) for p in PAGINGS}
-    nested = pl.col("host_paging") == "nested"
-    return pl.col(counter).cast(pl.Float64) * pl.when(nested).then(each["nested"]).otherwise(each["shadow"])
+    return pl.col(counter).cast(pl.Float64) * by_paging(lambda paging: costs.cycles(paging, counter))
 
 
 def side_counts(rows: pl.LazyFrame, pair: Pair, by: Sequence[str] = ()) -> dict[tuple[Any, ...], dict[int, Any]]:
@@ -277,7 +275,7 @@ def _line(counter: str, costs: CostModel, counts: dict[int, dict[str, Any]], ela
 
 def cycles_each(counter: str, costs: CostModel, paging: str) -> Fraction:
     """Return the cycles of a counter as the number that is written in the cost model, not as the nearest double."""
-    return next((Fraction(str(cost.cycles)) for cost in costs.costs(paging) if cost.counter == counter), Fraction())
+    return Fraction(str(costs.cycles(paging, counter)))
 
 
 def _over_time(sums: pl.DataFrame, parts: Sequence[Mapping[str, int]], stretches: int) -> pl.DataFrame:

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from engine.vocabulary import COUNTER_NAMES
 from results.spelling import did_you_mean
+from results.store.columns import PAGINGS
 
 STATUSES: Final = ("measured", "derived", "assumption")
 BOUNDS: Final = ("low", "value", "high")
 SHAPES: Final = ("triangular", "uniform")
 """How values are spread over a range: to both sides of the likely one, or evenly where none is more likely."""
 _RANGE_KEYS: Final = ("low", "high", "likely")
-PAGINGS: Final = ("shadow", "nested")
 _COST_KEYS: Final = ("cycles", "locked_cycles", "low", "high", "status", "source")
 _QUANTITY_KEYS: Final = ("value", "low", "high", "status", "source")
 _MODEL_KEYS: Final = ("name", "summary", "cpu_ghz", "native_time_scale", *PAGINGS, "unpriced")
@@ -80,6 +80,10 @@ class CostModel:
     def costs(self, paging: str) -> tuple[Cost, ...]:
         """Return the costs for one kind of paging."""
         return {"shadow": self.shadow, "nested": self.nested}[paging]
+
+    def cycles(self, paging: str, counter: str) -> float:
+        """Return what one count takes under one kind of paging; 0 for a counter without a price."""
+        return next((cost.cycles for cost in self.costs(paging) if cost.counter == counter), 0.0)
 
     def counters(self) -> tuple[str, ...]:
         """Return the counters that have a price, each once, in the order of the model."""

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.prices.cost_model import PAGINGS, CostModel
+from results.prices.cost_model import CostModel
 from results.prices.waiting import queue_ahead, think_ratio
 from results.statistics.student_t import Floats
+from results.store.columns import PAGINGS
 
 CELL: Final = (
     "cell_id",

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.prices.cost_model import PAGINGS, Cost, CostModel, Quantity
+from results.prices.cost_model import Cost, CostModel, Quantity
 from results.statistics.student_t import Floats
+from results.store.columns import PAGINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from results.charts.frames import names
+from results.render import enumerated
 from results.report.phrases import joined, listed, signed
 from results.statistics.verdicts import Verdict
 from results.view import BASELINE, POLICY, View, is_dying
@@ -59,7 +59,7 @@ class Rivals:
             ("as good:", self.equal),
         )
         return "".join(
-            f"; {text} {names([f'`{policy}`' for policy in policies], most=_HEADLINE_NAMES_MAX)}"
+            f"; {text} {enumerated([f'`{policy}`' for policy in policies], most=_HEADLINE_NAMES_MAX)}"
             for text, policies in found
             if policies
         )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.report.html import Column, details, json_block, phrase, table, text
+from results.store.columns import PAGINGS
 from results.view import View
 
 PARQUET_BYTES_MAX: Final = 1_500_000
@@ -123,7 +124,7 @@ def _prices(view: View) -> str:
         [
             {"paging": paging, "counter": cost.counter, "cycles": cost.cycles, "locked": cost.locked_cycles}
             | {"range": f"{cost.low:g} to {cost.high:g}", "status": cost.status, "source": cost.source}
-            for paging in ("shadow", "nested")
+            for paging in PAGINGS
             for cost in model.costs(paging)
         ],
         infer_schema_length=None,
