@@ -18,13 +18,7 @@ from results.store.labels import LabelledRun
 GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
 """What the rows of a summary have in common beside the policy."""
 TRACE: Final = (*GROUP, "replicate", "trace_digest")
-COUNTS: Final = (
-    "exits",
-    "insn_emulation",
-    "mmu_flooded",
-    "mmu_shadow_zapped",
-    "fatal",
-)
+COUNTS: Final = ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped", "fatal")
 """Counters that a summary shows, as means over replicates."""
 PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
 """Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
@@ -158,12 +152,7 @@ def _check_names(counted: pl.DataFrame, named: pl.DataFrame) -> None:
 
 
 def summarize(
-    run: LabelledRun,
-    cost_model: CostModel,
-    baseline: str,
-    *,
-    policies: Sequence[str] = (),
-    rule: Rule = PLAIN_RULE,
+    run: LabelledRun, cost_model: CostModel, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_priced`."""
     return summarize_priced(priced_or_error(run, cost_model), baseline, policies=policies, rule=rule)
@@ -208,19 +197,8 @@ def summarize_priced(
         .filter((pl.col("count") > 0) | pl.col("dies"))
     )
     differences = verdict_columns(
-        moments,
-        rule,
-        baseline=is_baseline,
-        dies=pl.col("dies"),
-        baseline_dies=pl.col("baseline_dies"),
-    ).select(
-        *_POLICY,
-        "p_holm",
-        "verdict",
-        difference_percent="mean",
-        difference_low="low",
-        difference_high="high",
-    )
+        moments, rule, baseline=is_baseline, dies=pl.col("dies"), baseline_dies=pl.col("baseline_dies")
+    ).select(*_POLICY, "p_holm", "verdict", difference_percent="mean", difference_low="low", difference_high="high")
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
     numbers = [name for name in ("elapsed_s", "lock_wait_s", *COUNTS) if name != "fatal"]

@@ -108,11 +108,7 @@ def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetCh
         x=x, y=y, yOffset=shift, color=color, shape=shape, tooltip=list(TOOLTIP)
     )
     bars = base.mark_rule(strokeWidth=1.4).encode(
-        x=alt.X("difference_low:Q"),
-        x2="difference_high:Q",
-        y=y,
-        yOffset=shift,
-        stroke=alt.Stroke("size:N", **key),
+        x=alt.X("difference_low:Q"), x2="difference_high:Q", y=y, yOffset=shift, stroke=alt.Stroke("size:N", **key)
     )
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(x=alt.datum(0.0))
     words = dying_words(rows, base.encode(x=alt.datum(0.0), y=y, yOffset=shift))

@@ -171,14 +171,7 @@ def _labels(layout: Layout, room: _Room) -> float:
 
 
 def _panels(
-    rows: pl.DataFrame,
-    layout: Layout,
-    axis: Axis,
-    *,
-    panel: str,
-    panels: list[Any],
-    room: _Room,
-    scale: _ChangeScale,
+    rows: pl.DataFrame, layout: Layout, axis: Axis, *, panel: str, panels: list[Any], room: _Room, scale: _ChangeScale
 ) -> alt.FacetChart:
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)

@@ -140,10 +140,6 @@ def _text(figure: Any) -> str:
 
 
 PICTURES: Final[MappingProxyType[str, Picture]] = MappingProxyType(
-    {
-        "changes": changes_picture,
-        "time": time_picture,
-        "overhead": overhead_picture,
-    }
+    {"changes": changes_picture, "time": time_picture, "overhead": overhead_picture}
 )
 """Kind of chart -> its picture for terminals."""

@@ -148,7 +148,7 @@ def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl
         found = cells[layout.baseline.dimension].unique(maintain_order=True).to_list()
         raise ComparisonError(
             f"no cell has the baseline {layout.baseline.dimension}={spelled(layout.baseline.value)}. "
-            f"There are: {', '.join(spelled(value) for value in found)}",
+            f"There are: {', '.join(spelled(value) for value in found)}"
         )
     masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
     strict = [mask for condition, mask in masks if families[condition.dimension] != own]
@@ -188,7 +188,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     if other_trace.height and own == "run":
         notes.append(
             f"{other_trace.height} of {paired.filter(~pl.col('_is_baseline')).height} pairs met different traces: what "
-            "makes traces differs between the runs, and intervals hold that as well",
+            "makes traces differs between the runs, and intervals hold that as well"
         )
     elif other_trace.height:
         notes.append(f"cells that differ in {own} meet different traces: intervals hold how traces vary")

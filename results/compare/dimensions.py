@@ -21,7 +21,7 @@ from results.store.columns import IDENTITY
 LABELS: Final = ("run", "policy", "workload", "guest", "replicate")
 """One name per family. With all of them fixed there is one cell."""
 _OTHERS: Final = frozenset(
-    {*LABELS, "cell_id", "host_paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"},
+    {*LABELS, "cell_id", "host_paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"}
 )
 GUEST: Final = tuple(column.name for column in IDENTITY if column.name not in _OTHERS)
 """What a guest's label stands for: columns of every table."""
@@ -203,11 +203,7 @@ def default_orders(specs: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> d
     """Return the order of labels as specifications list them."""
     policies = [policy["name"] for spec in specs for policy in spec.get("policies", ()) if isinstance(policy, Mapping)]
     workloads = [case["label"] for spec in specs for case in spec.get("workloads", ()) if isinstance(case, Mapping)]
-    return {
-        "run": list(runs),
-        "policy": list(dict.fromkeys(policies)),
-        "workload": list(dict.fromkeys(workloads)),
-    }
+    return {"run": list(runs), "policy": list(dict.fromkeys(policies)), "workload": list(dict.fromkeys(workloads))}
 
 
 def guest_order(cells: pl.DataFrame) -> list[object]:
@@ -216,11 +212,7 @@ def guest_order(cells: pl.DataFrame) -> list[object]:
 
 
 def hidden_dimensions(
-    cells: pl.DataFrame,
-    dimensions: Dimensions,
-    *,
-    rows: Sequence[str],
-    shown: Sequence[str],
+    cells: pl.DataFrame, dimensions: Dimensions, *, rows: Sequence[str], shown: Sequence[str]
 ) -> list[str]:
     """Return a warning per label of which a table cell mixes several: which, how many, what takes them apart.
 
@@ -238,7 +230,7 @@ def hidden_dimensions(
         example = spelled(others[label].sort()[0])
         warnings.append(
             f"cells of this table are means over up to {most} values of {label}{f' ({parts})' if parts else ''}. "
-            f"To take them apart: --rows {','.join([*rows, label])}, or --where {label}='{example}'",
+            f"To take them apart: --rows {','.join([*rows, label])}, or --where {label}='{example}'"
         )
     return warnings
 

@@ -146,8 +146,7 @@ def measured_cells(run: LabelledRun, measures: Sequence[Measure], costs: CostMod
         if costs is None:
             raise ComparisonError(f"metric '{priced[0].name}' is a time: give a cost model")
         times = price_cells(run.scan("windows"), costs).select(
-            "cell_id",
-            *(measure.expression.alias(measure.name) for measure in priced),
+            "cell_id", *(measure.expression.alias(measure.name) for measure in priced)
         )
         cells = cells.join(times, on="cell_id")
     return cells.sort("workload", "guest", "replicate", "policy").collect(engine="streaming")

@@ -39,12 +39,7 @@ def yardsticks_of(spec: Mapping[str, Any]) -> set[str]:
     return {name for name, own in knobs.items() if own.get("oracle") or own.get("shadow") is False}
 
 
-def trade_offs(
-    run: LabelledRun,
-    costs: CostModel,
-    *,
-    metrics: Sequence[str] = GOALS,
-) -> pl.DataFrame:
+def trade_offs(run: LabelledRun, costs: CostModel, *, metrics: Sequence[str] = GOALS) -> pl.DataFrame:
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
     Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them. So are

@@ -9,13 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from results.compare.compare import Baseline, Comparison, Layout, compare_cells
-from results.compare.dimensions import (
-    Dimensions,
-    default_orders,
-    dimensions_of,
-    guest_order,
-    parse_condition,
-)
+from results.compare.dimensions import Dimensions, default_orders, dimensions_of, guest_order, parse_condition
 from results.compare.measures import measure_named, measured_cells
 from results.compare.without_effect import idle_notes
 from results.prices.cost_model import CostModel
@@ -74,25 +68,13 @@ def compare_runs(runs: Sequence[LabelledRun], question: Question, costs: CostMod
     for measure in measures:
         rule = replace(strictest, lower_is_better=not measure.is_more_better)
         table = compare_cells(
-            cells,
-            dimensions,
-            layout=layout,
-            measure=measure,
-            rule=rule,
-            orders=orders,
-            notes=notes,
-            unlike=unlike,
+            cells, dimensions, layout=layout, measure=measure, rule=rule, orders=orders, notes=notes, unlike=unlike
         )
         tables.append(table)
     return tables
 
 
-def _layout(
-    cells: pl.DataFrame,
-    dimensions: Dimensions,
-    question: Question,
-    runs: Sequence[LabelledRun],
-) -> Layout:
+def _layout(cells: pl.DataFrame, dimensions: Dimensions, question: Question, runs: Sequence[LabelledRun]) -> Layout:
     """Return the table that is asked for."""
     baseline = _baseline(dimensions, question.baseline, runs)
     cols = tuple(dimensions.checked(name) for name in question.cols) or (baseline.dimension,)
@@ -126,7 +108,7 @@ def _two_runs(runs: Sequence[LabelledRun], frames: Sequence[pl.DataFrame]) -> li
     first, second = runs
     if first.engine != second.engine:
         notes.append(
-            f"the code differs: {first.name} was made by {first.engine[:12]}, {second.name} by {second.engine[:12]}",
+            f"the code differs: {first.name} was made by {first.engine[:12]}, {second.name} by {second.engine[:12]}"
         )
     notes += [
         f"{key} differs: {first.spec[key]} in {first.name}, {second.spec[key]} in {second.name}"

@@ -91,13 +91,7 @@ def _death_verdict() -> pl.Expr:
 
 
 def doubt(
-    repricer: Repricer,
-    numbers: tuple[Parameter, ...],
-    pairs: PairRows,
-    *,
-    rule: Rule,
-    samples: int = 0,
-    seed: int = 0,
+    repricer: Repricer, numbers: tuple[Parameter, ...], pairs: PairRows, *, rule: Rule, samples: int = 0, seed: int = 0
 ) -> Doubt:
     """Return what is concluded at the model's own numbers, and what becomes of it within their ranges.
 

@@ -100,12 +100,7 @@ class Explanation:
 
 
 def pairs_of_policies(
-    run: LabelledRun,
-    policy: str,
-    baseline: str,
-    *,
-    workload: str | None = None,
-    guest: str | None = None,
+    run: LabelledRun, policy: str, baseline: str, *, workload: str | None = None, guest: str | None = None
 ) -> list[Pair]:
     """Return one pair per workload and guest that has both policies; `workload` and `guest` may hold `*` and `?`.
 

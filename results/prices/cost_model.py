@@ -240,10 +240,7 @@ def _zero_problems(entry: Any, place: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _key_problems(
-    entry: Mapping[Any, Any],
-    place: tuple[str, ...],
-    keys: tuple[str, ...],
-    optional: tuple[str, ...] = (),
+    entry: Mapping[Any, Any], place: tuple[str, ...], keys: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> Iterator[Problem]:
     for key in entry:
         if key not in keys:

@@ -78,9 +78,7 @@ def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: 
     unqueued = rated.with_columns(_concurrency=concurrency(busy=pl.col("_busy"), span=pl.col("_native")))
     unqueued = unqueued.with_columns(_unqueued=pl.col("_native") + pl.col("_overhead") / pl.col("_concurrency"))
     waiting = pl.struct("lock_acquisitions", "_locked", "_unqueued", "vcpus").map_batches(
-        _waiting,
-        return_dtype=pl.Float64,
-        is_elementwise=True,
+        _waiting, return_dtype=pl.Float64, is_elementwise=True
     )
     return unqueued.with_columns(_waiting=waiting)
 

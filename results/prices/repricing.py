@@ -105,10 +105,7 @@ class Repricer:
             cycles = samples[:, first : first + share.size].T
             first += share.size
             found[paging] = Prices(
-                cycles=cycles,
-                locked=cycles * share[:, None],
-                ghz=samples[:, 0],
-                scale=samples[:, 1],
+                cycles=cycles, locked=cycles * share[:, None], ghz=samples[:, 0], scale=samples[:, 1]
             )
         return found
 

@@ -65,10 +65,7 @@ def report_html(view: View, command: str, notices: Notices = NOTHING) -> str:
         *_published_section(comparison),
         Section(name="failures", title="Failures", intro="", content=failures_section(view.run.failures())),
         Section(
-            name="provenance",
-            title="Where the numbers come from",
-            intro="",
-            content=provenance_section(view, command),
+            name="provenance", title="Where the numbers come from", intro="", content=provenance_section(view, command)
         ),
         Section(name="data", title="Data", intro="", content=data_section(view, names, notes)),
     ]
@@ -129,10 +126,7 @@ def _specs(figure: Figure, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _data_tables(
-    view: View,
-    comparison: pl.DataFrame | None,
-    tables: dict[str, Any],
-    notes: list[str],
+    view: View, comparison: pl.DataFrame | None, tables: dict[str, Any], notes: list[str]
 ) -> dict[str, str]:
     """Put the data that readers can save into `tables`, and return what each of them holds."""
     shown = view.summary.drop("panel", "size", "label", "rank")

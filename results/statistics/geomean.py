@@ -14,12 +14,7 @@ def geometric_change(difference: str) -> pl.Expr:
 
 
 def geometric_means(
-    per_replicate: pl.DataFrame,
-    table: pl.DataFrame,
-    *,
-    rows: Sequence[str],
-    cols: Sequence[str],
-    error: float,
+    per_replicate: pl.DataFrame, table: pl.DataFrame, *, rows: Sequence[str], cols: Sequence[str], error: float
 ) -> pl.DataFrame:
     """Return per column the geometric mean of a table's values, and of its changes with an interval.
 

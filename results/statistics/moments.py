@@ -48,9 +48,7 @@ def difference_moments(paired: pl.DataFrame, difference: str, by: Sequence[str])
     """Return mean, deviation and count of `difference` per group, in the order in which the groups first appear."""
     value = pl.col(difference)
     return paired.group_by(by, maintain_order=True).agg(
-        mean=value.mean(),
-        deviation=value.std(ddof=1),
-        count=value.count(),
+        mean=value.mean(), deviation=value.std(ddof=1), count=value.count()
     )
 
 

@@ -186,7 +186,7 @@ class LabelledRun:
         # Names of one cell get ids of their own, so that joins by cell_id keep them apart.
         twin = pl.int_range(pl.len()).over("cell_id")
         labels = self._labels.with_columns(
-            _id=pl.when(twin == 0).then("cell_id").otherwise(pl.format("{}~{}", "cell_id", twin)),
+            _id=pl.when(twin == 0).then("cell_id").otherwise(pl.format("{}~{}", "cell_id", twin))
         )
         joined = rows.drop(LABELS).join(labels, on="cell_id", how="inner", maintain_order="left")
         return joined.with_columns(cell_id="_id").select(columns)

@@ -10,14 +10,7 @@ import polars as pl
 
 from results.store.columns import IDENTITY
 from results.store.engines import engines_of
-from results.store.labels import (
-    LABELS,
-    LABELS_FILE,
-    LABELS_SCHEMA,
-    check_labels,
-    note_plain_labels,
-    write_labels,
-)
+from results.store.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, check_labels, note_plain_labels, write_labels
 from results.store.lost import COSTS_FILE, check_begun
 from results.store.manifest import ManifestEntry
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part

@@ -40,7 +40,7 @@ ORDER: Final = MappingProxyType(
             ("commands",),
             ("cli",),
         ),
-    },
+    }
 )
 """Package -> its rooms from the bottom to the top; a room imports only rooms of earlier groups.
 
@@ -51,7 +51,7 @@ BACK: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
         "engine/core/guest/layout_guest.py -> engine/workloads/templates.py": "the header names the steps of a process",
         "engine/core/scheduler/state.py -> engine/workloads/templates.py": "the scheduler reads the steps of a process",
-    },
+    }
 )
 """Arrow between two files that points to a later room -> why it is there."""
 
@@ -59,9 +59,7 @@ CIRCLES: Final[MappingProxyType[frozenset[str], str]] = MappingProxyType({})
 """Files that import each other in a circle -> why they do."""
 
 CROWDED: Final[MappingProxyType[str, str]] = MappingProxyType(
-    {
-        "sweep/commands": "one verb a file, and nothing imports them",
-    },
+    {"sweep/commands": "one verb a file, and nothing imports them"}
 )
 """Folder -> why it may hold more files than the limit."""
 
@@ -72,6 +70,6 @@ WITHOUT_TESTS: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
         "engine/reference": "tests/engine compares it with the core",
         "results/notices": "tests/results/test_summary.py reads them where a user does",
-    },
+    }
 )
 """Folder of a package -> where the tests are that it has no folder for."""
