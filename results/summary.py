@@ -243,28 +243,28 @@ def seed_comparison(
     """
     change = SEED_KERNBENCH.change_percent()
     ratio = SHADOW_OVER_NESTED
-    rows = []
-    for policy in after:
-        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before, ("elapsed_ns",))
-        value = relative_difference("elapsed_ns", "elapsed_ns_baseline")
-        published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
-        rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published, rule.error))
-    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested, ("elapsed_ns",))
-    value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
-    published = (ratio.ratio, ratio.low, ratio.high, ratio.source)
-    rows.append(_predicted(paired, before, value, f"{before} / {nested}", "x", published, rule.error))
-    return pl.concat(rows)
+    changes = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
+    ratios = (ratio.ratio, ratio.low, ratio.high, ratio.source)
+    return pl.concat(
+        [
+            *(_predicted(cells, policy, before, f"{before} -> {policy}", "%", changes, rule.error) for policy in after),
+            _predicted(cells, before, nested, f"{before} / {nested}", "x", ratios, rule.error),
+        ]
+    )
 
 
 def _predicted(
-    paired: pl.DataFrame,
+    cells: pl.DataFrame,
     policy: str,
-    value: pl.Expr,
+    baseline: str,
     comparison: str,
     unit: str,
-    published: tuple[float, float | None, float | None, str],
+    published: tuple[float, float, float, str],
     error: float,
 ) -> pl.DataFrame:
+    paired = pair_with(cells.filter(pl.col("policy").is_in([policy, baseline])), baseline, ("elapsed_ns",))
+    ratio = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
+    value = ratio if unit == "x" else relative_difference("elapsed_ns", "elapsed_ns_baseline")
     values = paired.filter(pl.col("policy") == policy).with_columns(value=value)
     predicted = interval_columns(values, "value", GROUP, error=error).sort(*GROUP)
     mean, low, high, source = published

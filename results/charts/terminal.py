@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from textwrap import wrap
 from types import MappingProxyType
 from typing import Any, Final
@@ -55,17 +56,11 @@ def _ends(rows: pl.DataFrame) -> list[float]:
     return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
 
 
-def time_picture(view: View, summary: pl.DataFrame, width: int) -> str:
-    """Return a stacked bar per policy: all of the elapsed time, for the largest of the guests that stand for all."""
-    return _stacked(view, summary, width, native=True)
+def stacked_picture(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+    """Return a stacked bar per policy, for the largest of the guests that stand for all.
 
-
-def overhead_picture(view: View, summary: pl.DataFrame, width: int) -> str:
-    """Return a stacked bar per policy: what shadow paging adds to native time."""
-    return _stacked(view, summary, width, native=False)
-
-
-def _stacked(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+    With `native` it is all of the elapsed time, else what shadow paging adds to native time.
+    """
     guest = show_guests(summary).tail(1)
     rows = breakdown(view, guest)
     # A part has the same sign in both pictures.
@@ -140,6 +135,10 @@ def _text(figure: Any) -> str:
 
 
 PICTURES: Final[MappingProxyType[str, Picture]] = MappingProxyType(
-    {"changes": changes_picture, "time": time_picture, "overhead": overhead_picture}
+    {
+        "changes": changes_picture,
+        "time": partial(stacked_picture, native=True),
+        "overhead": partial(stacked_picture, native=False),
+    }
 )
 """Kind of chart -> its picture for terminals."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from results.compare.dimensions import LABELS, Condition, Dimensions, all_of, hidden_dimensions, ordered, spelled
+from results.compare.dimensions import LABELS, Condition, Dimensions, hidden_dimensions, ordered, spelled
 from results.compare.measures import Measure
 from results.statistics.geomean import geometric_means
 from results.statistics.moments import difference_moments, interval_columns
@@ -152,9 +152,9 @@ def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl
         )
     masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
     strict = [mask for condition, mask in masks if families[condition.dimension] != own]
-    loose = [mask | is_baseline for condition, mask in masks if families[condition.dimension] == own]
-    asked = all_of([mask for _, mask in masks], cells.height)
-    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(all_of([*strict, *loose], cells.height))
+    loose = [mask | pl.col("_is_baseline") for condition, mask in masks if families[condition.dimension] == own]
+    asked = pl.all_horizontal(True, *(mask for _, mask in masks))
+    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(*strict, *loose)
     if kept.is_empty():
         raise ComparisonError("no cell is left: each --where keeps some cells, but no cell meets all of them")
     return kept

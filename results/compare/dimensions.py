@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import reduce
 from typing import Any, Final
 
 import polars as pl
@@ -125,8 +124,8 @@ class Condition:
     comparison: str
     values: tuple[str, ...]
 
-    def keeps(self, column: pl.Series) -> pl.Series:
-        """Return which values of a dimension's column the condition keeps.
+    def keeps(self, column: pl.Series) -> pl.Expr:
+        """Return which cells the condition keeps; `column` holds their values of its dimension.
 
         Raises:
             ComparisonError: a value does not fit the column, or order is asked of words.
@@ -141,7 +140,7 @@ class Condition:
             if unknown and self.comparison == "=":
                 shown = ", ".join(sorted(map(spelled, found)))
                 raise ComparisonError(f"--where {self.dimension}: no cell has '{unknown[0]}'. There are: {shown}")
-        kept = column.is_in(pl.Series(wanted, dtype=column.dtype).implode())
+        kept = pl.col(self.dimension).is_in(pl.Series(wanted, dtype=column.dtype).implode())
         return ~kept if self.comparison == "!=" else kept
 
     def _ordered(self, value: object, text: str) -> bool:
@@ -192,11 +191,6 @@ def ordered(frame: pl.DataFrame, names: Sequence[str], orders: Mapping[str, Sequ
             keys.append(pl.col(name).replace_strict(ranks, return_dtype=pl.Int64))
         keys.append(pl.col(name))
     return frame.sort(keys, nulls_last=True, maintain_order=True) if keys else frame
-
-
-def all_of(masks: Iterable[pl.Series], height: int) -> pl.Series:
-    """Return where all of `masks` hold."""
-    return reduce(operator.and_, masks, pl.repeat(True, height, eager=True))
 
 
 def default_orders(specs: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> dict[str, list[object]]:

@@ -18,17 +18,14 @@ from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
 from results.prices.cost_groups import NATIVE
 from results.render import probability
-from results.report.html import Column
+from results.report.html import Column, words
 from results.report.phrases import signed
 from results.view import BASELINE, View
 
 DETAILED_WORKLOADS: Final = 3
 """Workloads for which more than the grid is drawn."""
 KNOBS_MAX: Final = 4
-_WHO: Final = (
-    Column(name="policy", heading="policy", number=False),
-    Column(name="guest", heading="guest", number=False),
-)
+_WHO: Final = words("policy", "guest")
 CHANGES: Final = (
     *_WHO,
     Column(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
@@ -36,7 +33,7 @@ CHANGES: Final = (
     Column(name="difference_low", heading="95 % from", form="{:+.2f}"),
     Column(name="difference_high", heading="to", form="{:+.2f}"),
     Column(name="p_holm", heading="p (Holm)", form=probability),
-    Column(name="verdict", heading="verdict", number=False),
+    *words("verdict"),
     Column(name="replicates", heading="replicates"),
     Column(name="exits", heading="exits", form="{:,.0f}"),
     Column(name="insn_emulation", heading="emulations", form="{:,.0f}"),
@@ -161,7 +158,7 @@ def time_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
         parts = _only_shown(breakdown(view, show_guests(rows)), rows)
         columns = (
             *_WHO,
-            Column(name="part", heading="part", number=False),
+            *words("part"),
             Column(name="seconds", heading="s", form="{:.3f}"),
             Column(name="over_native", heading="% of native", form="{:.2f}"),
         )

@@ -29,6 +29,11 @@ class Column:
     number: bool = True
 
 
+def words(*names: str) -> tuple[Column, ...]:
+    """Return columns of words that are headed by their names."""
+    return tuple(Column(name=name, heading=name.replace("_", " "), number=False) for name in names)
+
+
 def text(value: object) -> str:
     """Return a text that cannot end the element or attribute that holds it."""
     return escape(str(value), quote=True)

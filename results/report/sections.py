@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.report.html import Column, details, json_block, phrase, table, text
+from results.report.html import Column, details, json_block, phrase, table, text, words
 from results.store.columns import PAGINGS
 from results.view import View
 
@@ -38,16 +38,14 @@ def failures_section(failures: pl.LazyFrame) -> str:
         return "<p>No cell failed.</p>"
     cells = int(causes["cells"].sum())
     columns = (
-        Column(name="error", heading="error", number=False),
-        Column(name="message", heading="message", number=False),
+        *words("error", "message"),
         Column(name="cells", heading="cells"),
         Column(name="workload", heading="first: workload", number=False),
-        Column(name="guest", heading="guest", number=False),
-        Column(name="policy", heading="policy", number=False),
+        *words("guest", "policy"),
         Column(name="replicate", heading="replicate"),
     )
-    words = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
-    return f"<p><strong>{words}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
+    said = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
+    return f"<p><strong>{said}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
 
 
 def published_table(comparison: pl.DataFrame) -> str:
@@ -62,14 +60,12 @@ def published_table(comparison: pl.DataFrame) -> str:
         .otherwise(pl.lit("no")),
     )
     columns = (
-        Column(name="comparison", heading="comparison", number=False),
-        Column(name="guest", heading="guest", number=False),
-        Column(name="unit", heading="unit", number=False),
+        *words("comparison", "guest", "unit"),
         Column(name="predicted", heading="predicted", form="{:.2f}"),
         Column(name="predicted_interval", heading="95 % interval"),
         Column(name="published", heading="published", form="{:.2f}"),
         Column(name="published_interval", heading="its interval"),
-        Column(name="inside", heading="inside", number=False),
+        *words("inside"),
     )
     sources = "".join(f"<li>{text(source)}</li>" for source in rows["source"].unique(maintain_order=True))
     shown = table(rows, columns, "Predicted and published", most=PUBLISHED_MAX)
@@ -98,7 +94,7 @@ def provenance_section(view: View, command: str) -> str:
         "<p>These make the run and this page again; the same specification and code give the same numbers.</p>",
         f"<pre><code>{text(commands)}</code></pre>",
         "<h3>Starts</h3>",
-        table(starts, _all_text(starts), "Who ran it, when and with which code"),
+        table(starts, words(*starts.columns), "Who ran it, when and with which code"),
         "<h3>Prices</h3>",
         _prices(view),
         "<h3>Traces</h3>",
@@ -114,10 +110,6 @@ def _starts(provenance: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return rows.with_columns(pl.col("code_fingerprint").str.head(FINGERPRINT_CHARACTERS))
 
 
-def _all_text(rows: pl.DataFrame) -> list[Column]:
-    return [Column(name=name, heading=name.replace("_", " "), number=False) for name in rows.columns]
-
-
 def _prices(view: View) -> str:
     model = view.costs
     rows = pl.DataFrame(
@@ -130,13 +122,10 @@ def _prices(view: View) -> str:
         infer_schema_length=None,
     )
     columns = (
-        Column(name="counter", heading="counter", number=False),
-        Column(name="paging", heading="paging", number=False),
+        *words("counter", "paging"),
         Column(name="cycles", heading="cycles", form="{:g}"),
         Column(name="locked", heading="of them locked", form="{:g}"),
-        Column(name="range", heading="range", number=False),
-        Column(name="status", heading="status", number=False),
-        Column(name="source", heading="source", number=False),
+        *words("range", "status", "source"),
     )
     scale = model.native_time_scale.value
     native = "as recorded" if scale == 1 else f"those recorded, × {scale:g}"
@@ -155,16 +144,15 @@ def _traces(view: View) -> str:
         .collect(engine="streaming")
     )
     columns = (
-        Column(name="workload", heading="workload", number=False),
-        Column(name="guest", heading="guest", number=False),
+        *words("workload", "guest"),
         Column(name="replicate", heading="replicate"),
         Column(name="trace_digest", heading="digest of the trace", number=False),
         Column(name="seed", heading="seed"),
         Column(name="events", heading="events", form="{:,}"),
         Column(name="native_seconds", heading="native, s", form="{:.2f}"),
     )
-    words = f"<p>{rows.height:,} traces, each met by every policy.</p>"
-    return words + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
+    said = f"<p>{rows.height:,} traces, each met by every policy.</p>"
+    return said + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
 
 
 def _spec(spec: Mapping[str, Any]) -> str:
