@@ -8,8 +8,8 @@ import polars as pl
 
 from results.charts.frames import in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.ranked_run import BASELINE
 from results.statistics.verdicts import Verdict
-from results.view import BASELINE
 
 TICKS_PERCENT: Final = (-80, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LINEAR_PERCENT: Final = 3

@@ -19,8 +19,8 @@ from results.charts.change import (
 )
 from results.charts.frames import in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.ranked_run import BASELINE, RankedRun
 from results.statistics.verdicts import Verdict
-from results.view import BASELINE, View
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
@@ -89,9 +89,9 @@ class KnobFamily:
         return f"{self.knob} of {min(self.values, key=len).split(' ')[0]}"
 
 
-def knob_families(view: View) -> Iterator[KnobFamily]:
+def knob_families(ranked: RankedRun) -> Iterator[KnobFamily]:
     """Yield the families in which a number takes two or more values, knob by knob."""
-    known = {policy: knobs for policy, knobs in view.knobs.items() if knobs}
+    known = {policy: knobs for policy, knobs in ranked.knobs.items() if knobs}
     for knob in next(iter(known.values()), {}):
         families: dict[str, dict[str, float]] = {}
         for policy, knobs in known.items():

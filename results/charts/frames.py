@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from results.ranked_run import is_dying
 from results.summary import GROUP
-from results.view import is_dying
 
 DIGITS: Final = 6
 """Significant digits of the numbers in a chart; a screen shows three."""

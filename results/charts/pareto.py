@@ -9,8 +9,8 @@ import polars as pl
 from results.charts.frames import in_order, only, rounded
 from results.charts.theme import Layout
 from results.compare.pareto import beaten_by
+from results.ranked_run import YARDSTICK, RankedRun, is_dying
 from results.render import enumerated
-from results.view import YARDSTICK, View, is_dying
 
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
 FRONT: Final = "none is better in all three"
@@ -21,18 +21,18 @@ NARROW_LINE: Final = 0.1
 """Share of the height that a line of letters takes on a phone."""
 
 
-def trade_off(view: View, groups: pl.DataFrame) -> pl.DataFrame:
+def trade_off(ranked: RankedRun, groups: pl.DataFrame) -> pl.DataFrame:
     """Return mean elapsed time, exits and peak of shadow pages per policy, and how it stands: on the front or beaten.
 
     Yardsticks are left out: nobody can install them. So is what the host dies under.
     """
     peaks = (
-        only(view.run.scan("cells"), groups)
+        only(ranked.run.scan("cells"), groups)
         .group_by("workload", "guest", "policy")
         .agg(pages_peak=pl.col("pages_peak").mean())
         .collect(engine="streaming")
     )
-    rows = view.summary.filter(pl.col("role") != YARDSTICK, ~is_dying()).join(
+    rows = ranked.summary.filter(pl.col("role") != YARDSTICK, ~is_dying()).join(
         peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left"
     )
     beaten = beaten_by(rows, _GOALS, ("workload", "guest"), name="policy").is_not_null()

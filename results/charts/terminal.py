@@ -13,8 +13,8 @@ from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
 from results.charts.frames import in_order, labels_of, show_guests
 from results.prices.cost_groups import NATIVE
+from results.ranked_run import BASELINE, RankedRun, is_dying
 from results.render import enumerated
-from results.view import BASELINE, View, is_dying
 
 LABEL_ROOM: Final = 30
 """Columns that names of policies and the frame take."""
@@ -26,11 +26,11 @@ NO_BREAK: Final = "\u00a0"
 _SIGNS: Final = "█▓▒░#*=-:."
 """Signs of the parts of a bar, so that parts can be told apart without colours."""
 
-Picture = Callable[[View, pl.DataFrame, int], str]
+Picture = Callable[[RankedRun, pl.DataFrame, int], str]
 """Run, part of its summary, columns of the terminal -> text."""
 
 
-def changes_picture(view: View, summary: pl.DataFrame, width: int) -> str:
+def changes_picture(ranked: RankedRun, summary: pl.DataFrame, width: int) -> str:
     """Return a line per policy: a digit per guest at its change, on a bar over all of their 95 % intervals."""
     figure = _figure(width, labels := labels_of(summary.filter(pl.col("role") != BASELINE)))
     places = {label: len(labels) - row for row, label in enumerate(labels)}
@@ -46,7 +46,7 @@ def changes_picture(view: View, summary: pl.DataFrame, width: int) -> str:
     ends = [0.0, *_ends(rows)]
     ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
     figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
-    figure.title(f"change of elapsed time against {view.baseline}, %: a digit is the vCPUs of a guest")
+    figure.title(f"change of elapsed time against {ranked.baseline}, %: a digit is the vCPUs of a guest")
     return "\n".join([_text(figure), *_dying_lines(summary, width)])
 
 
@@ -56,13 +56,13 @@ def _ends(rows: pl.DataFrame) -> list[float]:
     return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
 
 
-def stacked_picture(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+def stacked_picture(ranked: RankedRun, summary: pl.DataFrame, width: int, *, native: bool) -> str:
     """Return a stacked bar per policy, for the largest of the guests that stand for all.
 
     With `native` it is all of the elapsed time, else what shadow paging adds to native time.
     """
     guest = show_guests(summary).tail(1)
-    rows = breakdown(view, guest)
+    rows = breakdown(ranked, guest)
     # A part has the same sign in both pictures.
     signs = dict(zip(in_order(rows.sort("stack", maintain_order=True), "part"), _SIGNS, strict=False))
     if not native:

@@ -42,7 +42,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class TableLayout:
     """Which dimensions a table has, what it compares with, and what it leaves out."""
 
     rows: tuple[str, ...]
@@ -61,7 +61,7 @@ class Comparison:
     """One table: a row of `cells` per table cell, a row of `geomean` per column, and what a reader must know."""
 
     measure: Measure
-    layout: Layout
+    layout: TableLayout
     rule: Rule
     cells: pl.DataFrame
     """Per table cell: rows, cols, value with value_low and value_high, replicates, difference_percent with
@@ -83,7 +83,7 @@ def compare_cells(
     cells: pl.DataFrame,
     dimensions: Dimensions,
     *,
-    layout: Layout,
+    layout: TableLayout,
     measure: Measure,
     rule: Rule,
     orders: Mapping[str, Sequence[object]],
@@ -136,7 +136,7 @@ def compare_cells(
     )
 
 
-def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl.DataFrame:
+def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: TableLayout) -> pl.DataFrame:
     """Return the cells that the conditions keep, and cells of the baseline that only those on its own family drop.
 
     Which of the latter are there to be paired with, `_paired` knows: they are not `_asked` for.
@@ -166,7 +166,7 @@ def _is_baseline(cells: pl.DataFrame, baseline: Baseline) -> pl.Series:
     return pl.Series([values[value] for value in text], dtype=pl.Boolean)
 
 
-def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: TableLayout) -> tuple[pl.DataFrame, list[str]]:
     """Return the cells with the baseline's value beside their own, null where the baseline has no such cell."""
     dimension = layout.baseline.dimension
     own = dimensions.families[dimension]
@@ -212,7 +212,7 @@ def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: boo
     return pl.concat([cells.filter(~can_go), needed])
 
 
-def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+def _missing(cells: pl.DataFrame, layout: TableLayout) -> pl.DataFrame:
     keys = [label for label in _COMBINATION if label != "run"]
     known = cells.select(*keys, "_is_baseline").unique(maintain_order=True)
     if layout.baseline.dimension != "run":
@@ -221,7 +221,7 @@ def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     return known.filter("_is_baseline").join(there, on=keys, how="anti", maintain_order="left").select(keys)
 
 
-def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+def _complete(cells: pl.DataFrame, layout: TableLayout) -> tuple[pl.DataFrame, list[str]]:
     """Return the cells of the replicates that all combinations in their table cell have, and what is to be said of it.
 
     Each combination of labels stays: a mean over some of them would be that of other guests or policies.
@@ -247,7 +247,7 @@ def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[s
     return whole, [note, lost] if empty else [note]
 
 
-def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: Layout) -> list[str]:
+def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: TableLayout) -> list[str]:
     """Return where the host dies, and what there is no comparison and no geometric mean of because of that."""
     warnings = death_sentences(deaths)
     if (table["verdict"] == Verdict.BASELINE_DIES).any():
@@ -257,7 +257,7 @@ def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: Layout) -
     return warnings
 
 
-def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
+def _judged(per_replicate: pl.DataFrame, layout: TableLayout, rule: Rule) -> pl.DataFrame:
     by = list(layout.shown)
     moments = difference_moments(per_replicate, "_difference", by)
     spread = interval_columns(per_replicate, _VALUE, by, error=rule.error).select(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.compare.compare import Baseline, Comparison, Layout, compare_cells
+from results.compare.compare import Baseline, Comparison, TableLayout, compare_cells
 from results.compare.dimensions import Dimensions, default_orders, dimensions_of, guest_order, parse_condition
 from results.compare.measures import measure_named, measured_cells
 from results.compare.without_effect import idle_notes
@@ -74,7 +74,9 @@ def compare_runs(runs: Sequence[LabelledRun], question: Question, costs: CostMod
     return tables
 
 
-def _layout(cells: pl.DataFrame, dimensions: Dimensions, question: Question, runs: Sequence[LabelledRun]) -> Layout:
+def _layout(
+    cells: pl.DataFrame, dimensions: Dimensions, question: Question, runs: Sequence[LabelledRun]
+) -> TableLayout:
     """Return the table that is asked for."""
     baseline = _baseline(dimensions, question.baseline, runs)
     cols = tuple(dimensions.checked(name) for name in question.cols) or (baseline.dimension,)
@@ -85,7 +87,7 @@ def _layout(cells: pl.DataFrame, dimensions: Dimensions, question: Question, run
         taken = {dimensions.families[name] for name in cols}
         rows = tuple(name for name in several if name not in taken) or tuple(n for n in _LABELS if n not in taken)
     where = tuple(parse_condition(text, dimensions) for text in question.where)
-    return Layout(rows=rows, cols=cols, baseline=baseline, where=where)
+    return TableLayout(rows=rows, cols=cols, baseline=baseline, where=where)
 
 
 def _baseline(dimensions: Dimensions, given: str | None, runs: Sequence[LabelledRun]) -> Baseline:

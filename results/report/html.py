@@ -20,7 +20,7 @@ SHORT_CHARACTERS: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class PageColumn:
     """One column of a table: where its values are, its heading, and how a value is shown."""
 
     name: str
@@ -29,9 +29,9 @@ class Column:
     number: bool = True
 
 
-def words(*names: str) -> tuple[Column, ...]:
+def words(*names: str) -> tuple[PageColumn, ...]:
     """Return columns of words that are headed by their names."""
-    return tuple(Column(name=name, heading=name.replace("_", " "), number=False) for name in names)
+    return tuple(PageColumn(name=name, heading=name.replace("_", " "), number=False) for name in names)
 
 
 def text(value: object) -> str:
@@ -44,7 +44,7 @@ def phrase(value: str) -> str:
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", text(value))
 
 
-def table(rows: pl.DataFrame, columns: Sequence[Column], caption: str, most: int = ROWS_MAX) -> str:
+def table(rows: pl.DataFrame, columns: Sequence[PageColumn], caption: str, most: int = ROWS_MAX) -> str:
     """Return a table that scrolls inside its own box where the page is narrow."""
     shown = rows.head(most)
     head = "".join(f'<th scope="col"{_kind(column)}>{text(column.heading)}</th>' for column in columns)
@@ -85,13 +85,13 @@ def source_hash(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
 
 
-def _kind(column: Column, shown: str = "") -> str:
+def _kind(column: PageColumn, shown: str = "") -> str:
     if column.number:
         return ' class="number"'
     return ' class="short"' if 0 < len(shown) <= SHORT_CHARACTERS else ""
 
 
-def _shown(value: object, column: Column) -> str:
+def _shown(value: object, column: PageColumn) -> str:
     if value is None:
         return "–"
     shown = column.form.format(value) if isinstance(column.form, str) else column.form(value)

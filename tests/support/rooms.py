@@ -24,7 +24,7 @@ ORDER: Final = MappingProxyType(
             ("prices", "published", "render"),
             ("summary", "upkeep"),
             ("compare", "explain"),
-            ("notices", "view"),
+            ("notices", "ranked_run"),
             ("run",),
             ("charts",),
             ("report",),

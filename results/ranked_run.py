@@ -20,7 +20,7 @@ POLICY: Final = "policy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class RankedRun:
     """One run under one cost model, against one baseline."""
 
     run: LabelledRun
