@@ -108,7 +108,7 @@ def compare_cells(
     found += said
     per_replicate = (
         whole.with_columns(_difference=relative_difference(_VALUE, _BASE))
-        .group_by(*layout.shown, "replicate", maintain_order=True)
+        .group_by(*dict.fromkeys((*layout.shown, "replicate")), maintain_order=True)
         .agg(
             pl.col(_VALUE, "_difference").mean(),
             pl.col("dies", "dies_baseline").any(),

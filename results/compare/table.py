@@ -182,10 +182,10 @@ def _columns(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[tuple[s
     unit, show = _unit(table)
     columns = []
     for column in table.cells.select(layout.cols).unique(maintain_order=True).rows():
-        head = ", ".join(
-            shortened(_column(name, value), _LABEL_WIDTH) for name, value in zip(layout.cols, column, strict=True)
-        )
-        cells = [found.get(_key(layout.rows, row, layout.cols, column)) for row in rows]
+        place = dict(zip(layout.cols, column, strict=True))
+        head = ", ".join(shortened(_column(name, value), _LABEL_WIDTH) for name, value in place.items())
+        keys = [place | dict(zip(layout.rows, row, strict=True)) for row in rows]
+        cells = [found.get(tuple(key[name] for name in layout.shown)) for key in keys]
         lines = [*cells, *([means.get(column)] if table.geomean.height else [])]
         values = [_value(line, show) for line in lines]
         second = unit
@@ -214,11 +214,6 @@ def _joined(unit: str, values: Sequence[_Text], changes: Sequence[_Text]) -> tup
         for (v, own), (c, style) in zip(values, changes, strict=True)
     ]
     return f"{unit.rjust(left)}  {'change  '.rjust(right)}", texts
-
-
-def _key(rows: Sequence[str], row: Sequence[Any], cols: Sequence[str], column: Sequence[Any]) -> tuple[Any, ...]:
-    place = {**dict(zip(cols, column, strict=True)), **dict(zip(rows, row, strict=True))}
-    return tuple(place.values()) if not rows else tuple(place[n] for n in (*rows, *(c for c in cols if c not in rows)))
 
 
 def _column(name: str, value: object) -> str:

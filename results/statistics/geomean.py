@@ -66,7 +66,7 @@ def _errors(
     return (
         per_replicate.join(whole.select(*shown, "difference_percent"), on=shown, nulls_equal=True)
         .with_columns(_part=part, _number=number)
-        .group_by(*cols, "replicate", maintain_order=True)
+        .group_by(*dict.fromkeys((*cols, "replicate")), maintain_order=True)
         .agg(pl.col("_part").sum(), pl.col("_number").min())
         .group_by(cols, maintain_order=True)
         .agg(_error=pl.col("_part").pow(2).sum().sqrt(), _fewest=pl.col("_number").min())

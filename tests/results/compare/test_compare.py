@@ -123,6 +123,27 @@ def test_differences_are_those_of_a_paired_t_test() -> None:
     }
 
 
+@pytest.mark.parametrize("place", ["rows", "cols"])
+def test_replicates_may_stand_apart(place: str) -> None:
+    """With replicates in rows or columns each has its own difference, which alone is not sure."""
+    tables = drawn(replicates=3)
+
+    table = table_of(tables, **{"rows": ("guest",), "cols": ("policy",), place: ("guest", "policy", "replicate")})
+
+    assert table.cells.height == tables.cells.height == 18
+    for row in table.cells.iter_rows(named=True):
+        ours, base = (
+            tables.cells.filter(policy=policy, guest=row["guest"], replicate=row["replicate"])["exits"].item()
+            for policy in (row["policy"], "kvm-3.0")
+        )
+        assert (row["value"], row["replicates"]) == (ours, 1)
+        if row["policy"] == "kvm-3.0":
+            assert row["verdict"] == "baseline"
+        else:
+            assert row["difference_percent"] == pytest.approx(100.0 * (ours / base - 1.0))
+            assert row["verdict"] == "not enough replicates"
+
+
 def test_the_geometric_mean_is_over_rows() -> None:
     """The last row holds geometric means of values and of ratios, exact where replicates do not vary."""
     exits = {("kvm-3.0", 1, r): 100 for r in (0, 1)} | {("kvm-3.0", 2, r): 400 for r in (0, 1)}
