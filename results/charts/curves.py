@@ -91,7 +91,7 @@ class KnobFamily:
 
 def knob_families(ranked: RankedRun) -> Iterator[KnobFamily]:
     """Yield the families in which a number takes two or more values, knob by knob."""
-    known = {policy: knobs for policy, knobs in ranked.knobs.items() if knobs}
+    known = {policy: knobs for policy, knobs in ranked.run.knobs.items() if knobs}
     for knob in next(iter(known.values()), {}):
         families: dict[str, dict[str, float]] = {}
         for policy, knobs in known.items():

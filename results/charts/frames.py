@@ -36,15 +36,13 @@ def in_order(rows: pl.DataFrame, column: str) -> list[Any]:
     return rows[column].unique(maintain_order=True).to_list()
 
 
-def show_guests(summary: pl.DataFrame, count: int = 2) -> pl.DataFrame:
+def show_guests(summary: pl.DataFrame) -> pl.DataFrame:
     """Return one row per workload and guest, for the guests that stand for all: middle size, fewest and most vCPUs."""
     guests = summary.select(*GROUP, "panel", "size").unique(maintain_order=True)
-    sizes = guests["memory_mib"].unique().sort().to_list()
-    middle = sizes[(len(sizes) - 1) // 2]
-    sized = guests.filter(pl.col("memory_mib") == middle)
-    numbers = sized["vcpus"].unique().sort().to_list()
-    chosen = [numbers[round(i * (len(numbers) - 1) / max(count - 1, 1))] for i in range(count)] if count > 1 else []
-    picked = sized.filter(pl.col("vcpus").is_in(chosen or [numbers[-1]]))
+    sizes = guests["memory_mib"].unique().sort()
+    sized = guests.filter(pl.col("memory_mib") == sizes[(len(sizes) - 1) // 2])
+    numbers = pl.col("vcpus")
+    picked = sized.filter((numbers == numbers.min()) | (numbers == numbers.max()))
     return picked.unique(["workload", "vcpus"], keep="first", maintain_order=True)
 
 

@@ -30,7 +30,7 @@ def timeline(ranked: RankedRun, groups: pl.DataFrame) -> pl.DataFrame:
     binned = (
         priced.join(lengths, on=["workload", "guest"])
         .with_columns(_width=(pl.col("_count") + BINS - 1) // BINS)
-        .with_columns(bin=pl.col("window") // pl.col("_width"), start_s=pl.col("window") // pl.col("_width"))
+        .with_columns(bin=pl.col("window") // pl.col("_width"))
         .group_by("workload", "guest", "vcpus", "policy", "bin")
         .agg(
             native_s=pl.col("native_ns").sum() / 1e9,

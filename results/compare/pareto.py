@@ -1,7 +1,7 @@
 """Which policies nobody beats in several metrics at once: the Pareto front of each workload and guest."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
@@ -33,10 +33,9 @@ def beaten_by(rows: pl.DataFrame, goals: Sequence[str], within: Sequence[str], *
     return numbered.join(first, on="_row", how="left", maintain_order="left")["beaten_by"]
 
 
-def yardsticks_of(spec: Mapping[str, Any]) -> set[str]:
+def yardsticks_of(run: LabelledRun) -> set[str]:
     """Return the policies that nobody can install: they see what no hypervisor sees, or need other hardware."""
-    knobs = {policy["name"]: policy.get("knobs", {}) for policy in spec["policies"] if isinstance(policy, Mapping)}
-    return {name for name, own in knobs.items() if own.get("oracle") or own.get("shadow") is False}
+    return {name for name, own in run.knobs.items() if own.get("oracle") or own.get("shadow") is False}
 
 
 def trade_offs(run: LabelledRun, costs: CostModel, *, metrics: Sequence[str] = GOALS) -> pl.DataFrame:
@@ -47,7 +46,7 @@ def trade_offs(run: LabelledRun, costs: CostModel, *, metrics: Sequence[str] = G
     """
     goals = [measure_named(name) for name in metrics]
     cells = measured_cells(run, goals, costs).filter(
-        ~pl.col("policy").is_in(sorted(yardsticks_of(run.spec))), ~pl.col("dies").any().over(*_PLACE, "policy")
+        ~pl.col("policy").is_in(sorted(yardsticks_of(run))), ~pl.col("dies").any().over(*_PLACE, "policy")
     )
     means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
     means = means.sort(*_PLACE, *metrics, "policy")

@@ -26,10 +26,7 @@ def idle_notes(run: LabelledRun) -> list[str]:
     rows = cells.select(
         "policy", *_TRACE, "memory_mib", "mmu_recycled", counts=pl.struct(COUNTER_NAMES).hash(seed=0)
     ).collect(engine="streaming")
-    knobs = {
-        policy["name"]: dict(policy.get("knobs", {})) for policy in run.spec["policies"] if isinstance(policy, Mapping)
-    }
-    return [*_idle_knobs(rows, knobs), *_idle_pool(rows, knobs)]
+    return [*_idle_knobs(rows, run.knobs), *_idle_pool(rows, run.knobs)]
 
 
 def _idle_knobs(rows: pl.DataFrame, knobs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def table(rows: pl.DataFrame, columns: Sequence[PageColumn], caption: str, most:
     head = "".join(f'<th scope="col"{_kind(column)}>{text(column.heading)}</th>' for column in columns)
     body = []
     for row in shown.iter_rows(named=True):
-        first, *rest = (f"{_shown(row[column.name], column)}" for column in columns)
+        first, *rest = (_shown(row[column.name], column) for column in columns)
         cells = "".join(f"<td{_kind(c, cell)}>{cell}</td>" for c, cell in zip(columns[1:], rest, strict=True))
         body.append(f'<tr><th scope="row"{_kind(columns[0])}>{first}</th>{cells}</tr>')
     left = rows.height - shown.height

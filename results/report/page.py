@@ -185,9 +185,8 @@ def _verdict(found: Answer, notices: Notices) -> str:
 
 
 def _points(points: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{text(about)}</dt><dd>{phrase(sentence)}</dd>" for about, sentence in points).join(
-        ("<dl>", "</dl>")
-    )
+    shown = "".join(f"<dt>{text(about)}</dt><dd>{phrase(sentence)}</dd>" for about, sentence in points)
+    return f"<dl>{shown}</dl>"
 
 
 def _page(*, title: str, lead: str, verdict_html: str, sections: Sequence[Section], blocks: Sequence[str]) -> str:

@@ -180,7 +180,7 @@ def _yardsticks(ranked: RankedRun, policies: pl.DataFrame, best: dict[str, Any])
         text += (
             f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
         )
-    if any(ranked.knobs[row["policy"]].get("oracle") for row in found):
+    if any(ranked.run.knobs[row["policy"]].get("oracle") for row in found):
         text += " An oracle decides about page tables with foresight; that is no bound on time."
     yield "Yardsticks", text
 

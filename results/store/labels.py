@@ -163,6 +163,12 @@ class LabelledRun:
         return tuple(policy["name"] for policy in self.spec["policies"])
 
     @property
+    def knobs(self) -> dict[str, dict[str, Any]]:
+        """Policy -> its knobs, as far as the specification says them."""
+        found = (policy for policy in self.spec["policies"] if isinstance(policy, Mapping))
+        return {policy["name"]: policy.get("knobs", {}) for policy in found}
+
+    @property
     def engine(self) -> str:
         """The fingerprint of the engine of the last start."""
         return str(self.provenance[-1]["code_fingerprint"]) if self.provenance else ""

@@ -109,7 +109,7 @@ def _check_knob(view: "RankedRun", knob: str) -> None:
     varied = list(dict.fromkeys(family.knob for family in knob_families(view)))
     if knob in varied:
         return
-    known = list(dict.fromkeys(name for knobs in view.knobs.values() for name in knobs))
+    known = list(dict.fromkeys(name for knobs in view.run.knobs.values() for name in knobs))
     what = "no policies of this run differ in this number alone" if knob in known else "there is no such knob"
     if varied:
         raise SweepError(f"--knob {knob}: {what}; allowed: {', '.join(varied)}")
