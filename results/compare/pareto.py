@@ -9,10 +9,10 @@ from results.compare.measures import Measure, measure_named, measured_cells
 from results.prices.cost_model import CostModel
 from results.render import Sheet, compact_count, enumerated, shortened
 from results.store.labels import LabelledRun
+from results.summary import GROUP
 
 GOALS: Final = ("elapsed", "pages_peak", "exits")
 """Time, memory and exits: what a policy can save."""
-_PLACE: Final = ("workload", "guest", "vcpus", "memory_mib")
 
 
 def beaten_by(rows: pl.DataFrame, goals: Sequence[str], within: Sequence[str], *, name: str) -> pl.Series:
@@ -46,12 +46,12 @@ def trade_offs(run: LabelledRun, costs: CostModel, *, metrics: Sequence[str] = G
     """
     goals = [measure_named(name) for name in metrics]
     cells = measured_cells(run, goals, costs).filter(
-        ~pl.col("policy").is_in(sorted(yardsticks_of(run))), ~pl.col("dies").any().over(*_PLACE, "policy")
+        ~pl.col("policy").is_in(sorted(yardsticks_of(run))), ~pl.col("dies").any().over(*GROUP, "policy")
     )
-    means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
-    means = means.sort(*_PLACE, *metrics, "policy")
+    means = cells.group_by(*GROUP, "policy").agg(pl.col(goal.name).mean() for goal in goals)
+    means = means.sort(*GROUP, *metrics, "policy")
     signed = means.with_columns(-pl.col(goal.name) for goal in goals if goal.is_more_better)
-    return means.with_columns(beaten_by(signed, metrics, _PLACE, name="policy"))
+    return means.with_columns(beaten_by(signed, metrics, GROUP, name="policy"))
 
 
 def trade_off_sheets(rows: pl.DataFrame, metrics: Sequence[str] = GOALS) -> list[Sheet]:

@@ -16,7 +16,17 @@ from results.prices.repricing import Repricer
 from results.prices.sampling import Parameter, draw, one_at_a_time, point
 from results.statistics.pairing import check_baseline, pair_with
 from results.statistics.student_t import Floats
-from results.statistics.verdicts import DEAD, EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
+from results.statistics.verdicts import (
+    DEAD,
+    EQUAL_PERCENT,
+    VERDICTS,
+    Judgement,
+    Rule,
+    Verdict,
+    judge,
+    numbers_where,
+    verdict_words,
+)
 from results.summary import GROUP
 
 _BLOCK_SAMPLES: Final = 128
@@ -98,10 +108,11 @@ def doubt(
     With `samples` all numbers vary at once, drawn with `seed`; each alone goes to both its ends in any case.
     """
     mean, judged = _judged(repricer, pairs, point(numbers), rule)
+    has_bounds = np.isfinite(mean[0] + judged.half_width[0])
     conclusions = pairs.comparisons.with_columns(
         difference_percent=mean[0],
-        difference_low=_finite(mean[0] - judged.half_width[0]),
-        difference_high=_finite(mean[0] + judged.half_width[0]),
+        difference_low=numbers_where(has_bounds, mean[0] - judged.half_width[0]),
+        difference_high=numbers_where(has_bounds, mean[0] + judged.half_width[0]),
         p_holm=judged.p_holm[0],
         verdict=verdict_words(judged.code[0]),
     )
@@ -191,7 +202,3 @@ def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
         moved_percent=pl.col("change").first(),
         decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
     )
-
-
-def _finite(values: Floats) -> pl.Series:
-    return pl.select(pl.when(pl.Series(values).is_finite()).then(pl.Series(values))).to_series()
