@@ -140,7 +140,7 @@ def measure(batches: int, seconds: float, folder: Path) -> dict[str, Any]:
     spans = [rows[rows[:, 0] == pid] for pid in np.unique(rows[:, 0])]
     span = sum(float(one[:, 2].max() - one[:, 1].min()) for one in spans)
     wall = float(rows[:, 2].max() - rows[:, 1].min())
-    cells = store.scan_cells().sort("cell_id").collect()
+    cells = store.scan("cells").sort("cell_id").collect()
     return {
         "batches": batches,
         "seconds": seconds,

@@ -1,7 +1,8 @@
 """Summaries as text, Markdown, CSV and JSON. Text fits 120 columns; CSV and JSON hold every digit."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, Final
@@ -16,6 +17,14 @@ WIDTH: Final = 120
 _NAME_WIDTH: Final = 30
 _NONE: Final = "-"
 
+Painter = Callable[[str, str], str]
+"""Text and the name of a style -> text in that style."""
+
+
+def plain(text: str, _style: str) -> str:
+    """Return `text` without a style."""
+    return text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
@@ -23,8 +32,11 @@ class Sheet:
 
     title: str
     header: tuple[str, ...]
+    """Heads of the columns, all of the same number of lines."""
     rows: tuple[tuple[str, ...], ...]
     left: int = 1
+    styles: tuple[tuple[str, ...], ...] = ()
+    """Of each text in `rows` the name of its style, or an empty text; for terminals."""
 
 
 def render(
@@ -153,6 +165,18 @@ def shortened(name: str, width: int = _NAME_WIDTH) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
+def enumerated(names: Sequence[str], most: int = 4) -> str:
+    """Return names as a phrase; of more than `most` the first ones, and how many more there are.
+
+    >>> enumerated(["a", "b", "c"]), enumerated(["a", "b", "c"], most=2)
+    ('a, b and c', 'a, b and 1 more')
+    """
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
 def signed(value: float | None) -> str:
     """Return a number with its sign, or a dash for none."""
     return _NONE if value is None else decimal(value, "+")
@@ -178,12 +202,37 @@ def interval(low: float | None, high: float | None, *, plus: bool = True) -> str
 
 
 def _text(sheet: Sheet) -> str:
-    table = [sheet.header, *sheet.rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    layout = "  ".join(f"%{'-' if i < sheet.left else ''}{width}s" for i, width in enumerate(widths))
-    lines = [(layout % row).rstrip() for row in table]
     title = [part for line in sheet.title.splitlines() for part in wrap(line, WIDTH)]
-    return "\n".join([*title, lines[0], "-" * len(lines[0]), *lines[1:]]) + "\n"
+    return "\n".join([*title, *next(table_pieces(sheet))]) + "\n"
+
+
+def table_pieces(sheet: Sheet, width: float = math.inf, paint: Painter = plain) -> Iterator[list[str]]:
+    """Yield the lines of a table in pieces of at most `width` signs: as many columns as fit beside the left ones."""
+    heads = tuple(zip(*(head.split("\n") for head in sheet.header), strict=True))
+    widths = [max(map(len, column)) for column in zip(*heads, *sheet.rows, strict=True)]
+    plainly = ("",) * len(widths)
+    styles = sheet.styles or (plainly,) * len(sheet.rows)
+
+    def line(row: Sequence[str], style: Sequence[str], columns: Sequence[int]) -> str:
+        padded = {i: row[i].ljust(widths[i]) if i < sheet.left else row[i].rjust(widths[i]) for i in columns}
+        # What paints takes no room, so it comes last.
+        return "  ".join(paint(text, style[i]) if style[i] else text for i, text in padded.items()).rstrip()
+
+    for columns in _side_by_side(widths, sheet.left, width):
+        top = [line(head, plainly, columns) for head in heads]
+        body = [line(row, style, columns) for row, style in zip(sheet.rows, styles, strict=True)]
+        yield [*(paint(one, "strong") for one in top), "-" * max(map(len, top)), *body]
+
+
+def _side_by_side(widths: Sequence[int], left: int, most: float) -> Iterator[list[int]]:
+    """Yield the columns of each piece, as indices; a column that is too wide has a piece of its own."""
+    columns = list(range(left))
+    for i in range(left, len(widths)):
+        if len(columns) > left and sum(widths[one] + 2 for one in columns) + widths[i] > most:
+            yield columns
+            columns = columns[:left]
+        columns = [*columns, i]
+    yield columns
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -49,16 +49,15 @@ class Run(LabelledRun):
 
     def cells(self) -> pl.LazyFrame:
         """Return one row per finished cell: counters in total."""
-        return self.scan_cells()
+        return self.scan("cells")
 
     def windows(self) -> pl.LazyFrame:
         """Return one row per finished cell and window of native guest time: counters in that window."""
-        return self.scan_windows()
+        return self.scan("windows")
 
     def activities(self) -> pl.LazyFrame:
         """Return one row per finished cell and guest activity: its part of the counters; none for older runs."""
-        found = self.scan_activities()
-        return self._store.scan("activities") if found is None else found
+        return self.scan("activities")
 
     def failures(self) -> pl.LazyFrame:
         """Return one row per cell that has failed and has not succeeded since."""
@@ -145,7 +144,7 @@ class Run(LabelledRun):
 
     def deaths(self) -> pl.DataFrame:
         """Return policy, workload, guest, `dies` and `replicates` of each place in which the host dies."""
-        return deaths_of(self.scan_cells())
+        return deaths_of(self.scan("cells"))
 
     def explain_activities(self, explanation: Explanation, costs: CostModel | None = None) -> pl.DataFrame:
         """Return activity, line, count, count_baseline and cycles of a difference, one row per activity and counter.
@@ -172,7 +171,7 @@ class Run(LabelledRun):
             ComparisonError: no cell is finished, or none has the baseline.
         """
         model = costs or self.costs
-        repricer = Repricer(self.scan_windows(), model)
+        repricer = Repricer(self.scan("windows"), model)
         pairs = pair_rows(repricer.cells, baseline or self.baseline, self.policies)
         rule = rule_of(self.spec, minimum_effect=minimum_effect)
         return doubt(repricer, parameters(model), pairs, rule=rule, samples=samples, seed=seed)

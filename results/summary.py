@@ -18,13 +18,7 @@ from results.store.labels import LabelledRun
 GROUP: Final = ("workload", "guest", "vcpus", "memory_mib")
 """What the rows of a summary have in common beside the policy."""
 TRACE: Final = (*GROUP, "replicate", "trace_digest")
-COUNTS: Final = (
-    "exits",
-    "insn_emulation",
-    "mmu_flooded",
-    "mmu_shadow_zapped",
-    "fatal",
-)
+COUNTS: Final = ("exits", "insn_emulation", "mmu_flooded", "mmu_shadow_zapped", "fatal")
 """Counters that a summary shows, as means over replicates."""
 PUBLISHED_POLICIES: Final = ("kvm-3.0", "xiao-v1", "kvm-3.3", "tdp")
 """Policies of which times were published, or of what is closest to them; see `seed_comparison`."""
@@ -36,8 +30,8 @@ TIMES: Final = ("elapsed_ns", "native_ns", "lock_wait_ns")
 
 def price_run(run: LabelledRun, cost_model: CostModel) -> pl.DataFrame:
     """Return one row per cell: identity, times (`results.prices.pricing`) and the counters that a summary shows."""
-    counts = run.scan_cells().select("cell_id", *COUNTS)
-    priced = price_cells(run.scan_windows(), cost_model)
+    counts = run.scan("cells").select("cell_id", *COUNTS)
+    priced = price_cells(run.scan("windows"), cost_model)
     return priced.join(counts, on="cell_id").sort(*GROUP, "policy", "replicate").collect(engine="streaming")
 
 
@@ -158,12 +152,7 @@ def _check_names(counted: pl.DataFrame, named: pl.DataFrame) -> None:
 
 
 def summarize(
-    run: LabelledRun,
-    cost_model: CostModel,
-    baseline: str,
-    *,
-    policies: Sequence[str] = (),
-    rule: Rule = PLAIN_RULE,
+    run: LabelledRun, cost_model: CostModel, baseline: str, *, policies: Sequence[str] = (), rule: Rule = PLAIN_RULE
 ) -> pl.DataFrame:
     """Return one row per workload, guest and policy; see `summarize_priced`."""
     return summarize_priced(priced_or_error(run, cost_model), baseline, policies=policies, rule=rule)
@@ -208,19 +197,8 @@ def summarize_priced(
         .filter((pl.col("count") > 0) | pl.col("dies"))
     )
     differences = verdict_columns(
-        moments,
-        rule,
-        baseline=is_baseline,
-        dies=pl.col("dies"),
-        baseline_dies=pl.col("baseline_dies"),
-    ).select(
-        *_POLICY,
-        "p_holm",
-        "verdict",
-        difference_percent="mean",
-        difference_low="low",
-        difference_high="high",
-    )
+        moments, rule, baseline=is_baseline, dies=pl.col("dies"), baseline_dies=pl.col("baseline_dies")
+    ).select(*_POLICY, "p_holm", "verdict", difference_percent="mean", difference_low="low", difference_high="high")
     rank = {policy: index for index, policy in enumerate([*policies, *(p for p in found if p not in policies)])}
     order = pl.col("policy").replace_strict(rank, return_dtype=pl.Int64)
     numbers = [name for name in ("elapsed_s", "lock_wait_s", *COUNTS) if name != "fatal"]
@@ -265,28 +243,28 @@ def seed_comparison(
     """
     change = SEED_KERNBENCH.change_percent()
     ratio = SHADOW_OVER_NESTED
-    rows = []
-    for policy in after:
-        paired = pair_with(cells.filter(pl.col("policy").is_in([before, policy])), before, ("elapsed_ns",))
-        value = relative_difference("elapsed_ns", "elapsed_ns_baseline")
-        published = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
-        rows.append(_predicted(paired, policy, value, f"{before} -> {policy}", "%", published, rule.error))
-    paired = pair_with(cells.filter(pl.col("policy").is_in([before, nested])), nested, ("elapsed_ns",))
-    value = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
-    published = (ratio.ratio, ratio.low, ratio.high, ratio.source)
-    rows.append(_predicted(paired, before, value, f"{before} / {nested}", "x", published, rule.error))
-    return pl.concat(rows)
+    changes = (change.mean, change.low, change.high, SEED_KERNBENCH.source)
+    ratios = (ratio.ratio, ratio.low, ratio.high, ratio.source)
+    return pl.concat(
+        [
+            *(_predicted(cells, policy, before, f"{before} -> {policy}", "%", changes, rule.error) for policy in after),
+            _predicted(cells, before, nested, f"{before} / {nested}", "x", ratios, rule.error),
+        ]
+    )
 
 
 def _predicted(
-    paired: pl.DataFrame,
+    cells: pl.DataFrame,
     policy: str,
-    value: pl.Expr,
+    baseline: str,
     comparison: str,
     unit: str,
-    published: tuple[float, float | None, float | None, str],
+    published: tuple[float, float, float, str],
     error: float,
 ) -> pl.DataFrame:
+    paired = pair_with(cells.filter(pl.col("policy").is_in([policy, baseline])), baseline, ("elapsed_ns",))
+    ratio = pl.col("elapsed_ns") / pl.col("elapsed_ns_baseline")
+    value = ratio if unit == "x" else relative_difference("elapsed_ns", "elapsed_ns_baseline")
     values = paired.filter(pl.col("policy") == policy).with_columns(value=value)
     predicted = interval_columns(values, "value", GROUP, error=error).sort(*GROUP)
     mean, low, high, source = published

@@ -248,7 +248,7 @@ def _rate(
 def _read(storage: "Storage", name: str, columns: list[str]) -> "pa.Table":
     from results.store.parts import read_rows
 
-    return read_rows(storage.open(name), storage.locate(name), columns)
+    return read_rows(storage, name, columns)
 
 
 def _seconds(text: object) -> float | None:

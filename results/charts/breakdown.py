@@ -9,19 +9,19 @@ from results.charts.frames import in_order, labels_of, only, rounded, without_th
 from results.charts.theme import Layout
 from results.prices.cost_groups import NATIVE, OTHER, PARTS, WAITING
 from results.prices.cost_model import CostModel
-from results.prices.pricing import concurrency, cycles_expression, price_windows
-from results.view import View
+from results.prices.pricing import by_paging, concurrency, cycles_expression, price_windows
+from results.ranked_run import RankedRun
 
 _KEYS: Final = ("workload", "guest", "vcpus", "policy", "cell_id")
 
 
-def breakdown(view: View, groups: pl.DataFrame) -> pl.DataFrame:
+def breakdown(ranked: RankedRun, groups: pl.DataFrame) -> pl.DataFrame:
     """Return one row per workload, guest, policy and part of the time, in s: means over replicates.
 
     Where the host dies there is no number, and `word` says so.
     """
-    model = view.costs
-    windows = only(view.run.scan_windows(), groups)
+    model = ranked.costs
+    windows = only(ranked.run.scan("windows"), groups)
     priced = price_windows(windows, model).select("cell_id", "window", "native_ns", "busy_ns", "lock_wait_ns")
     shares = {part: _cycles(model, counters) / model.cpu_ghz.value for part, counters in PARTS.items()}
     if unknown := _unknown(model):
@@ -36,7 +36,7 @@ def breakdown(view: View, groups: pl.DataFrame) -> pl.DataFrame:
     cells = rows.group_by(_KEYS).agg(**{part: expression.sum() for part, expression in seconds.items()})
     means = cells.group_by(_KEYS[:-1]).agg(pl.col(list(seconds)).mean()).collect(engine="streaming")
     long = means.unpivot(on=list(seconds), index=_KEYS[:-1], variable_name="part", value_name="seconds")
-    places = view.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size", "elapsed_s")
+    places = ranked.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size", "elapsed_s")
     stacked = {part: index for index, part in enumerate(seconds)}
     joined = long.join(places, on=["workload", "guest", "policy"], how="inner")
     stacks = (
@@ -44,7 +44,7 @@ def breakdown(view: View, groups: pl.DataFrame) -> pl.DataFrame:
         .with_columns(over_native=100.0 * pl.col("seconds") / _native().over("workload", "guest", "policy"))
         .sort("workload", "vcpus", "guest", "rank", "stack")
     )
-    return without_the_dying(stacks, view.summary, "seconds", "over_native")
+    return without_the_dying(stacks, ranked.summary, "seconds", "over_native")
 
 
 def stacked_time(rows: pl.DataFrame, layout: Layout, *, zoomed: bool) -> alt.FacetChart:
@@ -107,11 +107,7 @@ def _native() -> pl.Expr:
 
 
 def _cycles(model: CostModel, counters: tuple[str, ...]) -> pl.Expr:
-    shadow, nested = (
-        cycles_expression([cost for cost in costs if cost.counter in counters])
-        for costs in (model.shadow, model.nested)
-    )
-    return pl.when(pl.col("host_paging") == "nested").then(nested).otherwise(shadow)
+    return by_paging(lambda paging: cycles_expression([c for c in model.costs(paging) if c.counter in counters]))
 
 
 def _unknown(model: CostModel) -> tuple[str, ...]:

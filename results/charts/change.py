@@ -8,8 +8,8 @@ import polars as pl
 
 from results.charts.frames import in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.ranked_run import BASELINE
 from results.statistics.verdicts import Verdict
-from results.view import BASELINE
 
 TICKS_PERCENT: Final = (-80, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LINEAR_PERCENT: Final = 3
@@ -27,25 +27,17 @@ DYING: Final = f"datum.verdict === '{Verdict.DIES}'"
 """Vega's word for that there is no number, because the host dies."""
 SIGNED: Final = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
 """Vega's word for the number at a tick."""
-TOOLTIP: Final = (
-    alt.Tooltip("policy:N"),
-    alt.Tooltip("guest:N"),
-    alt.Tooltip("difference_percent:Q", title="change, %", format="+.2f"),
-    alt.Tooltip("difference_low:Q", title="from", format="+.2f"),
-    alt.Tooltip("difference_high:Q", title="to", format="+.2f"),
-    alt.Tooltip("verdict:N"),
-    alt.Tooltip("elapsed_s:Q", title="elapsed, s", format=".2f"),
-)
-
-TOOLTIP_COLUMNS: Final = (
-    "policy",
-    "guest",
-    "difference_percent",
-    "difference_low",
-    "difference_high",
-    "verdict",
-    "elapsed_s",
-)
+_TOLD: Final[dict[str, dict[str, str]]] = {
+    "policy:N": {},
+    "guest:N": {},
+    "difference_percent:Q": {"title": "change, %", "format": "+.2f"},
+    "difference_low:Q": {"title": "from", "format": "+.2f"},
+    "difference_high:Q": {"title": "to", "format": "+.2f"},
+    "verdict:N": {},
+    "elapsed_s:Q": {"title": "elapsed, s", "format": ".2f"},
+}
+TOOLTIP: Final = tuple(alt.Tooltip(field, **options) for field, options in _TOLD.items())
+TOOLTIP_COLUMNS: Final = tuple(field.partition(":")[0] for field in _TOLD)
 
 
 def symlog(change: float) -> float:
@@ -97,22 +89,17 @@ def changes(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetCh
     height = round(layout.font_px * max(ROW_EM, 0.62 * len(sizes)) * rows["label"].n_unique())
     y = alt.Y("label:N", sort=labels_of(rows), title=None, axis=alt.Axis(labelLimit=label))
     shift = alt.YOffset("size:N", sort=sizes)
-    key = {"title": "guest memory", "scale": alt.Scale(domain=sizes), "legend": series_legend(layout, sizes)}
-    color, shape = alt.Color("size:N", **key), alt.Shape("size:N", **key)
+    said = series_encodings(layout, "size", "guest memory", sizes)
     title = f"change of elapsed time against {baseline}, %"
     base = alt.Chart(rounded(rows, "label", "panel", "size", *TOOLTIP_COLUMNS))
     x = alt.X(
         "difference_percent:Q", title=title, scale=symlog_scale(), axis=change_axis(rows, width / layout.text_px(6))
     )
     dots = base.mark_point(filled=True, size=34, opacity=1).encode(
-        x=x, y=y, yOffset=shift, color=color, shape=shape, tooltip=list(TOOLTIP)
+        x=x, y=y, yOffset=shift, color=said["color"], shape=said["shape"], tooltip=list(TOOLTIP)
     )
     bars = base.mark_rule(strokeWidth=1.4).encode(
-        x=alt.X("difference_low:Q"),
-        x2="difference_high:Q",
-        y=y,
-        yOffset=shift,
-        stroke=alt.Stroke("size:N", **key),
+        x=alt.X("difference_low:Q"), x2="difference_high:Q", y=y, yOffset=shift, stroke=said["stroke"]
     )
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(x=alt.datum(0.0))
     words = dying_words(rows, base.encode(x=alt.datum(0.0), y=y, yOffset=shift))
@@ -173,14 +160,15 @@ def heat_map(summary: pl.DataFrame, layout: Layout, baseline: str) -> alt.FacetC
     return panel.facet(facet=facet, columns=columns, spacing=14)
 
 
-def series_legend(layout: Layout, series: list[Any]) -> alt.Legend | None:
-    """Return the legend of what colour and shape say, or none for a single series.
+def series_encodings(layout: Layout, column: str, title: str, series: list[Any]) -> dict[str, Any]:
+    """Return colour, shape and stroke of what `column` says, with one legend, or none for a single series.
 
-    All channels need the same explicit domain and this legend, or Vega-Lite draws one for each, or none.
+    All channels need the same explicit domain and legend, or Vega-Lite draws one for each, or none.
     """
-    if len(series) < 2:
-        return None
-    return alt.Legend(orient="top", titleOrient="top" if layout.narrow else "left")
+    legend = alt.Legend(orient="top", titleOrient="top" if layout.narrow else "left") if len(series) > 1 else None
+    key = {"title": title, "scale": alt.Scale(domain=series), "legend": legend}
+    channels = {"color": alt.Color, "shape": alt.Shape, "stroke": alt.Stroke}
+    return {name: channel(f"{column}:N", **key) for name, channel in channels.items()}
 
 
 def _deepest(summary: pl.DataFrame) -> float:

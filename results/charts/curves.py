@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import altair as alt
 import polars as pl
@@ -14,13 +14,13 @@ from results.charts.change import (
     TOOLTIP_COLUMNS,
     change_axis,
     dying_words,
-    series_legend,
+    series_encodings,
     symlog_scale,
 )
 from results.charts.frames import in_order, labels_of, rounded
 from results.charts.theme import Layout
+from results.ranked_run import BASELINE, RankedRun
 from results.statistics.verdicts import Verdict
-from results.view import BASELINE, View
 
 PANELS_MAX: Final = 24
 """Policies that get a panel, best and worst; a page of more says nothing at a glance."""
@@ -52,10 +52,8 @@ OVER: Final[dict[str, Axis]] = {
 def size_curves(summary: pl.DataFrame, layout: Layout, over: str) -> alt.FacetChart:
     """Return one panel per policy: its change with 95 % intervals over vCPUs or memory of the guest."""
     rows = size_rows(summary)
-    panels = labels_of(rows)
-    room = _room(layout, len(panels), axis_each=True)
     # What a size does to one policy is in question here; bounds beside it would press it flat.
-    return _panels(rows, layout, OVER[over], panel="label", panels=panels, room=room, scale=_own_scales(layout, room))
+    return _panels(rows, layout, OVER[over], panel="label", panels=labels_of(rows), own_scales=True)
 
 
 def size_rows(summary: pl.DataFrame) -> pl.DataFrame:
@@ -91,9 +89,9 @@ class KnobFamily:
         return f"{self.knob} of {min(self.values, key=len).split(' ')[0]}"
 
 
-def knob_families(view: View) -> Iterator[KnobFamily]:
+def knob_families(ranked: RankedRun) -> Iterator[KnobFamily]:
     """Yield the families in which a number takes two or more values, knob by knob."""
-    known = {policy: knobs for policy, knobs in view.knobs.items() if knobs}
+    known = {policy: knobs for policy, knobs in ranked.run.knobs.items() if knobs}
     for knob in next(iter(known.values()), {}):
         families: dict[str, dict[str, float]] = {}
         for policy, knobs in known.items():
@@ -115,8 +113,7 @@ def knob_curve(summary: pl.DataFrame, layout: Layout, family: KnobFamily) -> alt
     rows = rows.sort("value", maintain_order=True)
     axis = Axis(name="knob", x="value", title=family.knob, series="size", series_title="guest memory")
     panels = in_order(rows.sort("vcpus", maintain_order=True), "panel")
-    room = _room(layout, len(panels), axis_each=False)
-    return _panels(rows, layout, axis, panel="panel", panels=panels, room=room, scale=_one_scale(rows, layout, room))
+    return _panels(rows, layout, axis, panel="panel", panels=panels, own_scales=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,64 +139,44 @@ def _room(layout: Layout, panels: int, *, axis_each: bool) -> _Room:
     return _Room(columns=columns, width=width, height=round(width * 0.72), title=title)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ChangeScale:
-    """How panels show changes: on one scale or on several."""
-
-    scale: alt.Scale
-    axis: alt.Axis
-    resolve: Literal["shared", "independent"]
-
-
-def _one_scale(rows: pl.DataFrame, layout: Layout, room: _Room) -> _ChangeScale:
-    """Return one scale for all panels, for values that are to be compared between them."""
-    axis = change_axis(rows, _labels(layout, room), titlePadding=4)
-    return _ChangeScale(scale=symlog_scale(), axis=axis, resolve="shared")
-
-
-def _own_scales(layout: Layout, room: _Room) -> _ChangeScale:
-    """Return a linear scale for each panel, all with the same room for its labels: panels stand below each other."""
+def _change(rows: pl.DataFrame, layout: Layout, room: _Room, *, own_scales: bool) -> alt.Y:
+    """Return how panels show changes: each on a linear scale of its own, or all on one, to be compared with another."""
+    title = None if layout.narrow else "change, %"
+    # How many labels stand above each other in a panel.
+    labels = room.height / (1.6 * layout.font_px)
+    if not own_scales:
+        axis = change_axis(rows, labels, titlePadding=4)
+        return alt.Y("difference_percent:Q", title=title, scale=symlog_scale(), axis=axis)
+    ticks = round(labels / 1.5)
+    # Panels stand below each other, so the labels of all take the same room.
     extent = layout.text_px(_LABEL_CHARACTERS)
-    ticks = round(_labels(layout, room) / 1.5)
     axis = alt.Axis(tickCount=ticks, labelExpr=SIGNED, titlePadding=4, minExtent=extent, maxExtent=extent)
-    return _ChangeScale(scale=alt.Scale(zero=True, nice=ticks), axis=axis, resolve="independent")
-
-
-def _labels(layout: Layout, room: _Room) -> float:
-    """Return how many labels stand above each other in a panel."""
-    return room.height / (1.6 * layout.font_px)
+    return alt.Y("difference_percent:Q", title=title, scale=alt.Scale(zero=True, nice=ticks), axis=axis)
 
 
 def _panels(
-    rows: pl.DataFrame,
-    layout: Layout,
-    axis: Axis,
-    *,
-    panel: str,
-    panels: list[Any],
-    room: _Room,
-    scale: _ChangeScale,
+    rows: pl.DataFrame, layout: Layout, axis: Axis, *, panel: str, panels: list[Any], own_scales: bool
 ) -> alt.FacetChart:
+    room = _room(layout, len(panels), axis_each=own_scales)
     points = (
         rows[axis.x].unique().to_list() if axis.x == "value" else in_order(rows.sort("vcpus", "memory_mib"), axis.x)
     )
     x = alt.X(f"{axis.x}:O", sort=sorted(points) if axis.x == "value" else points, title=axis.title)
     x.axis = alt.Axis(labelAngle=0, labelOverlap="greedy", grid=False)
     series = in_order(rows.sort("vcpus", "memory_mib"), axis.series)
-    key = {"title": axis.series_title, "scale": alt.Scale(domain=series), "legend": series_legend(layout, series)}
-    color, shape = alt.Color(f"{axis.series}:N", **key), alt.Shape(f"{axis.series}:N", **key)
+    said = series_encodings(layout, axis.series, axis.series_title, series)
     # Lines keep clear of each other where their values agree.
     shift = alt.XOffset(f"{axis.series}:N", sort=series)
-    title = None if layout.narrow else "change, %"
-    y = alt.Y("difference_percent:Q", title=title, scale=scale.scale, axis=scale.axis)
+    y = _change(rows, layout, room, own_scales=own_scales)
     base = alt.Chart(rounded(rows, *dict.fromkeys((panel, axis.x, axis.series, *TOOLTIP_COLUMNS))))
     zero = base.mark_rule(strokeDash=[3, 3], style="guide").encode(y=alt.datum(0.0))
-    stroke = alt.Stroke(f"{axis.series}:N", **key)
     place = base.encode(x=x, xOffset=shift)
-    bars = place.mark_rule(strokeWidth=1.6).encode(y=alt.Y("difference_low:Q"), y2="difference_high:Q", stroke=stroke)
-    lines = place.mark_line(strokeWidth=1.2, opacity=0.7).encode(y=y, stroke=stroke)
+    bars = place.mark_rule(strokeWidth=1.6).encode(
+        y=alt.Y("difference_low:Q"), y2="difference_high:Q", stroke=said["stroke"]
+    )
+    lines = place.mark_line(strokeWidth=1.2, opacity=0.7).encode(y=y, stroke=said["stroke"])
     dots = place.mark_point(filled=True, size=30, opacity=1).encode(
-        y=y, color=color, shape=shape, tooltip=list(TOOLTIP)
+        y=y, color=said["color"], shape=said["shape"], tooltip=list(TOOLTIP)
     )
     # One replicate has no interval, and Vega complains about a scale without an extent.
     layers = [zero, lines, dots] if rows["difference_low"].is_null().all() else [zero, bars, lines, dots]
@@ -207,7 +184,9 @@ def _panels(
     chart = alt.layer(*layers).properties(width=room.width, height=room.height)
     header = alt.Header(labelLimit=room.title, labelFontSize=layout.font_px * 0.85)
     facet = alt.Facet(f"{panel}:N", title=None, sort=panels, header=header)
-    return chart.facet(facet=facet, columns=room.columns, spacing=_SPACING_PX).resolve_scale(y=scale.resolve)
+    return chart.facet(facet=facet, columns=room.columns, spacing=_SPACING_PX).resolve_scale(
+        y="independent" if own_scales else "shared"
+    )
 
 
 def _outermost(values: list[str], most: int) -> list[str]:

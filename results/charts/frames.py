@@ -1,12 +1,11 @@
-"""What charts have in common: rows of some guests, labels in order, numbers with few digits, names as phrases."""
+"""What charts have in common: rows of some guests, labels in order, and numbers with few digits."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import polars as pl
 
+from results.ranked_run import is_dying
 from results.summary import GROUP
-from results.view import is_dying
 
 DIGITS: Final = 6
 """Significant digits of the numbers in a chart; a screen shows three."""
@@ -37,26 +36,16 @@ def in_order(rows: pl.DataFrame, column: str) -> list[Any]:
     return rows[column].unique(maintain_order=True).to_list()
 
 
-def show_guests(summary: pl.DataFrame, count: int = 2) -> pl.DataFrame:
+def show_guests(summary: pl.DataFrame) -> pl.DataFrame:
     """Return one row per workload and guest, for the guests that stand for all: middle size, fewest and most vCPUs."""
     guests = summary.select(*GROUP, "panel", "size").unique(maintain_order=True)
-    sizes = guests["memory_mib"].unique().sort().to_list()
-    middle = sizes[(len(sizes) - 1) // 2]
-    sized = guests.filter(pl.col("memory_mib") == middle)
-    numbers = sized["vcpus"].unique().sort().to_list()
-    chosen = [numbers[round(i * (len(numbers) - 1) / max(count - 1, 1))] for i in range(count)] if count > 1 else []
-    picked = sized.filter(pl.col("vcpus").is_in(chosen or [numbers[-1]]))
+    sizes = guests["memory_mib"].unique().sort()
+    sized = guests.filter(pl.col("memory_mib") == sizes[(len(sizes) - 1) // 2])
+    numbers = pl.col("vcpus")
+    picked = sized.filter((numbers == numbers.min()) | (numbers == numbers.max()))
     return picked.unique(["workload", "vcpus"], keep="first", maintain_order=True)
 
 
 def rounded(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
     """Return some columns with as many digits as a chart needs: what a chart does not show is not carried along."""
     return rows.select(*columns).with_columns(pl.selectors.float().round_sig_figs(DIGITS))
-
-
-def names(policies: Sequence[str], most: int = 4) -> str:
-    """Return names as a phrase: a, b and c."""
-    shown = list(policies[:most])
-    if len(policies) > most:
-        shown.append(f"{len(policies) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from results.view import BASELINE
+from results.ranked_run import BASELINE
 
 WORKLOADS_MAX: Final = 8
 POLICIES_MAX: Final = 40

@@ -6,10 +6,11 @@ from typing import Final
 import altair as alt
 import polars as pl
 
-from results.charts.frames import in_order, names, only, rounded
+from results.charts.frames import in_order, only, rounded
 from results.charts.theme import Layout
 from results.compare.pareto import beaten_by
-from results.view import YARDSTICK, View, is_dying
+from results.ranked_run import YARDSTICK, RankedRun, is_dying
+from results.render import enumerated
 
 _GOALS: Final = ("elapsed_s", "exits", "pages_peak")
 FRONT: Final = "none is better in all three"
@@ -20,18 +21,18 @@ NARROW_LINE: Final = 0.1
 """Share of the height that a line of letters takes on a phone."""
 
 
-def trade_off(view: View, groups: pl.DataFrame) -> pl.DataFrame:
+def trade_off(ranked: RankedRun, groups: pl.DataFrame) -> pl.DataFrame:
     """Return mean elapsed time, exits and peak of shadow pages per policy, and how it stands: on the front or beaten.
 
     Yardsticks are left out: nobody can install them. So is what the host dies under.
     """
     peaks = (
-        only(view.run.scan_cells(), groups)
+        only(ranked.run.scan("cells"), groups)
         .group_by("workload", "guest", "policy")
         .agg(pages_peak=pl.col("pages_peak").mean())
         .collect(engine="streaming")
     )
-    rows = view.summary.filter(pl.col("role") != YARDSTICK, ~is_dying()).join(
+    rows = ranked.summary.filter(pl.col("role") != YARDSTICK, ~is_dying()).join(
         peaks, on=["workload", "guest", "policy"], how="inner", maintain_order="left"
     )
     beaten = beaten_by(rows, _GOALS, ("workload", "guest"), name="policy").is_not_null()
@@ -99,7 +100,7 @@ def _named(panel: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     words: list[str | None] = [None] * panel.height
     for cluster in clusters:
         front_first = sorted(cluster, key=lambda row: standing[row] != FRONT)
-        words[cluster[0]] = names([policies[row] for row in front_first], most=most)
+        words[cluster[0]] = enumerated([policies[row] for row in front_first], most=most)
     values, lifted = panel["elapsed_s"].to_list(), -math.inf
     gap = line * ((max(values) - min(values)) or 1.0)
     heights: list[float] = [*values]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from textwrap import wrap
 from types import MappingProxyType
 from typing import Any, Final
@@ -10,9 +11,10 @@ import polars as pl
 
 from results.charts.breakdown import breakdown
 from results.charts.change import spaced_ticks, symlog
-from results.charts.frames import in_order, labels_of, names, show_guests
+from results.charts.frames import in_order, labels_of, show_guests
 from results.prices.cost_groups import NATIVE
-from results.view import BASELINE, View, is_dying
+from results.ranked_run import BASELINE, RankedRun, is_dying
+from results.render import enumerated
 
 LABEL_ROOM: Final = 30
 """Columns that names of policies and the frame take."""
@@ -24,11 +26,11 @@ NO_BREAK: Final = "\u00a0"
 _SIGNS: Final = "█▓▒░#*=-:."
 """Signs of the parts of a bar, so that parts can be told apart without colours."""
 
-Picture = Callable[[View, pl.DataFrame, int], str]
+Picture = Callable[[RankedRun, pl.DataFrame, int], str]
 """Run, part of its summary, columns of the terminal -> text."""
 
 
-def changes_picture(view: View, summary: pl.DataFrame, width: int) -> str:
+def changes_picture(ranked: RankedRun, summary: pl.DataFrame, width: int) -> str:
     """Return a line per policy: a digit per guest at its change, on a bar over all of their 95 % intervals."""
     figure = _figure(width, labels := labels_of(summary.filter(pl.col("role") != BASELINE)))
     places = {label: len(labels) - row for row, label in enumerate(labels)}
@@ -44,7 +46,7 @@ def changes_picture(view: View, summary: pl.DataFrame, width: int) -> str:
     ends = [0.0, *_ends(rows)]
     ticks = spaced_ticks(min(ends), max(ends), (width - LABEL_ROOM) / TICK_ROOM)
     figure.ruler("x").ticks([symlog(tick) for tick in ticks], [f"{tick:+d}" if tick else "0" for tick in ticks])
-    figure.title(f"change of elapsed time against {view.baseline}, %: a digit is the vCPUs of a guest")
+    figure.title(f"change of elapsed time against {ranked.baseline}, %: a digit is the vCPUs of a guest")
     return "\n".join([_text(figure), *_dying_lines(summary, width)])
 
 
@@ -54,19 +56,13 @@ def _ends(rows: pl.DataFrame) -> list[float]:
     return pl.concat([rows[name].drop_nulls() for name in names]).to_list()
 
 
-def time_picture(view: View, summary: pl.DataFrame, width: int) -> str:
-    """Return a stacked bar per policy: all of the elapsed time, for the largest of the guests that stand for all."""
-    return _stacked(view, summary, width, native=True)
+def stacked_picture(ranked: RankedRun, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+    """Return a stacked bar per policy, for the largest of the guests that stand for all.
 
-
-def overhead_picture(view: View, summary: pl.DataFrame, width: int) -> str:
-    """Return a stacked bar per policy: what shadow paging adds to native time."""
-    return _stacked(view, summary, width, native=False)
-
-
-def _stacked(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> str:
+    With `native` it is all of the elapsed time, else what shadow paging adds to native time.
+    """
     guest = show_guests(summary).tail(1)
-    rows = breakdown(view, guest)
+    rows = breakdown(ranked, guest)
     # A part has the same sign in both pictures.
     signs = dict(zip(in_order(rows.sort("stack", maintain_order=True), "part"), _SIGNS, strict=False))
     if not native:
@@ -97,7 +93,9 @@ def _stacked(view: View, summary: pl.DataFrame, width: int, *, native: bool) -> 
 def _dying_lines(summary: pl.DataFrame, width: int) -> list[str]:
     """Return a line per policy under which the host dies: in the picture it has nothing there."""
     dying = summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("guest")
-    lines = [f"{policy} dies (host BUG) on {names(guests, most=_GUESTS_NAMED)}" for policy, guests in dying.iter_rows()]
+    lines = [
+        f"{policy} dies (host BUG) on {enumerated(guests, most=_GUESTS_NAMED)}" for policy, guests in dying.iter_rows()
+    ]
     return [part for line in lines for part in wrap(line, width, subsequent_indent="  ")]
 
 
@@ -139,8 +137,8 @@ def _text(figure: Any) -> str:
 PICTURES: Final[MappingProxyType[str, Picture]] = MappingProxyType(
     {
         "changes": changes_picture,
-        "time": time_picture,
-        "overhead": overhead_picture,
+        "time": partial(stacked_picture, native=True),
+        "overhead": partial(stacked_picture, native=False),
     }
 )
 """Kind of chart -> its picture for terminals."""

@@ -44,7 +44,7 @@ LAYOUTS: Final = MappingProxyType(
             Layout(name="paper", width=round(178 * PX_PER_MM), font_px=8 * 96 / 72),
             Layout(name="column", width=round(86 * PX_PER_MM), font_px=8 * 96 / 72, narrow=True),
         )
-    },
+    }
 )
 """Name -> layout: two for the report, two for papers."""
 
@@ -123,9 +123,5 @@ def chart_config(theme: Theme, font_px: float, font: str = FONT) -> dict[str, An
             "edge": {"stroke": theme.muted, "strokeWidth": 0.6},
             "guide": {"stroke": theme.muted},
         },
-        "range": {
-            "category": list(theme.series),
-            "diverging": list(theme.diverging),
-            "ordinal": list(theme.parts),
-        },
+        "range": {"category": list(theme.series), "diverging": list(theme.diverging), "ordinal": list(theme.parts)},
     }

@@ -9,8 +9,8 @@ import polars as pl
 from results.charts.frames import labels_of, only, rounded, without_the_dying
 from results.charts.theme import Layout
 from results.prices.pricing import price_windows
+from results.ranked_run import RankedRun
 from results.statistics.verdicts import relative_difference
-from results.view import View
 
 BINS: Final = 240
 """Points of a timeline; more than a line of a page has room for are averaged."""
@@ -19,18 +19,18 @@ CLIPPED_SHARE: Final = 0.1
 """Share of the dearest policy's stretches that may be cut off at the top, so that the rest can be read."""
 
 
-def timeline(view: View, groups: pl.DataFrame) -> pl.DataFrame:
+def timeline(ranked: RankedRun, groups: pl.DataFrame) -> pl.DataFrame:
     """Return per workload, guest, policy and stretch of native time how much longer it took, in %.
 
     Replicates are averaged window by window; neighbouring windows are put together until there are at most `BINS`.
     """
-    windows = only(view.run.scan_windows(), groups)
+    windows = only(ranked.run.scan("windows"), groups)
     lengths = windows.group_by("workload", "guest").agg(_count=pl.col("window").max() + 1)
-    priced = price_windows(windows, view.costs)
+    priced = price_windows(windows, ranked.costs)
     binned = (
         priced.join(lengths, on=["workload", "guest"])
         .with_columns(_width=(pl.col("_count") + BINS - 1) // BINS)
-        .with_columns(bin=pl.col("window") // pl.col("_width"), start_s=pl.col("window") // pl.col("_width"))
+        .with_columns(bin=pl.col("window") // pl.col("_width"))
         .group_by("workload", "guest", "vcpus", "policy", "bin")
         .agg(
             native_s=pl.col("native_ns").sum() / 1e9,
@@ -44,10 +44,10 @@ def timeline(view: View, groups: pl.DataFrame) -> pl.DataFrame:
         )
         .collect(engine="streaming")
     )
-    places = view.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size")
+    places = ranked.summary.select("workload", "guest", "policy", "label", "rank", "panel", "size")
     joined = binned.join(places, on=["workload", "guest", "policy"], how="inner")
     rows = joined.drop("_seconds").sort("workload", "vcpus", "guest", "rank", "bin")
-    return without_the_dying(rows, view.summary, "elapsed_s", "over_native")
+    return without_the_dying(rows, ranked.summary, "elapsed_s", "over_native")
 
 
 def strips(rows: pl.DataFrame, layout: Layout) -> alt.FacetChart:

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from results.compare.dimensions import LABELS, Condition, Dimensions, all_of, hidden_dimensions, ordered, spelled
+from results.compare.dimensions import LABELS, Condition, Dimensions, hidden_dimensions, ordered, spelled
 from results.compare.measures import Measure
 from results.statistics.geomean import geometric_means
 from results.statistics.moments import difference_moments, interval_columns
@@ -42,7 +42,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class TableLayout:
     """Which dimensions a table has, what it compares with, and what it leaves out."""
 
     rows: tuple[str, ...]
@@ -61,7 +61,7 @@ class Comparison:
     """One table: a row of `cells` per table cell, a row of `geomean` per column, and what a reader must know."""
 
     measure: Measure
-    layout: Layout
+    layout: TableLayout
     rule: Rule
     cells: pl.DataFrame
     """Per table cell: rows, cols, value with value_low and value_high, replicates, difference_percent with
@@ -83,7 +83,7 @@ def compare_cells(
     cells: pl.DataFrame,
     dimensions: Dimensions,
     *,
-    layout: Layout,
+    layout: TableLayout,
     measure: Measure,
     rule: Rule,
     orders: Mapping[str, Sequence[object]],
@@ -108,7 +108,7 @@ def compare_cells(
     found += said
     per_replicate = (
         whole.with_columns(_difference=relative_difference(_VALUE, _BASE))
-        .group_by(*layout.shown, "replicate", maintain_order=True)
+        .group_by(*dict.fromkeys((*layout.shown, "replicate")), maintain_order=True)
         .agg(
             pl.col(_VALUE, "_difference").mean(),
             pl.col("dies", "dies_baseline").any(),
@@ -136,7 +136,7 @@ def compare_cells(
     )
 
 
-def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl.DataFrame:
+def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: TableLayout) -> pl.DataFrame:
     """Return the cells that the conditions keep, and cells of the baseline that only those on its own family drop.
 
     Which of the latter are there to be paired with, `_paired` knows: they are not `_asked` for.
@@ -148,13 +148,13 @@ def _filtered(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> pl
         found = cells[layout.baseline.dimension].unique(maintain_order=True).to_list()
         raise ComparisonError(
             f"no cell has the baseline {layout.baseline.dimension}={spelled(layout.baseline.value)}. "
-            f"There are: {', '.join(spelled(value) for value in found)}",
+            f"There are: {', '.join(spelled(value) for value in found)}"
         )
     masks = [(condition, condition.keeps(cells[condition.dimension])) for condition in layout.where]
     strict = [mask for condition, mask in masks if families[condition.dimension] != own]
-    loose = [mask | is_baseline for condition, mask in masks if families[condition.dimension] == own]
-    asked = all_of([mask for _, mask in masks], cells.height)
-    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(all_of([*strict, *loose], cells.height))
+    loose = [mask | pl.col("_is_baseline") for condition, mask in masks if families[condition.dimension] == own]
+    asked = pl.all_horizontal(True, *(mask for _, mask in masks))
+    kept = cells.with_columns(_is_baseline=is_baseline, _asked=asked).filter(*strict, *loose)
     if kept.is_empty():
         raise ComparisonError("no cell is left: each --where keeps some cells, but no cell meets all of them")
     return kept
@@ -166,7 +166,7 @@ def _is_baseline(cells: pl.DataFrame, baseline: Baseline) -> pl.Series:
     return pl.Series([values[value] for value in text], dtype=pl.Boolean)
 
 
-def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: TableLayout) -> tuple[pl.DataFrame, list[str]]:
     """Return the cells with the baseline's value beside their own, null where the baseline has no such cell."""
     dimension = layout.baseline.dimension
     own = dimensions.families[dimension]
@@ -188,7 +188,7 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: Layout) -> tupl
     if other_trace.height and own == "run":
         notes.append(
             f"{other_trace.height} of {paired.filter(~pl.col('_is_baseline')).height} pairs met different traces: what "
-            "makes traces differs between the runs, and intervals hold that as well",
+            "makes traces differs between the runs, and intervals hold that as well"
         )
     elif other_trace.height:
         notes.append(f"cells that differ in {own} meet different traces: intervals hold how traces vary")
@@ -212,7 +212,7 @@ def _without_loners(cells: pl.DataFrame, keys: Sequence[str], *, also_asked: boo
     return pl.concat([cells.filter(~can_go), needed])
 
 
-def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+def _missing(cells: pl.DataFrame, layout: TableLayout) -> pl.DataFrame:
     keys = [label for label in _COMBINATION if label != "run"]
     known = cells.select(*keys, "_is_baseline").unique(maintain_order=True)
     if layout.baseline.dimension != "run":
@@ -221,7 +221,7 @@ def _missing(cells: pl.DataFrame, layout: Layout) -> pl.DataFrame:
     return known.filter("_is_baseline").join(there, on=keys, how="anti", maintain_order="left").select(keys)
 
 
-def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[str]]:
+def _complete(cells: pl.DataFrame, layout: TableLayout) -> tuple[pl.DataFrame, list[str]]:
     """Return the cells of the replicates that all combinations in their table cell have, and what is to be said of it.
 
     Each combination of labels stays: a mean over some of them would be that of other guests or policies.
@@ -247,7 +247,7 @@ def _complete(cells: pl.DataFrame, layout: Layout) -> tuple[pl.DataFrame, list[s
     return whole, [note, lost] if empty else [note]
 
 
-def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: Layout) -> list[str]:
+def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: TableLayout) -> list[str]:
     """Return where the host dies, and what there is no comparison and no geometric mean of because of that."""
     warnings = death_sentences(deaths)
     if (table["verdict"] == Verdict.BASELINE_DIES).any():
@@ -257,7 +257,7 @@ def _death_warnings(deaths: pl.DataFrame, table: pl.DataFrame, layout: Layout) -
     return warnings
 
 
-def _judged(per_replicate: pl.DataFrame, layout: Layout, rule: Rule) -> pl.DataFrame:
+def _judged(per_replicate: pl.DataFrame, layout: TableLayout, rule: Rule) -> pl.DataFrame:
     by = list(layout.shown)
     moments = difference_moments(per_replicate, "_difference", by)
     spread = interval_columns(per_replicate, _VALUE, by, error=rule.error).select(

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import reduce
 from typing import Any, Final
 
 import polars as pl
@@ -21,7 +20,7 @@ from results.store.columns import IDENTITY
 LABELS: Final = ("run", "policy", "workload", "guest", "replicate")
 """One name per family. With all of them fixed there is one cell."""
 _OTHERS: Final = frozenset(
-    {*LABELS, "cell_id", "host_paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"},
+    {*LABELS, "cell_id", "host_paging", "seed", "trace_digest", "window_ns", "native_seconds", "events"}
 )
 GUEST: Final = tuple(column.name for column in IDENTITY if column.name not in _OTHERS)
 """What a guest's label stands for: columns of every table."""
@@ -125,8 +124,8 @@ class Condition:
     comparison: str
     values: tuple[str, ...]
 
-    def keeps(self, column: pl.Series) -> pl.Series:
-        """Return which values of a dimension's column the condition keeps.
+    def keeps(self, column: pl.Series) -> pl.Expr:
+        """Return which cells the condition keeps; `column` holds their values of its dimension.
 
         Raises:
             ComparisonError: a value does not fit the column, or order is asked of words.
@@ -141,7 +140,7 @@ class Condition:
             if unknown and self.comparison == "=":
                 shown = ", ".join(sorted(map(spelled, found)))
                 raise ComparisonError(f"--where {self.dimension}: no cell has '{unknown[0]}'. There are: {shown}")
-        kept = column.is_in(pl.Series(wanted, dtype=column.dtype).implode())
+        kept = pl.col(self.dimension).is_in(pl.Series(wanted, dtype=column.dtype).implode())
         return ~kept if self.comparison == "!=" else kept
 
     def _ordered(self, value: object, text: str) -> bool:
@@ -194,20 +193,11 @@ def ordered(frame: pl.DataFrame, names: Sequence[str], orders: Mapping[str, Sequ
     return frame.sort(keys, nulls_last=True, maintain_order=True) if keys else frame
 
 
-def all_of(masks: Iterable[pl.Series], height: int) -> pl.Series:
-    """Return where all of `masks` hold."""
-    return reduce(operator.and_, masks, pl.repeat(True, height, eager=True))
-
-
 def default_orders(specs: Sequence[Mapping[str, Any]], runs: Sequence[str]) -> dict[str, list[object]]:
     """Return the order of labels as specifications list them."""
     policies = [policy["name"] for spec in specs for policy in spec.get("policies", ()) if isinstance(policy, Mapping)]
     workloads = [case["label"] for spec in specs for case in spec.get("workloads", ()) if isinstance(case, Mapping)]
-    return {
-        "run": list(runs),
-        "policy": list(dict.fromkeys(policies)),
-        "workload": list(dict.fromkeys(workloads)),
-    }
+    return {"run": list(runs), "policy": list(dict.fromkeys(policies)), "workload": list(dict.fromkeys(workloads))}
 
 
 def guest_order(cells: pl.DataFrame) -> list[object]:
@@ -216,11 +206,7 @@ def guest_order(cells: pl.DataFrame) -> list[object]:
 
 
 def hidden_dimensions(
-    cells: pl.DataFrame,
-    dimensions: Dimensions,
-    *,
-    rows: Sequence[str],
-    shown: Sequence[str],
+    cells: pl.DataFrame, dimensions: Dimensions, *, rows: Sequence[str], shown: Sequence[str]
 ) -> list[str]:
     """Return a warning per label of which a table cell mixes several: which, how many, what takes them apart.
 
@@ -238,7 +224,7 @@ def hidden_dimensions(
         example = spelled(others[label].sort()[0])
         warnings.append(
             f"cells of this table are means over up to {most} values of {label}{f' ({parts})' if parts else ''}. "
-            f"To take them apart: --rows {','.join([*rows, label])}, or --where {label}='{example}'",
+            f"To take them apart: --rows {','.join([*rows, label])}, or --where {label}='{example}'"
         )
     return warnings
 

@@ -36,75 +36,55 @@ class Measure:
     is_more_better: bool = False
 
 
-def _ratio(numerator: str, denominator: str) -> pl.Expr:
-    divisor = pl.col(denominator)
-    return pl.when(divisor > 0).then(pl.col(numerator) / divisor)
+_RATIOS: Final = {
+    "exits_per_run_second": ("exits", "guest_run_ns", "VM exits of the MMU per second that the guest ran natively"),
+    "emulations_per_run_second": (
+        "insn_emulation",
+        "guest_run_ns",
+        "emulated instructions per second that the guest ran natively",
+    ),
+    "emulated_exit_share": ("insn_emulation", "exits", "exits that ended in an emulated instruction"),
+    "write_upgrade_share": (
+        "write_upgrades",
+        "pf_fixed",
+        "fixed faults that only made a present spte writable, such as the one after each unshadowing",
+    ),
+    "dead_table_write_share": (
+        "dead_table_writes",
+        "mmu_pte_write",
+        "trapped stores to pages that are no table any more: the waste that unshadowing is about",
+    ),
+    "trapped_store_share": (
+        "mmu_pte_write",
+        "guest_stores",
+        "stores to pages that are or were tables that the hypervisor trapped",
+    ),
+    "prefetch_hit_share": ("prefetch_used", "sptes_prefetched", "speculative sptes that were used later"),
+    "hash_steps_per_lock": (
+        "hash_steps",
+        "lock_acquisitions",
+        "shadow pages looked at in hash chains per acquisition of mmu_lock",
+    ),
+    "sptes_per_zap": ("sptes_zapped", "mmu_shadow_zapped", "present sptes lost with each zapped shadow page"),
+}
+"""Name -> counter, what it is divided by, and what that means."""
+_MORE_IS_BETTER: Final = frozenset({"prefetch_used", "prefetch_hit_share"})
+"""Speculation that pays. Everything else that is counted here is work for somebody."""
 
 
-def _per_run_second(counter: str) -> pl.Expr:
-    seconds = pl.col("guest_run_ns") / 1e9
-    return pl.when(seconds > 0).then(pl.col(counter) / seconds)
+def _ratio(name: str, numerator: str, denominator: str, description: str) -> Measure:
+    per_second = denominator == "guest_run_ns"
+    divisor = pl.col(denominator) / 1e9 if per_second else pl.col(denominator)
+    return Measure(
+        name=name,
+        unit="1/s" if per_second else "1",
+        description=description,
+        expression=pl.when(divisor > 0).then(pl.col(numerator) / divisor),
+        is_more_better=name in _MORE_IS_BETTER,
+    )
 
 
-_PER_RUN_SECOND: Final = "1/s"
-_DERIVED: Final[tuple[Measure, ...]] = (
-    Measure(
-        name="exits_per_run_second",
-        unit=_PER_RUN_SECOND,
-        description="VM exits of the MMU per second that the guest ran natively",
-        expression=_per_run_second("exits"),
-    ),
-    Measure(
-        name="emulations_per_run_second",
-        unit=_PER_RUN_SECOND,
-        description="emulated instructions per second that the guest ran natively",
-        expression=_per_run_second("insn_emulation"),
-    ),
-    Measure(
-        name="emulated_exit_share",
-        unit="1",
-        description="exits that ended in an emulated instruction",
-        expression=_ratio("insn_emulation", "exits"),
-    ),
-    Measure(
-        name="write_upgrade_share",
-        unit="1",
-        description="fixed faults that only made a present spte writable, such as the one after each unshadowing",
-        expression=_ratio("write_upgrades", "pf_fixed"),
-    ),
-    Measure(
-        name="dead_table_write_share",
-        unit="1",
-        description="trapped stores to pages that are no table any more: the waste that unshadowing is about",
-        expression=_ratio("dead_table_writes", "mmu_pte_write"),
-    ),
-    Measure(
-        name="trapped_store_share",
-        unit="1",
-        description="stores to pages that are or were tables that the hypervisor trapped",
-        expression=_ratio("mmu_pte_write", "guest_stores"),
-    ),
-    Measure(
-        name="prefetch_hit_share",
-        unit="1",
-        description="speculative sptes that were used later",
-        expression=_ratio("prefetch_used", "sptes_prefetched"),
-        is_more_better=True,
-    ),
-    Measure(
-        name="hash_steps_per_lock",
-        unit="1",
-        description="shadow pages looked at in hash chains per acquisition of mmu_lock",
-        expression=_ratio("hash_steps", "lock_acquisitions"),
-    ),
-    Measure(
-        name="sptes_per_zap",
-        unit="1",
-        description="present sptes lost with each zapped shadow page",
-        expression=_ratio("sptes_zapped", "mmu_shadow_zapped"),
-    ),
-)
-METRICS: Final = {metric.name: metric for metric in _DERIVED}
+METRICS: Final = {name: _ratio(name, *ratio) for name, ratio in _RATIOS.items()}
 """Name -> derived metric: an expression over counters, for cells and for windows alike, null for anything over zero."""
 
 
@@ -119,12 +99,11 @@ def _measures() -> dict[str, Measure]:
             unit=info.unit,
             description=info.description,
             expression=pl.col(info.name).cast(pl.Float64),
-            # Speculation that pays. Everything else that is counted here is work for somebody.
-            is_more_better=info.name == "prefetch_used",
+            is_more_better=info.name in _MORE_IS_BETTER,
         )
         for info in COUNTERS
     ]
-    return {measure.name: measure for measure in (*times, *_DERIVED, *counters)}
+    return {measure.name: measure for measure in (*times, *METRICS.values(), *counters)}
 
 
 MEASURES: Final = _measures()
@@ -162,13 +141,12 @@ def measured_cells(run: LabelledRun, measures: Sequence[Measure], costs: CostMod
     """
     priced = [measure for measure in measures if measure.is_priced]
     counted = [measure.expression.alias(measure.name) for measure in measures if not measure.is_priced]
-    cells = run.scan_cells().select("cell_id", *COORDINATES, *counted, dies=pl.col("fatal") > 0)
+    cells = run.scan("cells").select("cell_id", *COORDINATES, *counted, dies=pl.col("fatal") > 0)
     if priced:
         if costs is None:
             raise ComparisonError(f"metric '{priced[0].name}' is a time: give a cost model")
-        times = price_cells(run.scan_windows(), costs).select(
-            "cell_id",
-            *(measure.expression.alias(measure.name) for measure in priced),
+        times = price_cells(run.scan("windows"), costs).select(
+            "cell_id", *(measure.expression.alias(measure.name) for measure in priced)
         )
         cells = cells.join(times, on="cell_id")
     return cells.sort("workload", "guest", "replicate", "policy").collect(engine="streaming")

@@ -1,18 +1,18 @@
 """Which policies nobody beats in several metrics at once: the Pareto front of each workload and guest."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from results.compare.measures import Measure, measure_named, measured_cells
 from results.prices.cost_model import CostModel
-from results.render import Sheet, compact_count, shortened
+from results.render import Sheet, compact_count, enumerated, shortened
 from results.store.labels import LabelledRun
+from results.summary import GROUP
 
 GOALS: Final = ("elapsed", "pages_peak", "exits")
 """Time, memory and exits: what a policy can save."""
-_PLACE: Final = ("workload", "guest", "vcpus", "memory_mib")
 
 
 def beaten_by(rows: pl.DataFrame, goals: Sequence[str], within: Sequence[str], *, name: str) -> pl.Series:
@@ -33,18 +33,12 @@ def beaten_by(rows: pl.DataFrame, goals: Sequence[str], within: Sequence[str], *
     return numbered.join(first, on="_row", how="left", maintain_order="left")["beaten_by"]
 
 
-def yardsticks_of(spec: Mapping[str, Any]) -> set[str]:
+def yardsticks_of(run: LabelledRun) -> set[str]:
     """Return the policies that nobody can install: they see what no hypervisor sees, or need other hardware."""
-    knobs = {policy["name"]: policy.get("knobs", {}) for policy in spec["policies"] if isinstance(policy, Mapping)}
-    return {name for name, own in knobs.items() if own.get("oracle") or own.get("shadow") is False}
+    return {name for name, own in run.knobs.items() if own.get("oracle") or own.get("shadow") is False}
 
 
-def trade_offs(
-    run: LabelledRun,
-    costs: CostModel,
-    *,
-    metrics: Sequence[str] = GOALS,
-) -> pl.DataFrame:
+def trade_offs(run: LabelledRun, costs: CostModel, *, metrics: Sequence[str] = GOALS) -> pl.DataFrame:
     """Return one row per workload, guest and policy: means of the metrics, and `beaten_by`, null on the front.
 
     Rows are sorted by the first metric. Yardsticks (`yardsticks_of`) are left out: nobody can choose them. So are
@@ -52,18 +46,19 @@ def trade_offs(
     """
     goals = [measure_named(name) for name in metrics]
     cells = measured_cells(run, goals, costs).filter(
-        ~pl.col("policy").is_in(sorted(yardsticks_of(run.spec))), ~pl.col("dies").any().over(*_PLACE, "policy")
+        ~pl.col("policy").is_in(sorted(yardsticks_of(run))), ~pl.col("dies").any().over(*GROUP, "policy")
     )
-    means = cells.group_by(*_PLACE, "policy").agg(pl.col(goal.name).mean() for goal in goals)
-    means = means.sort(*_PLACE, *metrics, "policy")
+    means = cells.group_by(*GROUP, "policy").agg(pl.col(goal.name).mean() for goal in goals)
+    means = means.sort(*GROUP, *metrics, "policy")
     signed = means.with_columns(-pl.col(goal.name) for goal in goals if goal.is_more_better)
-    return means.with_columns(beaten_by(signed, metrics, _PLACE, name="policy"))
+    return means.with_columns(beaten_by(signed, metrics, GROUP, name="policy"))
 
 
 def trade_off_sheets(rows: pl.DataFrame, metrics: Sequence[str] = GOALS) -> list[Sheet]:
     """Return one sheet per workload and guest: the front first, then who is beaten, and by whom."""
     goals = [measure_named(name) for name in metrics]
     header = ("policy", *(f"{goal.name}{' s' if goal.unit == 's' else ''}" for goal in goals), "beaten by")
+    listed = enumerated(metrics, most=len(metrics))
     sheets = []
     for (workload, guest), group in rows.group_by("workload", "guest", maintain_order=True):
         ranked = group.sort(pl.col("beaten_by").is_not_null(), maintain_order=True)
@@ -75,7 +70,7 @@ def trade_off_sheets(rows: pl.DataFrame, metrics: Sequence[str] = GOALS) -> list
             )
             for row in ranked.iter_rows(named=True)
         )
-        title = f"{workload} on {guest}: no other policy is at least as good in {_listed(metrics)} as one of the first"
+        title = f"{workload} on {guest}: no other policy is at least as good in {listed} as one of the first"
         sheets.append(Sheet(title=title, header=header, rows=lines))
     return sheets
 
@@ -84,7 +79,3 @@ def _shown(goal: Measure, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if goal.unit == "s" else compact_count(value) if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

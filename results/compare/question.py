@@ -8,14 +8,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.compare.compare import Baseline, Comparison, Layout, compare_cells
-from results.compare.dimensions import (
-    Dimensions,
-    default_orders,
-    dimensions_of,
-    guest_order,
-    parse_condition,
-)
+from results.compare.compare import Baseline, Comparison, TableLayout, compare_cells
+from results.compare.dimensions import Dimensions, default_orders, dimensions_of, guest_order, parse_condition
 from results.compare.measures import measure_named, measured_cells
 from results.compare.without_effect import idle_notes
 from results.prices.cost_model import CostModel
@@ -74,25 +68,15 @@ def compare_runs(runs: Sequence[LabelledRun], question: Question, costs: CostMod
     for measure in measures:
         rule = replace(strictest, lower_is_better=not measure.is_more_better)
         table = compare_cells(
-            cells,
-            dimensions,
-            layout=layout,
-            measure=measure,
-            rule=rule,
-            orders=orders,
-            notes=notes,
-            unlike=unlike,
+            cells, dimensions, layout=layout, measure=measure, rule=rule, orders=orders, notes=notes, unlike=unlike
         )
         tables.append(table)
     return tables
 
 
 def _layout(
-    cells: pl.DataFrame,
-    dimensions: Dimensions,
-    question: Question,
-    runs: Sequence[LabelledRun],
-) -> Layout:
+    cells: pl.DataFrame, dimensions: Dimensions, question: Question, runs: Sequence[LabelledRun]
+) -> TableLayout:
     """Return the table that is asked for."""
     baseline = _baseline(dimensions, question.baseline, runs)
     cols = tuple(dimensions.checked(name) for name in question.cols) or (baseline.dimension,)
@@ -103,7 +87,7 @@ def _layout(
         taken = {dimensions.families[name] for name in cols}
         rows = tuple(name for name in several if name not in taken) or tuple(n for n in _LABELS if n not in taken)
     where = tuple(parse_condition(text, dimensions) for text in question.where)
-    return Layout(rows=rows, cols=cols, baseline=baseline, where=where)
+    return TableLayout(rows=rows, cols=cols, baseline=baseline, where=where)
 
 
 def _baseline(dimensions: Dimensions, given: str | None, runs: Sequence[LabelledRun]) -> Baseline:
@@ -126,7 +110,7 @@ def _two_runs(runs: Sequence[LabelledRun], frames: Sequence[pl.DataFrame]) -> li
     first, second = runs
     if first.engine != second.engine:
         notes.append(
-            f"the code differs: {first.name} was made by {first.engine[:12]}, {second.name} by {second.engine[:12]}",
+            f"the code differs: {first.name} was made by {first.engine[:12]}, {second.name} by {second.engine[:12]}"
         )
     notes += [
         f"{key} differs: {first.spec[key]} in {first.name}, {second.spec[key]} in {second.name}"

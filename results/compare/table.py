@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from textwrap import wrap
 from typing import Any, Final
 
@@ -11,11 +11,20 @@ import polars as pl
 
 from results.compare.compare import Comparison
 from results.compare.dimensions import spelled
-from results.render import Sheet, compact_count, decimal, interval, probability, shortened, show_sheets, signed
+from results.render import (
+    Painter,
+    Sheet,
+    compact_count,
+    decimal,
+    interval,
+    plain,
+    probability,
+    shortened,
+    show_sheets,
+    signed,
+    table_pieces,
+)
 from results.statistics.verdicts import Verdict
-
-Painter = Callable[[str, str], str]
-"""Text and the name of a style -> text in that style."""
 
 _MARKS: Final = {
     Verdict.BETTER: ("*", "good"),
@@ -29,62 +38,45 @@ _MARKS: Final = {
 _LABEL_WIDTH: Final = 24
 _SPREAD_WIDTH: Final = len(" ±12%")
 _NONE: Final = "-"
-
-
-def plain(text: str, _style: str) -> str:
-    """Return `text` without a style."""
-    return text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """What stands below one column's head: one text per row of the table, with its style."""
-
-    head: tuple[str, str]
-    texts: tuple[tuple[str, str], ...]
-
-    @property
-    def width(self) -> int:
-        """How many signs the widest line has."""
-        return max(len(line) for line in (*self.head, *(text for text, _ in self.texts)))
+_Text = tuple[str, str]
+"""What stands in a place of the table, and the name of its style."""
 
 
 def comparison_text(table: Comparison, *, width: int, paint: Painter = plain) -> str:
     """Return a comparison as a table of at most `width` signs, with what its marks mean, notes and warnings."""
-    rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
-    labels, blocks = _labels(table, rows), _blocks(table, rows)
-    label_width = sum(block.width + 2 for block in labels)
-    lines = [paint(part, "strong") for part in wrap(comparison_title(table), width)]
-    start = 0
-    while start < len(blocks):
-        end, used = start + 1, label_width + blocks[start].width
-        while end < len(blocks) and used + 2 + blocks[end].width <= width:
-            used += 2 + blocks[end].width
-            end += 1
-        lines += ["", *_piece([*labels, *blocks[start:end]], len(labels), paint)]
-        start = end
+    sheet = _sheet(table)
+    lines = [paint(part, "strong") for part in wrap(sheet.title, width)]
+    for piece in table_pieces(sheet, width, paint):
+        lines += ["", *piece]
     lines += ["", *(paint(part, "weak") for part in wrap(_legend(table), width))]
     lines += [part for note in table.notes for part in wrap(f"note: {note}", width, subsequent_indent="  ")]
     for warning in table.warnings:
         lines += [paint(part, "warning") for part in wrap(f"warning: {warning}", width, subsequent_indent="  ")]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def comparison_markdown(table: Comparison) -> str:
     """Return a comparison as one Markdown table with its notes."""
-    rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
-    labels, blocks = _labels(table, rows), _blocks(table, rows)
-    every = [*labels, *blocks]
-    sheet = Sheet(
-        title=comparison_title(table),
-        header=tuple(" ".join(" ".join(block.head).split()) for block in every),
-        rows=tuple(
-            tuple(" ".join(text.split()) for text, _ in row) for row in zip(*(b.texts for b in every), strict=True)
-        ),
-        left=len(labels),
-    )
+    sheet = _sheet(table)
+    header, *rows = (tuple(" ".join(text.split()) for text in row) for row in (sheet.header, *sheet.rows))
     notes = [*(f"- note: {note}" for note in table.notes), *(f"- warning: {warning}" for warning in table.warnings)]
-    return "\n".join([show_sheets([sheet], "md"), _legend(table), *notes]) + "\n"
+    shown = show_sheets([replace(sheet, header=header, rows=tuple(rows))], "md")
+    return "\n".join([shown, _legend(table), *notes]) + "\n"
+
+
+def _sheet(table: Comparison) -> Sheet:
+    """Return a comparison as people read it: rows and columns as asked for, each value beside its difference."""
+    rows = table.cells.select(table.layout.rows).unique(maintain_order=True).rows() if table.layout.rows else [()]
+    labels = _labels(table, rows)
+    heads, columns = zip(*labels, *_columns(table, rows), strict=True)
+    cells = list(zip(*columns, strict=True))
+    return Sheet(
+        title=comparison_title(table),
+        header=heads,
+        rows=tuple(tuple(text for text, _ in row) for row in cells),
+        left=len(labels),
+        styles=tuple(tuple(style for _, style in row) for row in cells),
+    )
 
 
 def comparison_list(table: Comparison) -> Sheet:
@@ -173,37 +165,37 @@ def _legend(table: Comparison) -> str:
     return "; ".join([*found, "sure for all cells together (Holm)"]) if found else ""
 
 
-def _labels(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[_Block]:
+def _labels(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, list[_Text]]]:
     last = [("geomean", "strong")] if table.geomean.height else []
-    blocks = []
+    columns = []
     for i, name in enumerate(table.layout.rows):
         texts = [(shortened(spelled(row[i]), _LABEL_WIDTH), "") for row in rows]
-        blocks.append(_Block(head=("", name), texts=(*texts, *(last if i == 0 else last and [("", "")]))))
-    return blocks or [_Block(head=("", ""), texts=(("", ""),))]
+        columns.append((f"\n{name}", [*texts, *(last if i == 0 else last and [("", "")])]))
+    return columns or [("\n", [("", "")])]
 
 
-def _blocks(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[_Block]:
-    """Return per column its values, and its differences where it is not the baseline's own."""
+def _columns(table: Comparison, rows: Sequence[tuple[Any, ...]]) -> list[tuple[str, list[_Text]]]:
+    """Return per column its head and its values, with the differences where it is not the baseline's own."""
     layout = table.layout
-    columns = table.cells.select(layout.cols).unique(maintain_order=True)
     found = {tuple(row[name] for name in layout.shown): row for row in table.cells.iter_rows(named=True)}
     means = {tuple(row[name] for name in layout.cols): row for row in table.geomean.iter_rows(named=True)}
     unit, show = _unit(table)
-    blocks = []
-    for column in columns.rows():
-        head = ", ".join(
-            shortened(_column(name, value), _LABEL_WIDTH) for name, value in zip(layout.cols, column, strict=True)
-        )
-        cells = [found.get(_key(layout.rows, row, layout.cols, column)) for row in rows]
+    columns = []
+    for column in table.cells.select(layout.cols).unique(maintain_order=True).rows():
+        place = dict(zip(layout.cols, column, strict=True))
+        head = ", ".join(shortened(_column(name, value), _LABEL_WIDTH) for name, value in place.items())
+        keys = [place | dict(zip(layout.rows, row, strict=True)) for row in rows]
+        cells = [found.get(tuple(key[name] for name in layout.shown)) for key in keys]
         lines = [*cells, *([means.get(column)] if table.geomean.height else [])]
         values = [_value(line, show) for line in lines]
-        blocks.append(_Block(head=(head, unit), texts=tuple(values)))
+        second = unit
         if any(cell is not None and cell["verdict"] not in {Verdict.BASELINE, Verdict.DIES} for cell in cells):
-            blocks[-1] = _joined(head, unit, values, [_difference(line) for line in lines])
-    return blocks
+            second, values = _joined(unit, values, [_difference(line) for line in lines])
+        columns.append((f"{head}\n{second}", values))
+    return columns
 
 
-def _value(line: dict[str, Any] | None, show: Callable[[float | None], str]) -> tuple[str, str]:
+def _value(line: dict[str, Any] | None, show: Callable[[float | None], str]) -> _Text:
     """Return a value with its own interval, or the word for that there is none, and its style."""
     if line is None:
         return _NONE, ""
@@ -213,19 +205,15 @@ def _value(line: dict[str, Any] | None, show: Callable[[float | None], str]) -> 
     return show(line["value"]) + _spread(line), ""
 
 
-def _joined(head: str, unit: str, values: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> _Block:
+def _joined(unit: str, values: Sequence[_Text], changes: Sequence[_Text]) -> tuple[str, list[_Text]]:
+    """Return the second line of a head and the texts of a column that holds values and changes side by side."""
     left = max(len(text) for text in (unit, *(value for value, _ in values)))
     right = max(len(text) for text in ("change  ", *(change for change, _ in changes)))
     texts = [
         (f"{v.rjust(left)}  {c.rjust(right)}", style or own)
         for (v, own), (c, style) in zip(values, changes, strict=True)
     ]
-    return _Block(head=(head, f"{unit.rjust(left)}  {'change  '.rjust(right)}"), texts=tuple(texts))
-
-
-def _key(rows: Sequence[str], row: Sequence[Any], cols: Sequence[str], column: Sequence[Any]) -> tuple[Any, ...]:
-    place = {**dict(zip(cols, column, strict=True)), **dict(zip(rows, row, strict=True))}
-    return tuple(place.values()) if not rows else tuple(place[n] for n in (*rows, *(c for c in cols if c not in rows)))
+    return f"{unit.rjust(left)}  {'change  '.rjust(right)}", texts
 
 
 def _column(name: str, value: object) -> str:
@@ -239,7 +227,7 @@ def _spread(line: dict[str, Any]) -> str:
     return f" ±{100.0 * (line['value_high'] - line['value']) / abs(line['value']):.0f}%".ljust(_SPREAD_WIDTH)
 
 
-def _difference(line: dict[str, Any] | None) -> tuple[str, str]:
+def _difference(line: dict[str, Any] | None) -> _Text:
     """Return a difference with its interval and its mark, and the style of both."""
     if line is not None and line.get("verdict") == Verdict.BASELINE_DIES:
         return _MARKS[Verdict.BASELINE_DIES]
@@ -274,20 +262,3 @@ def _unit(table: Comparison) -> tuple[str, Callable[[float | None], str]]:
 
 def _count(value: float) -> str:
     return compact_count(value) if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
-
-
-def _piece(blocks: Sequence[_Block], labels: int, paint: Painter) -> list[str]:
-    """Return the lines of some columns side by side, each line painted after it is padded."""
-    lines = []
-    for i in (0, 1):
-        parts = [b.head[i].ljust(b.width) if j < labels else b.head[i].rjust(b.width) for j, b in enumerate(blocks)]
-        lines.append(paint("  ".join(parts).rstrip(), "strong"))
-    lines.append("-" * (sum(block.width + 2 for block in blocks) - 2))
-    for i in range(len(blocks[0].texts)):
-        parts = []
-        for j, block in enumerate(blocks):
-            text, style = block.texts[i]
-            padded = text.ljust(block.width) if j < labels else text.rjust(block.width)
-            parts.append(paint(padded, style) if style else padded)
-        lines.append("  ".join(parts))
-    return lines

@@ -16,20 +16,21 @@ from results.prices.repricing import Repricer
 from results.prices.sampling import Parameter, draw, one_at_a_time, point
 from results.statistics.pairing import check_baseline, pair_with
 from results.statistics.student_t import Floats
-from results.statistics.verdicts import DEAD, EQUAL_PERCENT, VERDICTS, Judgement, Rule, Verdict, judge, verdict_words
+from results.statistics.verdicts import (
+    DEAD,
+    EQUAL_PERCENT,
+    VERDICTS,
+    Judgement,
+    Rule,
+    Verdict,
+    judge,
+    numbers_where,
+    verdict_words,
+)
 from results.summary import GROUP
 
 _BLOCK_SAMPLES: Final = 128
 _COMPARISON: Final = ("workload", "guest", "policy")
-_TORNADO: Final = {
-    "cost": pl.String,
-    **dict.fromkeys(("low", "value", "high"), pl.Float64),
-    **dict.fromkeys(("difference_at_low", "difference_at_high"), pl.Float64),
-    **dict.fromkeys(("verdict_at_low", "verdict_at_high"), pl.String),
-    "change": pl.Float64,
-    "decides": pl.Boolean,
-}
-"""Columns of the tornado beside those of the comparison."""
 _SHARES: Final = {
     "share_better": Verdict.BETTER,
     "share_worse": Verdict.WORSE,
@@ -100,23 +101,18 @@ def _death_verdict() -> pl.Expr:
 
 
 def doubt(
-    repricer: Repricer,
-    numbers: tuple[Parameter, ...],
-    pairs: PairRows,
-    *,
-    rule: Rule,
-    samples: int = 0,
-    seed: int = 0,
+    repricer: Repricer, numbers: tuple[Parameter, ...], pairs: PairRows, *, rule: Rule, samples: int = 0, seed: int = 0
 ) -> Doubt:
     """Return what is concluded at the model's own numbers, and what becomes of it within their ranges.
 
     With `samples` all numbers vary at once, drawn with `seed`; each alone goes to both its ends in any case.
     """
     mean, judged = _judged(repricer, pairs, point(numbers), rule)
+    has_bounds = np.isfinite(mean[0] + judged.half_width[0])
     conclusions = pairs.comparisons.with_columns(
         difference_percent=mean[0],
-        difference_low=_finite(mean[0] - judged.half_width[0]),
-        difference_high=_finite(mean[0] + judged.half_width[0]),
+        difference_low=numbers_where(has_bounds, mean[0] - judged.half_width[0]),
+        difference_high=numbers_where(has_bounds, mean[0] + judged.half_width[0]),
         p_holm=judged.p_holm[0],
         verdict=verdict_words(judged.code[0]),
     )
@@ -177,24 +173,19 @@ def _tornado(
     verdict: npt.NDArray[np.uint8],
 ) -> pl.DataFrame:
     """Return a row per number and comparison: the difference and the verdict at either end of the range."""
-    keys = conclusions.select(*_COMPARISON, "difference_percent", "verdict")
-    parts = [
-        keys.select(
-            pl.lit(number.name).alias("cost"),
-            pl.lit(number.low, dtype=pl.Float64).alias("low"),
-            pl.lit(number.value, dtype=pl.Float64).alias("value"),
-            pl.lit(number.high, dtype=pl.Float64).alias("high"),
-            pl.all(),
-            pl.Series("difference_at_low", means[2 * place]),
-            pl.Series("difference_at_high", means[2 * place + 1]),
-            verdict_words(codes[2 * place]).alias("verdict_at_low"),
-            verdict_words(codes[2 * place + 1]).alias("verdict_at_high"),
-            pl.Series("change", _moved(means[2 * place], means[2 * place + 1])),
-            pl.Series("decides", (codes[2 * place] != verdict) | (codes[2 * place + 1] != verdict)),
-        )
-        for place, number in enumerate(numbers)
-    ]
-    return pl.concat(parts) if parts else pl.DataFrame(schema={**keys.schema, **_TORNADO})
+    columns = {"cost": pl.String, "low": pl.Float64, "value": pl.Float64, "high": pl.Float64}
+    costs = pl.DataFrame([(one.name, one.low, one.value, one.high) for one in numbers], schema=columns, orient="row")
+    # Rows of `means` and `codes` are the low and the high end of one number after the other.
+    ends = {"low": slice(0, None, 2), "high": slice(1, None, 2)}
+    low, high = (means[end] for end in ends.values())
+    return costs.join(
+        conclusions.select(*_COMPARISON, "difference_percent", "verdict"), how="cross", maintain_order="left_right"
+    ).with_columns(
+        **{f"difference_at_{name}": pl.Series(means[end].ravel()) for name, end in ends.items()},
+        **{f"verdict_at_{name}": verdict_words(codes[end].ravel()) for name, end in ends.items()},
+        change=pl.Series(_moved(low, high).ravel()),
+        decides=pl.Series(np.any([codes[end] != verdict for end in ends.values()], axis=0).ravel()),
+    )
 
 
 def _moved(low: Floats, high: Floats) -> Floats:
@@ -205,16 +196,9 @@ def _moved(low: Floats, high: Floats) -> Floats:
 
 def _decisive(tornado: pl.DataFrame) -> pl.DataFrame:
     """Return for each comparison the number that moves its difference most, if one does, and those that decide it."""
-    if tornado.is_empty():
-        empty = {"moved_most_by": pl.String, "moved_percent": pl.Float64, "decided_by": pl.String}
-        return pl.DataFrame(schema={**dict.fromkeys(_COMPARISON, pl.String), **empty})
     ranked = tornado.sort("change", descending=True, maintain_order=True)
     return ranked.group_by(_COMPARISON, maintain_order=True).agg(
         moved_most_by=pl.col("cost").filter(pl.col("change") > 0).first(),
         moved_percent=pl.col("change").first(),
         decided_by=pl.col("cost").filter(pl.col("decides")).str.join(", "),
     )
-
-
-def _finite(values: Floats) -> pl.Series:
-    return pl.select(pl.when(pl.Series(values).is_finite()).then(pl.Series(values))).to_series()

@@ -59,8 +59,7 @@ def tornado_sheet(tornado: pl.DataFrame) -> Sheet:
         .with_columns(place=place)
         .group_by("cost", maintain_order=True)
         .agg(
-            pl.col("low", "value", "high", "change", "place").first(),
-            decided=pl.col("place").filter(pl.col("decides")),
+            pl.col("low", "value", "high", "change", "place").first(), decided=pl.col("place").filter(pl.col("decides"))
         )
     )
     count = tornado.select("workload", "guest", "policy").unique().height

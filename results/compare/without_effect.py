@@ -8,6 +8,7 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.compare.dimensions import spelled
+from results.render import enumerated
 from results.store.labels import LabelledRun
 
 CELLS_MAX: Final = 200_000
@@ -18,17 +19,14 @@ _TRACE: Final = ("workload", "guest", "replicate")
 
 def idle_notes(run: LabelledRun) -> list[str]:
     """Return a sentence for each thing that the sweep varies and that changed no count in any finished cell."""
-    cells = run.scan_cells()
+    cells = run.scan("cells")
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return []
     rows = cells.select(
         "policy", *_TRACE, "memory_mib", "mmu_recycled", counts=pl.struct(COUNTER_NAMES).hash(seed=0)
     ).collect(engine="streaming")
-    knobs = {
-        policy["name"]: dict(policy.get("knobs", {})) for policy in run.spec["policies"] if isinstance(policy, Mapping)
-    }
-    return [*_idle_knobs(rows, knobs), *_idle_pool(rows, knobs)]
+    return [*_idle_knobs(rows, run.knobs), *_idle_pool(rows, run.knobs)]
 
 
 def _idle_knobs(rows: pl.DataFrame, knobs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -77,5 +75,4 @@ def _idle_pool(rows: pl.DataFrame, knobs: Mapping[str, Mapping[str, Any]]) -> It
 
 
 def _listed(names: list[str]) -> str:
-    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return enumerated(names, most=4 if len(names) <= 4 else 3)

@@ -25,11 +25,10 @@ def explain_activities(run: LabelledRun, costs: CostModel, pair: Pair) -> pl.Dat
     Raises:
         ComparisonError: the run has no activities, or they do not add up to its cells.
     """
-    activities = run.scan_activities()
-    found = {} if activities is None else side_counts(activities, pair, by=("activity",))
+    found = side_counts(run.scan("activities"), pair, by=("activity",))
     if not found:
         raise ComparisonError(NO_ACTIVITIES)
-    whole = side_counts(run.scan_cells(), pair)[()]
+    whole = side_counts(run.scan("cells"), pair)[()]
     rows = []
     for counter in dict.fromkeys(["exits", *costs.counters()]):
         for sign in (1, -1):

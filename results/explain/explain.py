@@ -24,8 +24,8 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.prices.cost_groups import NATIVE, WAITING, part_of
-from results.prices.cost_model import PAGINGS, CostModel
-from results.prices.pricing import elapsed_expression, rate_windows
+from results.prices.cost_model import CostModel
+from results.prices.pricing import by_paging, elapsed_expression, rate_windows
 from results.statistics.pairing import PLACE, ComparisonError, pair_with
 from results.store.labels import LabelledRun
 
@@ -100,19 +100,14 @@ class Explanation:
 
 
 def pairs_of_policies(
-    run: LabelledRun,
-    policy: str,
-    baseline: str,
-    *,
-    workload: str | None = None,
-    guest: str | None = None,
+    run: LabelledRun, policy: str, baseline: str, *, workload: str | None = None, guest: str | None = None
 ) -> list[Pair]:
     """Return one pair per workload and guest that has both policies; `workload` and `guest` may hold `*` and `?`.
 
     Raises:
         ComparisonError: a name is unknown, no cell has a partner, or partners met different traces.
     """
-    known = run.scan_cells().select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
+    known = run.scan("cells").select(*_CELL, dies=pl.col("fatal") > 0).collect(engine="streaming")
     kept = {}
     for column, name in (("policy", policy), ("policy", baseline), ("workload", workload), ("guest", guest)):
         found = known[column].unique().sort().to_list()
@@ -168,7 +163,7 @@ def explain_pair(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: i
     elapsed = wholes[-1]
     before = [dict.fromkeys(terms, 0), *wholes[:-1]]
     parts = [{name: end[name] - start[name] for name in terms} for start, end in zip(before, wholes, strict=True)]
-    counts = side_counts(run.scan_cells(), pair)[()]
+    counts = side_counts(run.scan("cells"), pair)[()]
     lines = [
         *(_line(counter, costs, counts, elapsed[f"ns:{counter}"]) for counter in costs.counters()),
         Line(name=WAITING, part=WAITING, elapsed_ns=elapsed[f"ns:{WAITING}"]),
@@ -208,7 +203,7 @@ def apportioned(terms: Mapping[str, float], total: int) -> dict[str, int]:
 def _sums(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int) -> pl.DataFrame:
     """Return per stretch of time the terms of the difference, in ns, and the elapsed times of both sides."""
     counters = costs.counters()
-    windows = run.scan_windows().join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
+    windows = run.scan("windows").join(pair.cells.lazy().select("cell_id", "sign"), on="cell_id", how="inner")
     last = pl.col("window").max() + 1
     place = {"start_ns": pl.col("start_ns"), "end_ns": pl.col("start_ns") + pl.col("length_ns")}
     also = [
@@ -243,9 +238,7 @@ def _sums(run: LabelledRun, costs: CostModel, pair: Pair, *, stretches: int) -> 
 
 
 def _cycles(counter: str, costs: CostModel) -> pl.Expr:
-    each = {p: next((c.cycles for c in costs.costs(p) if c.counter == counter), 0.0) for p in PAGINGS}
-    nested = pl.col("host_paging") == "nested"
-    return pl.col(counter).cast(pl.Float64) * pl.when(nested).then(each["nested"]).otherwise(each["shadow"])
+    return pl.col(counter).cast(pl.Float64) * by_paging(lambda paging: costs.cycles(paging, counter))
 
 
 def side_counts(rows: pl.LazyFrame, pair: Pair, by: Sequence[str] = ()) -> dict[tuple[Any, ...], dict[int, Any]]:
@@ -277,7 +270,7 @@ def _line(counter: str, costs: CostModel, counts: dict[int, dict[str, Any]], ela
 
 def cycles_each(counter: str, costs: CostModel, paging: str) -> Fraction:
     """Return the cycles of a counter as the number that is written in the cost model, not as the nearest double."""
-    return next((Fraction(str(cost.cycles)) for cost in costs.costs(paging) if cost.counter == counter), Fraction())
+    return Fraction(str(costs.cycles(paging, counter)))
 
 
 def _over_time(sums: pl.DataFrame, parts: Sequence[Mapping[str, int]], stretches: int) -> pl.DataFrame:

@@ -142,8 +142,7 @@ def _windows_sheet(found: Explanation) -> Sheet:
 
 def _activities_sheet(found: Explanation, activities: pl.DataFrame) -> Sheet:
     own = activities.group_by("activity", maintain_order=True).agg(
-        pl.col("count", "count_baseline").filter(pl.col("line") == "exits").sum(),
-        pl.col("cycles").sum(),
+        pl.col("count", "count_baseline").filter(pl.col("line") == "exits").sum(), pl.col("cycles").sum()
     )
     rows = []
     for row in own.sort(pl.col("cycles").abs(), descending=True, maintain_order=True).iter_rows(named=True):

@@ -86,7 +86,7 @@ def completeness_of(store: RunStore, *, own: bool = False) -> Completeness:
     if has_plain_labels(store):
         return Completeness(cells=rows, planned=rows, values={}, without={}, is_being_written=is_being_written)
     labels = scan_labels(store.storage).select("cell_id", *AXES)
-    there = store.scan_cells().select("cell_id").unique()
+    there = store.scan("cells").select("cell_id").unique()
     is_there = pl.col("is_there").is_not_null()
     marked = labels.join(
         there.with_columns(is_there=pl.lit(value=True)), on="cell_id", how="left", maintain_order="left"

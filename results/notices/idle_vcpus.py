@@ -15,6 +15,7 @@ import polars as pl
 
 from results.compare.without_effect import CELLS_MAX
 from results.prices.cost_model import CostModel
+from results.prices.pricing import by_paging
 from results.store.labels import LabelledRun
 
 SHARE_MIN: Final = 0.005
@@ -31,17 +32,13 @@ def idle_vcpu_shares(run: LabelledRun, model: CostModel, summary: pl.DataFrame) 
     `running` is how many vCPUs run at once on average, `share` the part of the time of `summary` that goes to
     interrupts of others. Largest shares come first; places where the host dies have none.
     """
-    cells = run.scan_cells()
+    cells = run.scan("cells")
     count = cells.select(pl.len()).collect(engine="streaming").item()
     if not 0 < count <= CELLS_MAX:
         return pl.DataFrame(schema={**dict.fromkeys(_PLACE, pl.String), "policy": pl.String, "share": pl.Float64})
     running = (pl.col("guest_run_ns") / (pl.col("native_seconds") * 1e9)).clip(0.0, pl.col("vcpus"))
     awake = (running - 1.0).clip(lower_bound=0.0) * pl.col("remote_tlb_flush")
-    cycles = {
-        paging: next((cost.cycles for cost in model.costs(paging) if cost.counter == "flush_ipis"), 0.0)
-        for paging in ("shadow", "nested")
-    }
-    each = pl.when(pl.col("host_paging") == "nested").then(cycles["nested"]).otherwise(cycles["shadow"])
+    each = by_paging(lambda paging: model.cycles(paging, "flush_ipis"))
     idle = (pl.col("flush_ipis") - awake).clip(lower_bound=0.0)
     # As results.prices.pricing does it: what all vCPUs do takes the elapsed time of those that run at once.
     seconds = idle * each / model.cpu_ghz.value / 1e9 / running.clip(lower_bound=1.0)

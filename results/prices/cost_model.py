@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from engine.vocabulary import COUNTER_NAMES, COUNTERS
 from results.spelling import did_you_mean
+from results.store.columns import PAGINGS
 
 STATUSES: Final = ("measured", "derived", "assumption")
 BOUNDS: Final = ("low", "value", "high")
 SHAPES: Final = ("triangular", "uniform")
 """How values are spread over a range: to both sides of the likely one, or evenly where none is more likely."""
 _RANGE_KEYS: Final = ("low", "high", "likely")
-PAGINGS: Final = ("shadow", "nested")
 _COST_KEYS: Final = ("cycles", "locked_cycles", "low", "high", "status", "source")
 _QUANTITY_KEYS: Final = ("value", "low", "high", "status", "source")
 _MODEL_KEYS: Final = ("name", "summary", "cpu_ghz", "native_time_scale", *PAGINGS, "unpriced")
@@ -80,6 +80,10 @@ class CostModel:
     def costs(self, paging: str) -> tuple[Cost, ...]:
         """Return the costs for one kind of paging."""
         return {"shadow": self.shadow, "nested": self.nested}[paging]
+
+    def cycles(self, paging: str, counter: str) -> float:
+        """Return what one count takes under one kind of paging; 0 for a counter without a price."""
+        return next((cost.cycles for cost in self.costs(paging) if cost.counter == counter), 0.0)
 
     def counters(self) -> tuple[str, ...]:
         """Return the counters that have a price, each once, in the order of the model."""
@@ -159,7 +163,7 @@ def _range_in_full(entry: object, value: str) -> Any:
     return {**entry, value: likely, "low": bounds["low"], "high": bounds["high"], "shape": shape}
 
 
-def _range_problems(entry: Mapping[Any, Any], value: str) -> Iterator[tuple[tuple[str, ...], str]]:
+def _range_problems(entry: Mapping[Any, Any], value: str) -> Iterator[Problem]:
     """Yield what is wrong with the range under the key `value`: the place in the entry, and the text."""
     bounds = entry[value]
     for key in bounds:
@@ -169,8 +173,8 @@ def _range_problems(entry: Mapping[Any, Any], value: str) -> Iterator[tuple[tupl
     if missing:
         yield (value,), f"missing {', '.join(missing)}; a range is {{low: 1500, high: 2600, likely: 2000}}"
     known = {key: bounds[key] for key in _RANGE_KEYS if key in bounds}
-    wrong = [key for key, number in known.items() if isinstance(number, bool) or not isinstance(number, int | float)]
-    yield from (((value, key), f"expected a number, found {known[key]!r}") for key in wrong)
+    wrong = list(_no_numbers(known, (value,)))
+    yield from wrong
     if not wrong and not missing:
         likely = known.get("likely", known["low"])
         if not 0 <= known["low"] <= likely <= known["high"]:
@@ -225,14 +229,20 @@ def _number_problems(entry: object, place: tuple[str, ...], *, keys: tuple[str, 
     if "shape" in entry and entry["shape"] not in SHAPES:
         yield (*place, "shape"), f"'{entry['shape']}' is not one of {', '.join(SHAPES)}"
     numbers = [key for key in keys if key not in {"status", "source"} and key in entry]
-    wrong = [key for key in numbers if isinstance(entry[key], bool) or not isinstance(entry[key], int | float)]
-    yield from (((*place, key), f"expected a number, found {entry[key]!r}") for key in wrong)
+    wrong = list(_no_numbers({key: entry[key] for key in numbers}, place))
+    yield from wrong
     if not wrong and {"low", value, "high"} <= set(numbers) and not 0 <= entry["low"] <= entry[value] <= entry["high"]:
         yield place, f"expected 0 <= low <= {value} <= high, found {entry['low']}, {entry[value]}, {entry['high']}"
     if "status" in entry and entry["status"] not in STATUSES:
         yield (*place, "status"), f"'{entry['status']}' is not one of {', '.join(STATUSES)}"
     if "source" in entry and not (isinstance(entry["source"], str) and entry["source"].strip()):
         yield (*place, "source"), f"expected where the number is from, found {entry['source']!r}"
+
+
+def _no_numbers(entries: Mapping[str, object], place: tuple[str, ...]) -> Iterator[Problem]:
+    for key, found in entries.items():
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            yield (*place, key), f"expected a number, found {found!r}"
 
 
 def _zero_problems(entry: Any, place: tuple[str, ...]) -> Iterator[Problem]:
@@ -243,10 +253,7 @@ def _zero_problems(entry: Any, place: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _key_problems(
-    entry: Mapping[Any, Any],
-    place: tuple[str, ...],
-    keys: tuple[str, ...],
-    optional: tuple[str, ...] = (),
+    entry: Mapping[Any, Any], place: tuple[str, ...], keys: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> Iterator[Problem]:
     for key in entry:
         if key not in keys:

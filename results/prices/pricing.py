@@ -10,7 +10,7 @@ For a window of native length `span` in which the guest's vCPUs ran `busy` ns in
 Times are rounded to whole ns per window, so that sums do not depend on the order of the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
 from typing import Final
@@ -39,6 +39,11 @@ def cycles_expression(costs: Sequence[Cost], *, locked: bool = False) -> pl.Expr
     return reduce(add, terms, pl.lit(0.0))
 
 
+def by_paging(price: Callable[[str], pl.Expr | float]) -> pl.Expr:
+    """Return the price of each row, given what it is for a kind of paging: that of the row's own one."""
+    return pl.when(pl.col("host_paging") == "nested").then(price("nested")).otherwise(price("shadow"))
+
+
 def concurrency(*, busy: pl.Expr, span: pl.Expr) -> pl.Expr:
     """Return how many vCPUs have something to run in a window, from 1 to all of them; they share elapsed times."""
     running = pl.max_horizontal(1.0, busy / pl.max_horizontal(span, 1.0))
@@ -59,7 +64,7 @@ def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: 
     `_unqueued`, `_waiting`, and `also`. Elapsed is `_unqueued + _waiting / _concurrency`; `_unqueued` is
     `_native + _overhead / _concurrency`.
     """
-    scale = model.native_time_scale.value
+    scale, ghz = model.native_time_scale.value, model.cpu_ghz.value
     rated = windows.select(
         *keys,
         "window",
@@ -67,15 +72,13 @@ def rate_windows(windows: pl.LazyFrame, model: CostModel, *also: pl.Expr, keys: 
         *also,
         _native=pl.col("length_ns") * scale,
         _busy=pl.col("guest_run_ns") * scale,
-        _overhead=_by_paging(model, locked=False),
-        _locked=_by_paging(model, locked=True),
+        _overhead=by_paging(lambda paging: cycles_expression(model.costs(paging))) / ghz,
+        _locked=by_paging(lambda paging: cycles_expression(model.costs(paging), locked=True)) / ghz,
     )
     unqueued = rated.with_columns(_concurrency=concurrency(busy=pl.col("_busy"), span=pl.col("_native")))
     unqueued = unqueued.with_columns(_unqueued=pl.col("_native") + pl.col("_overhead") / pl.col("_concurrency"))
     waiting = pl.struct("lock_acquisitions", "_locked", "_unqueued", "vcpus").map_batches(
-        _waiting,
-        return_dtype=pl.Float64,
-        is_elementwise=True,
+        _waiting, return_dtype=pl.Float64, is_elementwise=True
     )
     return unqueued.with_columns(_waiting=waiting)
 
@@ -104,11 +107,6 @@ def price_cells(windows: pl.LazyFrame, model: CostModel) -> pl.LazyFrame:
     others = [pl.col(key).first() for key in KEYS if key != "cell_id"]
     sums = [pl.col(column).sum() for column in PRICE_COLUMNS]
     return price_windows(windows, model).group_by("cell_id").agg(*others, *sums).select(*KEYS, *PRICE_COLUMNS)
-
-
-def _by_paging(model: CostModel, *, locked: bool) -> pl.Expr:
-    shadow, nested = (cycles_expression(model.costs(paging), locked=locked) for paging in ("shadow", "nested"))
-    return pl.when(pl.col("host_paging") == "nested").then(nested).otherwise(shadow) / model.cpu_ghz.value
 
 
 def _waiting(columns: pl.Series) -> pl.Series:

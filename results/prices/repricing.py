@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from results.prices.cost_model import PAGINGS, CostModel
+from results.prices.cost_model import CostModel
 from results.prices.waiting import queue_ahead, think_ratio
 from results.statistics.student_t import Floats
+from results.store.columns import PAGINGS
 
 CELL: Final = (
     "cell_id",
@@ -36,11 +37,10 @@ _GLOBALS: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Samples of one kind of paging: cycles per counter, of which locked, and the two numbers that are not cycles."""
+    """Samples of one kind of paging: ns per count, of which with mmu_lock held, and the scale of native time."""
 
-    cycles: Floats
+    each: Floats
     locked: Floats
-    ghz: Floats
     scale: Floats
 
 
@@ -101,14 +101,9 @@ class Repricer:
         found = {}
         for paging in PAGINGS:
             share = self._shares[paging]
-            cycles = samples[:, first : first + share.size].T
+            cycles, ghz = samples[:, first : first + share.size].T, samples[:, 0]
             first += share.size
-            found[paging] = Prices(
-                cycles=cycles,
-                locked=cycles * share[:, None],
-                ghz=samples[:, 0],
-                scale=samples[:, 1],
-            )
+            found[paging] = Prices(each=cycles / ghz, locked=cycles * share[:, None] / ghz, scale=samples[:, 1])
         return found
 
 
@@ -126,11 +121,11 @@ def _window_times(group: _Group, rows: slice, prices: Prices) -> Floats:
     counts, length, busy = group.counts[rows], group.length[rows, None], group.busy[rows, None]
     native = length * prices.scale
     concurrency = np.clip(busy * prices.scale / np.maximum(native, 1.0), 1.0, group.vcpus)
-    elapsed = counts @ (prices.cycles / prices.ghz)
+    elapsed = counts @ prices.each
     elapsed /= concurrency
     elapsed += native
     if group.vcpus > 1 and prices.locked.any():
-        locked = counts @ (prices.locked / prices.ghz)
+        locked = counts @ prices.locked
         think = np.maximum(elapsed * group.vcpus - locked, 0.0)
         waiting = queue_ahead(think_ratio(think, locked), group.vcpus)
         waiting *= locked

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.prices.cost_model import PAGINGS, Cost, CostModel, Quantity
+from results.prices.cost_model import Cost, CostModel, Quantity
 from results.statistics.student_t import Floats
+from results.store.columns import PAGINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,7 @@ def draw(numbers: tuple[Parameter, ...], *, count: int, seed: int) -> Floats:
     for number in numbers:
         key = tuple(number.name.encode())
         uniform = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)).random(count)
-        columns.append(
-            _draw_range(uniform, low=number.low, likely=number.value, high=number.high, shape=number.shape),
-        )
+        columns.append(_draw_range(uniform, low=number.low, likely=number.value, high=number.high, shape=number.shape))
     return np.stack(columns, axis=1)
 
 

@@ -56,12 +56,7 @@ def think_ratio(think: Floats, hold: Floats) -> Floats:
     return ratio
 
 
-def lock_waiting(
-    acquisitions: Floats,
-    locked_ns: Floats,
-    vcpu_ns: Floats,
-    vcpus: npt.NDArray[np.int64],
-) -> Floats:
+def lock_waiting(acquisitions: Floats, locked_ns: Floats, vcpu_ns: Floats, vcpus: npt.NDArray[np.int64]) -> Floats:
     """Return how long all vCPUs together wait for the lock in each window, in ns.
 
     Args:

@@ -17,32 +17,29 @@ from results.charts.pareto import trade_off, trade_off_chart
 from results.charts.theme import Layout
 from results.charts.timeline import BINS, strips, timeline
 from results.prices.cost_groups import NATIVE
+from results.ranked_run import BASELINE, RankedRun
 from results.render import probability
-from results.report.html import Column
+from results.report.html import PageColumn, words
 from results.report.phrases import signed
-from results.view import BASELINE, View
 
 DETAILED_WORKLOADS: Final = 3
 """Workloads for which more than the grid is drawn."""
 KNOBS_MAX: Final = 4
-_WHO: Final = (
-    Column(name="policy", heading="policy", number=False),
-    Column(name="guest", heading="guest", number=False),
-)
+_WHO: Final = words("policy", "guest")
 CHANGES: Final = (
     *_WHO,
-    Column(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
-    Column(name="difference_percent", heading="change, %", form="{:+.2f}"),
-    Column(name="difference_low", heading="95 % from", form="{:+.2f}"),
-    Column(name="difference_high", heading="to", form="{:+.2f}"),
-    Column(name="p_holm", heading="p (Holm)", form=probability),
-    Column(name="verdict", heading="verdict", number=False),
-    Column(name="replicates", heading="replicates"),
-    Column(name="exits", heading="exits", form="{:,.0f}"),
-    Column(name="insn_emulation", heading="emulations", form="{:,.0f}"),
-    Column(name="mmu_flooded", heading="floods", form="{:,.0f}"),
-    Column(name="mmu_shadow_zapped", heading="zaps", form="{:,.0f}"),
-    Column(name="lock_wait_s", heading="lock waiting, s", form="{:.2f}"),
+    PageColumn(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
+    PageColumn(name="difference_percent", heading="change, %", form="{:+.2f}"),
+    PageColumn(name="difference_low", heading="95 % from", form="{:+.2f}"),
+    PageColumn(name="difference_high", heading="to", form="{:+.2f}"),
+    PageColumn(name="p_holm", heading="p (Holm)", form=probability),
+    *words("verdict"),
+    PageColumn(name="replicates", heading="replicates"),
+    PageColumn(name="exits", heading="exits", form="{:,.0f}"),
+    PageColumn(name="insn_emulation", heading="emulations", form="{:,.0f}"),
+    PageColumn(name="mmu_flooded", heading="floods", form="{:,.0f}"),
+    PageColumn(name="mmu_shadow_zapped", heading="zaps", form="{:,.0f}"),
+    PageColumn(name="lock_wait_s", heading="lock waiting, s", form="{:.2f}"),
 )
 
 
@@ -59,10 +56,10 @@ class Figure:
     """What the chart shows, for those who can't see it."""
     draw: Callable[[Layout], alt.TopLevelMixin]
     rows: pl.DataFrame | None = None
-    columns: Sequence[Column] = ()
+    columns: Sequence[PageColumn] = ()
 
 
-def grid_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def grid_figures(ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield a heat map per workload, and its changes with their intervals."""
     several = summary["workload"].n_unique() > 1
     for index, ((workload,), rows) in enumerate(summary.group_by("workload", maintain_order=True)):
@@ -75,8 +72,8 @@ def grid_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
             title=str(workload) if several else "Every policy on every guest",
             kind="grid",
             caption=(
-                f"Change of elapsed time against `{view.baseline}` in %, mean over replicates, best policy first. "
-                f"Blue is faster, orange slower. Bold: surely by more than {view.rule.minimum_effect:g} %; plain: "
+                f"Change of elapsed time against `{ranked.baseline}` in %, mean over replicates, best policy first. "
+                f"Blue is faster, orange slower. Bold: surely by more than {ranked.rule.minimum_effect:g} %; plain: "
                 "surely by less; ~: not enough replicates to say. Yardstick: nobody can install it. Dies: the host "
                 "does (BUG), so there is no number."
             ),
@@ -85,7 +82,7 @@ def grid_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
                 f"{best['policy']} on {best['guest']} with {signed(best['difference_percent'])}; most: "
                 f"{worst['policy']} on {worst['guest']} with {signed(worst['difference_percent'])}."
             ),
-            draw=partial(heat_map, rows, baseline=view.baseline),
+            draw=partial(heat_map, rows, baseline=ranked.baseline),
             rows=rows,
             columns=CHANGES,
         )
@@ -94,15 +91,15 @@ def grid_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
             kind="changes",
             title=_named("Every change with its interval", str(workload), summary),
             caption=(
-                f"Change of elapsed time against `{view.baseline}` in % with its 95 % interval. The scale is linear "
+                f"Change of elapsed time against `{ranked.baseline}` in % with its 95 % interval. The scale is linear "
                 "up to 3 % and logarithmic beyond."
             ),
             words=f"A dot and an interval for each of {known.height} pairs of policy and guest, in percent.",
-            draw=partial(changes, rows, baseline=view.baseline),
+            draw=partial(changes, rows, baseline=ranked.baseline),
         )
 
 
-def size_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def size_figures(ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield curves over vCPUs and memory, per workload."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for over, title in (("vcpus", "Over vCPUs"), ("memory", "Over memory")):
@@ -112,7 +109,7 @@ def size_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
                     kind=over,
                     title=_named(title, workload, summary),
                     caption=(
-                        f"Change of elapsed time against `{view.baseline}` in %, a panel with a scale of its own "
+                        f"Change of elapsed time against `{ranked.baseline}` in %, a panel with a scale of its own "
                         "per policy; bars are 95 % intervals, often smaller than the dots, where there are replicates."
                         f"{_left_out(rows)}"
                     ),
@@ -134,9 +131,9 @@ def _left_out(rows: pl.DataFrame) -> str:
     return "".join(texts)
 
 
-def knob_figures(view: View, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
+def knob_figures(ranked: RankedRun, summary: pl.DataFrame, knob: str | None = None) -> Iterator[Figure]:
     """Yield curves over the knobs that the policies of the run vary, or over one of them, per workload."""
-    every = list(knob_families(view))
+    every = list(knob_families(ranked))
     families = every[:KNOBS_MAX] if knob is None else [family for family in every if family.knob == knob]
     for index, (workload, rows) in enumerate(_detailed(summary)):
         for number, family in enumerate(families):
@@ -147,7 +144,7 @@ def knob_figures(view: View, summary: pl.DataFrame, knob: str | None = None) -> 
                 kind="knobs",
                 title=_named(family.title, workload, summary),
                 caption=(
-                    f"Change of elapsed time against `{view.baseline}` in % over the values of `{family.knob}`, all "
+                    f"Change of elapsed time against `{ranked.baseline}` in % over the values of `{family.knob}`, all "
                     "other knobs equal; bars are 95 % intervals."
                 ),
                 words=f"Curves of the change of elapsed time over the knob {family.knob}, a panel per vCPU count.",
@@ -155,15 +152,15 @@ def knob_figures(view: View, summary: pl.DataFrame, knob: str | None = None) -> 
             )
 
 
-def time_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def time_figures(ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield where the time goes: in all, and on top of native; per workload, for the guests that stand for all."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
-        parts = _only_shown(breakdown(view, show_guests(rows)), rows)
+        parts = _only_shown(breakdown(ranked, show_guests(rows)), rows)
         columns = (
             *_WHO,
-            Column(name="part", heading="part", number=False),
-            Column(name="seconds", heading="s", form="{:.3f}"),
-            Column(name="over_native", heading="% of native", form="{:.2f}"),
+            *words("part"),
+            PageColumn(name="seconds", heading="s", form="{:.3f}"),
+            PageColumn(name="over_native", heading="% of native", form="{:.2f}"),
         )
         yield Figure(
             name=f"parts-{index}",
@@ -185,11 +182,11 @@ def time_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
         )
 
 
-def window_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def window_figures(ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield the windows over guest time, per workload, for the largest of the guests that stand for all."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
         guest = show_guests(rows).tail(1)
-        points = _only_shown(timeline(view, guest), rows)
+        points = _only_shown(timeline(ranked, guest), rows)
         yield Figure(
             name=f"windows-{index}",
             kind="windows",
@@ -203,18 +200,18 @@ def window_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
             rows=points,
             columns=(
                 *_WHO,
-                Column(name="start_s", heading="from, s", form="{:.3g}"),
-                Column(name="native_s", heading="native, s", form="{:.3f}"),
-                Column(name="elapsed_s", heading="elapsed, s", form="{:.3f}"),
-                Column(name="over_native", heading="on top, %", form="{:.1f}"),
+                PageColumn(name="start_s", heading="from, s", form="{:.3g}"),
+                PageColumn(name="native_s", heading="native, s", form="{:.3f}"),
+                PageColumn(name="elapsed_s", heading="elapsed, s", form="{:.3f}"),
+                PageColumn(name="over_native", heading="on top, %", form="{:.1f}"),
             ),
         )
 
 
-def trade_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def trade_figures(ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield time against exits and memory, per workload."""
     for index, (workload, rows) in enumerate(_detailed(summary)):
-        points = _only_shown(trade_off(view, show_guests(rows)), rows)
+        points = _only_shown(trade_off(ranked, show_guests(rows)), rows)
         if points.is_empty():
             continue
         yield Figure(
@@ -231,10 +228,10 @@ def trade_figures(view: View, summary: pl.DataFrame) -> Iterator[Figure]:
             rows=points,
             columns=(
                 *_WHO,
-                Column(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
-                Column(name="exits", heading="exits", form="{:,.0f}"),
-                Column(name="pages_peak", heading="shadow pages at most", form="{:,.0f}"),
-                Column(name="standing", heading="", number=False),
+                PageColumn(name="elapsed_s", heading="elapsed, s", form="{:.2f}"),
+                PageColumn(name="exits", heading="exits", form="{:,.0f}"),
+                PageColumn(name="pages_peak", heading="shadow pages at most", form="{:,.0f}"),
+                PageColumn(name="standing", heading="", number=False),
             ),
         )
 

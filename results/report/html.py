@@ -20,13 +20,18 @@ SHORT_CHARACTERS: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class PageColumn:
     """One column of a table: where its values are, its heading, and how a value is shown."""
 
     name: str
     heading: str
     form: str | Callable[[Any], str] = "{}"
     number: bool = True
+
+
+def words(*names: str) -> tuple[PageColumn, ...]:
+    """Return columns of words that are headed by their names."""
+    return tuple(PageColumn(name=name, heading=name.replace("_", " "), number=False) for name in names)
 
 
 def text(value: object) -> str:
@@ -39,13 +44,13 @@ def phrase(value: str) -> str:
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", text(value))
 
 
-def table(rows: pl.DataFrame, columns: Sequence[Column], caption: str, most: int = ROWS_MAX) -> str:
+def table(rows: pl.DataFrame, columns: Sequence[PageColumn], caption: str, most: int = ROWS_MAX) -> str:
     """Return a table that scrolls inside its own box where the page is narrow."""
     shown = rows.head(most)
     head = "".join(f'<th scope="col"{_kind(column)}>{text(column.heading)}</th>' for column in columns)
     body = []
     for row in shown.iter_rows(named=True):
-        first, *rest = (f"{_shown(row[column.name], column)}" for column in columns)
+        first, *rest = (_shown(row[column.name], column) for column in columns)
         cells = "".join(f"<td{_kind(c, cell)}>{cell}</td>" for c, cell in zip(columns[1:], rest, strict=True))
         body.append(f'<tr><th scope="row"{_kind(columns[0])}>{first}</th>{cells}</tr>')
     left = rows.height - shown.height
@@ -80,13 +85,13 @@ def source_hash(source: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() + "'"
 
 
-def _kind(column: Column, shown: str = "") -> str:
+def _kind(column: PageColumn, shown: str = "") -> str:
     if column.number:
         return ' class="number"'
     return ' class="short"' if 0 < len(shown) <= SHORT_CHARACTERS else ""
 
 
-def _shown(value: object, column: Column) -> str:
+def _shown(value: object, column: PageColumn) -> str:
     if value is None:
         return "–"
     shown = column.form.format(value) if isinstance(column.form, str) else column.form(value)

@@ -14,11 +14,11 @@ from results.charts.export import vega_lite
 from results.charts.grid import shown_grid
 from results.charts.theme import DARK, LAYOUTS, LIGHT, chart_config
 from results.notices.notices import NOTHING, Notices
+from results.ranked_run import RankedRun
 from results.report.figures import FIGURES, Figure
 from results.report.html import details, json_block, phrase, script, source_hash, table, text
 from results.report.sections import data_section, failures_section, provenance_section, published_table, sizes
 from results.report.words import Answer, answer
-from results.view import View
 
 SUMMARY_ROWS_MAX: Final = 10_000
 """Rows of the summary that come along as data: 2 to 3 MB; charts, tables and scripts take up to 6 MB more."""
@@ -49,28 +49,28 @@ class Section:
     content: str
 
 
-def report_html(view: View, command: str, notices: Notices = NOTHING) -> str:
+def report_html(ranked: RankedRun, command: str, notices: Notices = NOTHING) -> str:
     """Return the report of a run as one HTML page; the same run and command give the same bytes.
 
     `command` is the one that makes this report again; `notices` are what has to be said first.
     """
-    summary, notes = shown_grid(view.summary)
-    comparison = view.published()
-    found = {name: list(_drawn(name, view, summary)) for name in SECTIONS}
+    summary, notes = shown_grid(ranked.summary)
+    comparison = ranked.published()
+    found = {name: list(_drawn(name, ranked, summary)) for name in SECTIONS}
     tables: dict[str, Any] = {}
     charts = {figure.name: _specs(figure, tables) for group in found.values() for figure in group}
-    names = _data_tables(view, comparison, tables, notes)
+    names = _data_tables(ranked, comparison, tables, notes)
     sections = [
         *_chart_sections(found, notes),
         *_published_section(comparison),
-        Section(name="failures", title="Failures", intro="", content=failures_section(view.run.failures())),
+        Section(name="failures", title="Failures", intro="", content=failures_section(ranked.run.failures())),
         Section(
             name="provenance",
             title="Where the numbers come from",
             intro="",
-            content=provenance_section(view, command),
+            content=provenance_section(ranked, command),
         ),
-        Section(name="data", title="Data", intro="", content=data_section(view, names, notes)),
+        Section(name="data", title="Data", intro="", content=data_section(ranked, names, notes)),
     ]
     configs = {
         f"{layout}-{name}": chart_config(theme, LAYOUTS[layout].font_px)
@@ -81,18 +81,18 @@ def report_html(view: View, command: str, notices: Notices = NOTHING) -> str:
         json_block(name, content) for name, content in (("tables", tables), ("charts", charts), ("configs", configs))
     ]
     return _page(
-        title=", ".join([str(view.run.spec["name"]), *(one.extent for one in notices.incomplete.values())]),
-        lead=" · ".join(sizes(view)),
-        verdict_html=_verdict(answer(view, comparison), notices),
+        title=", ".join([str(ranked.run.spec["name"]), *(one.extent for one in notices.incomplete.values())]),
+        lead=" · ".join(sizes(ranked)),
+        verdict_html=_verdict(answer(ranked, comparison), notices),
         sections=sections,
         blocks=blocks,
     )
 
 
-def _drawn(name: str, view: View, summary: pl.DataFrame) -> Iterator[Figure]:
+def _drawn(name: str, ranked: RankedRun, summary: pl.DataFrame) -> Iterator[Figure]:
     """Yield the figures of a section; where curves show the intervals, the list of all changes would say it again."""
     curves = any(has_curve(summary, over) for over in OVER)
-    for figure in FIGURES[name](view, summary):
+    for figure in FIGURES[name](ranked, summary):
         if figure.kind != "changes" or not curves:
             yield figure
 
@@ -129,13 +129,10 @@ def _specs(figure: Figure, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _data_tables(
-    view: View,
-    comparison: pl.DataFrame | None,
-    tables: dict[str, Any],
-    notes: list[str],
+    ranked: RankedRun, comparison: pl.DataFrame | None, tables: dict[str, Any], notes: list[str]
 ) -> dict[str, str]:
     """Put the data that readers can save into `tables`, and return what each of them holds."""
-    shown = view.summary.drop("panel", "size", "label", "rank")
+    shown = ranked.summary.drop("panel", "size", "label", "rank")
     rows = shown.select(*_GRID, *[name for name in shown.columns if name not in _GRID])
     if rows.height > SUMMARY_ROWS_MAX:
         notes.append(
@@ -188,9 +185,8 @@ def _verdict(found: Answer, notices: Notices) -> str:
 
 
 def _points(points: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{text(about)}</dt><dd>{phrase(sentence)}</dd>" for about, sentence in points).join(
-        ("<dl>", "</dl>")
-    )
+    shown = "".join(f"<dt>{text(about)}</dt><dd>{phrase(sentence)}</dd>" for about, sentence in points)
+    return f"<dl>{shown}</dl>"
 
 
 def _page(*, title: str, lead: str, verdict_html: str, sections: Sequence[Section], blocks: Sequence[str]) -> str:

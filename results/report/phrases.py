@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from results.charts.frames import names
+from results.render import enumerated
 
 _NAMES_MAX: Final = 5
 
@@ -18,9 +18,9 @@ def signed(value: float | None) -> str:
 
 def listed(guests: Sequence[str]) -> str:
     """Return guests as a phrase that names three of them at most."""
-    return names(list(dict.fromkeys(guests)), most=3)
+    return enumerated(list(dict.fromkeys(guests)), most=3)
 
 
 def joined(phrases: Sequence[str]) -> str:
     """Return phrases as one that holds five of them at most."""
-    return names(phrases, most=_NAMES_MAX)
+    return enumerated(phrases, most=_NAMES_MAX)

@@ -7,10 +7,10 @@ from typing import Final
 
 import polars as pl
 
-from results.charts.frames import names
+from results.ranked_run import BASELINE, POLICY, RankedRun, is_dying
+from results.render import enumerated
 from results.report.phrases import joined, listed, signed
 from results.statistics.verdicts import Verdict
-from results.view import BASELINE, POLICY, View, is_dying
 
 _HEADLINE_NAMES_MAX: Final = 3
 
@@ -24,15 +24,15 @@ class Rivals:
     minimum_effect: float
 
     @classmethod
-    def of(cls, view: View, best: str) -> "Rivals":
+    def of(cls, ranked: RankedRun, best: str) -> "Rivals":
         """Return the rivals of `best` in a run; one under which the host dies somewhere is none."""
-        rows = view.decorated(view.against(best)).filter(
+        rows = ranked.decorated(ranked.against(best)).filter(
             pl.col("role").is_in([POLICY, BASELINE]), ~is_dying().any().over("policy")
         )
         several = rows["workload"].n_unique() > 1
         place = pl.format("{} on {}", "workload", "guest") if several else pl.col("guest")
         rivals = rows.filter(pl.col("policy") != best).with_columns(place=place)
-        return cls(best=best, rows=rivals, minimum_effect=view.rule.minimum_effect)
+        return cls(best=best, rows=rivals, minimum_effect=ranked.rule.minimum_effect)
 
     @cached_property
     def faster(self) -> pl.DataFrame:
@@ -59,7 +59,7 @@ class Rivals:
             ("as good:", self.equal),
         )
         return "".join(
-            f"; {text} {names([f'`{policy}`' for policy in policies], most=_HEADLINE_NAMES_MAX)}"
+            f"; {text} {enumerated([f'`{policy}`' for policy in policies], most=_HEADLINE_NAMES_MAX)}"
             for text, policies in found
             if policies
         )

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from results.report.html import Column, details, json_block, phrase, table, text
-from results.view import View
+from results.ranked_run import RankedRun
+from results.report.html import PageColumn, details, json_block, phrase, table, text, words
+from results.store.columns import PAGINGS
 
 PARQUET_BYTES_MAX: Final = 1_500_000
 """Size of the cells up to which they come along: with the rest of the page that stays under 10 MB by far."""
@@ -37,16 +38,14 @@ def failures_section(failures: pl.LazyFrame) -> str:
         return "<p>No cell failed.</p>"
     cells = int(causes["cells"].sum())
     columns = (
-        Column(name="error", heading="error", number=False),
-        Column(name="message", heading="message", number=False),
-        Column(name="cells", heading="cells"),
-        Column(name="workload", heading="first: workload", number=False),
-        Column(name="guest", heading="guest", number=False),
-        Column(name="policy", heading="policy", number=False),
-        Column(name="replicate", heading="replicate"),
+        *words("error", "message"),
+        PageColumn(name="cells", heading="cells"),
+        PageColumn(name="workload", heading="first: workload", number=False),
+        *words("guest", "policy"),
+        PageColumn(name="replicate", heading="replicate"),
     )
-    words = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
-    return f"<p><strong>{words}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
+    said = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
+    return f"<p><strong>{said}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
 
 
 def published_table(comparison: pl.DataFrame) -> str:
@@ -61,14 +60,12 @@ def published_table(comparison: pl.DataFrame) -> str:
         .otherwise(pl.lit("no")),
     )
     columns = (
-        Column(name="comparison", heading="comparison", number=False),
-        Column(name="guest", heading="guest", number=False),
-        Column(name="unit", heading="unit", number=False),
-        Column(name="predicted", heading="predicted", form="{:.2f}"),
-        Column(name="predicted_interval", heading="95 % interval"),
-        Column(name="published", heading="published", form="{:.2f}"),
-        Column(name="published_interval", heading="its interval"),
-        Column(name="inside", heading="inside", number=False),
+        *words("comparison", "guest", "unit"),
+        PageColumn(name="predicted", heading="predicted", form="{:.2f}"),
+        PageColumn(name="predicted_interval", heading="95 % interval"),
+        PageColumn(name="published", heading="published", form="{:.2f}"),
+        PageColumn(name="published_interval", heading="its interval"),
+        *words("inside"),
     )
     sources = "".join(f"<li>{text(source)}</li>" for source in rows["source"].unique(maintain_order=True))
     shown = table(rows, columns, "Predicted and published", most=PUBLISHED_MAX)
@@ -86,22 +83,22 @@ def _bounds(interval: Mapping[str, float | None]) -> str:
     return "–" if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
-def provenance_section(view: View, command: str) -> str:
+def provenance_section(ranked: RankedRun, command: str) -> str:
     """Return commands, starts, traces, prices and the specification."""
-    runs = list(dict.fromkeys(str(start.get("command", "")) for start in view.run.provenance if start.get("command")))
+    runs = list(dict.fromkeys(str(start.get("command", "")) for start in ranked.run.provenance if start.get("command")))
     commands = "\n".join([*runs, command])
-    starts = _starts(view.run.provenance)
-    spec = text(_spec(view.run.spec))
+    starts = _starts(ranked.run.provenance)
+    spec = text(_spec(ranked.run.spec))
     parts = [
         "<h3>Commands</h3>",
         "<p>These make the run and this page again; the same specification and code give the same numbers.</p>",
         f"<pre><code>{text(commands)}</code></pre>",
         "<h3>Starts</h3>",
-        table(starts, _all_text(starts), "Who ran it, when and with which code"),
+        table(starts, words(*starts.columns), "Who ran it, when and with which code"),
         "<h3>Prices</h3>",
-        _prices(view),
+        _prices(ranked),
         "<h3>Traces</h3>",
-        _traces(view),
+        _traces(ranked),
         details("The specification, nothing left to a default", f"<pre><code>{spec}</code></pre>"),
     ]
     return "".join(parts)
@@ -113,29 +110,22 @@ def _starts(provenance: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return rows.with_columns(pl.col("code_fingerprint").str.head(FINGERPRINT_CHARACTERS))
 
 
-def _all_text(rows: pl.DataFrame) -> list[Column]:
-    return [Column(name=name, heading=name.replace("_", " "), number=False) for name in rows.columns]
-
-
-def _prices(view: View) -> str:
-    model = view.costs
+def _prices(ranked: RankedRun) -> str:
+    model = ranked.costs
     rows = pl.DataFrame(
         [
             {"paging": paging, "counter": cost.counter, "cycles": cost.cycles, "locked": cost.locked_cycles}
             | {"range": f"{cost.low:g} to {cost.high:g}", "status": cost.status, "source": cost.source}
-            for paging in ("shadow", "nested")
+            for paging in PAGINGS
             for cost in model.costs(paging)
         ],
         infer_schema_length=None,
     )
     columns = (
-        Column(name="counter", heading="counter", number=False),
-        Column(name="paging", heading="paging", number=False),
-        Column(name="cycles", heading="cycles", form="{:g}"),
-        Column(name="locked", heading="of them locked", form="{:g}"),
-        Column(name="range", heading="range", number=False),
-        Column(name="status", heading="status", number=False),
-        Column(name="source", heading="source", number=False),
+        *words("counter", "paging"),
+        PageColumn(name="cycles", heading="cycles", form="{:g}"),
+        PageColumn(name="locked", heading="of them locked", form="{:g}"),
+        *words("range", "status", "source"),
     )
     scale = model.native_time_scale.value
     native = "as recorded" if scale == 1 else f"those recorded, × {scale:g}"
@@ -144,26 +134,25 @@ def _prices(view: View) -> str:
     return head + details(f"All {rows.height} prices with their sources", table(rows, columns, "Prices in cycles"))
 
 
-def _traces(view: View) -> str:
+def _traces(ranked: RankedRun) -> str:
     keys = ["workload", "guest", "replicate"]
     rows = (
-        view.run.scan_cells()
+        ranked.run.scan("cells")
         .group_by(keys)
         .agg(pl.col("seed", "trace_digest", "events", "native_seconds").first())
         .sort(keys)
         .collect(engine="streaming")
     )
     columns = (
-        Column(name="workload", heading="workload", number=False),
-        Column(name="guest", heading="guest", number=False),
-        Column(name="replicate", heading="replicate"),
-        Column(name="trace_digest", heading="digest of the trace", number=False),
-        Column(name="seed", heading="seed"),
-        Column(name="events", heading="events", form="{:,}"),
-        Column(name="native_seconds", heading="native, s", form="{:.2f}"),
+        *words("workload", "guest"),
+        PageColumn(name="replicate", heading="replicate"),
+        PageColumn(name="trace_digest", heading="digest of the trace", number=False),
+        PageColumn(name="seed", heading="seed"),
+        PageColumn(name="events", heading="events", form="{:,}"),
+        PageColumn(name="native_seconds", heading="native, s", form="{:.2f}"),
     )
-    words = f"<p>{rows.height:,} traces, each met by every policy.</p>"
-    return words + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
+    said = f"<p>{rows.height:,} traces, each met by every policy.</p>"
+    return said + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
 
 
 def _spec(spec: Mapping[str, Any]) -> str:
@@ -173,13 +162,13 @@ def _spec(spec: Mapping[str, Any]) -> str:
     return f"{shown[:SPEC_CHARACTERS_MAX]}\n… {len(shown) - SPEC_CHARACTERS_MAX} characters more: spec.json of the run"
 
 
-def data_section(view: View, names: Mapping[str, str], notes: Sequence[str]) -> str:
+def data_section(ranked: RankedRun, names: Mapping[str, str], notes: Sequence[str]) -> str:
     """Return buttons that save the data of the page; `names` maps a table of the page to what it holds."""
-    run = str(view.run.spec["name"])
+    run = str(ranked.run.spec["name"])
     buttons = [
         _button(name, form, f"{run}-{name}.{form}", what) for name, what in names.items() for form in ("csv", "json")
     ]
-    cells = _cells(view)
+    cells = _cells(ranked)
     block = ""
     if cells is None:
         left_out = (
@@ -202,8 +191,8 @@ def _button(name: str, form: str, file: str, what: str) -> str:
     return f'<button type="button" {attributes}>{form.upper()} <small>{text(what)}</small></button>'
 
 
-def _cells(view: View) -> bytes | None:
-    rows = view.run.scan_cells().head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
+def _cells(ranked: RankedRun) -> bytes | None:
+    rows = ranked.run.scan("cells").head(PARQUET_CELLS_MAX + 1).collect(engine="streaming")
     if rows.height > PARQUET_CELLS_MAX:
         return None
     sink = io.BytesIO()
@@ -211,14 +200,14 @@ def _cells(view: View) -> bytes | None:
     return sink.getvalue() if len(sink.getvalue()) <= PARQUET_BYTES_MAX else None
 
 
-def sizes(view: View) -> Iterator[str]:
+def sizes(ranked: RankedRun) -> Iterator[str]:
     """Yield what the run is made of, for the line under the title."""
-    cells = view.run.scan_cells().select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
+    cells = ranked.run.scan("cells").select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
     counts = {"policy": "policies", "workload": "workloads", "guest": "guests"}
     yield f"{cells.item(0, 0):,} cells"
-    many = [view.summary[name].n_unique() for name in counts]
+    many = [ranked.summary[name].n_unique() for name in counts]
     words = [f"{n} {plural if n != 1 else single}" for n, (single, plural) in zip(many, counts.items(), strict=True)]
     replicates = cells.item(0, 1)
     yield " × ".join([*words, f"{replicates} replicate{'s' if replicates != 1 else ''}"])
-    yield f"baseline {view.baseline}"
-    yield f"prices {view.costs.name}"
+    yield f"baseline {ranked.baseline}"
+    yield f"prices {ranked.costs.name}"

@@ -11,10 +11,10 @@ from typing import Any, Final
 import polars as pl
 
 from results.notices.idle_vcpus import idle_vcpu_notes
+from results.ranked_run import YARDSTICK, RankedRun, is_dying
 from results.report.phrases import joined, listed, signed
 from results.report.rivals import Rivals
 from results.statistics.verdicts import DEAD, Verdict
-from results.view import YARDSTICK, View, is_dying
 
 _KINDS: Final = (
     "Faster everywhere",
@@ -42,37 +42,37 @@ class Answer:
     """What "surely" means in all of them."""
 
 
-def answer(view: View, comparison: pl.DataFrame | None) -> Answer:
+def answer(ranked: RankedRun, comparison: pl.DataFrame | None) -> Answer:
     """Return the answer of a run; `comparison` holds predictions beside published figures."""
-    ranking = view.ranking(view.summary)
-    roles = [view.role(policy) for policy in ranking["policy"]]
-    ranked = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
-    candidates = ranked.filter(pl.col("role") != YARDSTICK)
+    ranking = ranked.ranking(ranked.summary)
+    roles = [ranked.role(policy) for policy in ranking["policy"]]
+    policies = ranking.with_columns(role=pl.Series(roles, dtype=pl.String))
+    candidates = policies.filter(pl.col("role") != YARDSTICK)
     if candidates.height < 2:
-        dies = not view.summary.filter(is_dying(), pl.col("policy") == view.baseline).is_empty()
+        dies = not ranked.summary.filter(is_dying(), pl.col("policy") == ranked.baseline).is_empty()
         return Answer(
-            headline=f"Nothing can be compared: the host dies under the baseline `{view.baseline}`."
+            headline=f"Nothing can be compared: the host dies under the baseline `{ranked.baseline}`."
             if dies
             else "There is nothing to compare: one policy is finished.",
-            points=tuple(_deaths(view)),
+            points=tuple(_deaths(ranked)),
         )
     best = candidates.row(0, named=True)
-    found = _verdicts(view.summary)
-    rivals = Rivals.of(view, best["policy"])
+    found = _verdicts(ranked.summary)
+    rivals = Rivals.of(ranked, best["policy"])
     points = [
-        *_certainty(view, best, found),
+        *_certainty(ranked, best, found),
         *rivals.points(),
-        *_yardsticks(view, ranked, best),
-        *_deaths(view),
-        *_idle_vcpus(view),
+        *_yardsticks(ranked, policies, best),
+        *_deaths(ranked),
+        *_idle_vcpus(ranked),
         *_published(comparison),
-        ("Prices", _prices(view)),
+        ("Prices", _prices(ranked)),
     ]
     return Answer(
-        headline=_headline(view, candidates, rivals, found),
+        headline=_headline(ranked, candidates, rivals, found),
         points=tuple(points),
-        others=tuple(_others(view, candidates, best["policy"], found)),
-        meaning=_meaning(view),
+        others=tuple(_others(ranked, candidates, best["policy"], found)),
+        meaning=_meaning(ranked),
     )
 
 
@@ -83,17 +83,17 @@ def _verdicts(summary: pl.DataFrame) -> dict[str, set[str]]:
     return {policy: set(verdicts) for policy, verdicts in by_policy.iter_rows()}
 
 
-def _headline(view: View, candidates: pl.DataFrame, rivals: Rivals, found: Mapping[str, set[str]]) -> str:
+def _headline(ranked: RankedRun, candidates: pl.DataFrame, rivals: Rivals, found: Mapping[str, set[str]]) -> str:
     best = candidates.row(0, named=True)
-    what = _places(view.summary, best["groups"])
+    what = _places(ranked.summary, best["groups"])
     over = f"on {what}" if best["groups"] == 1 else f"on average over {what}"
-    if best["policy"] == view.baseline:
+    if best["policy"] == ranked.baseline:
         rest = candidates.row(1, named=True)
         return (
-            f"No policy is faster than the baseline `{view.baseline}` {over}; `{rest['policy']}` comes next with "
+            f"No policy is faster than the baseline `{ranked.baseline}` {over}; `{rest['policy']}` comes next with "
             f"{signed(rest['mean'])}{rivals.reservation}."
         )
-    change = f"{signed(best['mean'])} elapsed time against `{view.baseline}`"
+    change = f"{signed(best['mean'])} elapsed time against `{ranked.baseline}`"
     spread = "" if best["groups"] == 1 else f", from {signed(best['low'])} to {signed(best['high'])}"
     first = f"comes first of {candidates.height} policies"
     if Verdict.BETTER not in found[best["policy"]]:
@@ -103,11 +103,11 @@ def _headline(view: View, candidates: pl.DataFrame, rivals: Rivals, found: Mappi
     return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
 
 
-def _certainty(view: View, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+def _certainty(ranked: RankedRun, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
     policy = best["policy"]
-    if policy == view.baseline:
+    if policy == ranked.baseline:
         return
-    rows = view.summary.filter(pl.col("policy") == policy)
+    rows = ranked.summary.filter(pl.col("policy") == policy)
     if rows["difference_low"].is_null().all():
         text = "One replicate says nothing about chance: give the sweep more. The differences are those of one trace."
         yield "How sure", text
@@ -117,11 +117,11 @@ def _certainty(view: View, best: Mapping[str, Any], found: Mapping[str, set[str]
     words = {
         Verdict.BETTER: "surely better",
         Verdict.WORSE: "surely worse",
-        Verdict.SAME: f"surely within {view.rule.minimum_effect:g} %",
+        Verdict.SAME: f"surely within {ranked.rule.minimum_effect:g} %",
         Verdict.OPEN: "not decided",
     }
     places = [
-        f"{text} {_share(rows.filter(pl.col('verdict') == verdict).height, view.summary)}"
+        f"{text} {_share(rows.filter(pl.col('verdict') == verdict).height, ranked.summary)}"
         for verdict, text in words.items()
         if verdict in found[policy]
     ]
@@ -129,12 +129,12 @@ def _certainty(view: View, best: Mapping[str, Any], found: Mapping[str, set[str]
 
 
 def _others(
-    view: View, candidates: pl.DataFrame, best: str, found: Mapping[str, set[str]]
+    ranked: RankedRun, candidates: pl.DataFrame, best: str, found: Mapping[str, set[str]]
 ) -> Iterator[tuple[str, str]]:
     """Yield what is sure about the other policies against the baseline, those of one kind together."""
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for row in candidates.iter_rows(named=True):
-        if row["policy"] not in {best, view.baseline}:
+        if row["policy"] not in {best, ranked.baseline}:
             idle = row["low"] == 0 == row["high"]
             kinds["No effect" if idle else _kind(found[row["policy"]])].append(row)
     for kind, rows in kinds.items():
@@ -155,22 +155,22 @@ def _kind(verdicts: set[str]) -> str:
     return "No difference" if verdicts == {Verdict.SAME} else "Not decided"
 
 
-def _meaning(view: View) -> str:
+def _meaning(ranked: RankedRun) -> str:
     """Return what a verdict of this page claims, and with which error."""
-    rule = view.rule
-    count = view.summary.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD])).height
+    rule = ranked.rule
+    count = ranked.summary.filter(~pl.col("verdict").is_in([Verdict.BASELINE, *DEAD])).height
     error = f"{100 * (1.0 - rule.confidence):.3g} %"
     looks = "" if rule.looks == 1 else f" and for {rule.looks} looks at a growing number of replicates"
     return (
         f"“Surely” better or worse means by more than {rule.minimum_effect:g} % of the other policy’s time. The chance "
-        f"that any of the {count:,} verdicts against `{view.baseline}` is wrong is at most {error}: paired t tests, "
+        f"that any of the {count:,} verdicts against `{ranked.baseline}` is wrong is at most {error}: paired t tests, "
         f"corrected by Holm’s rule for all of them{looks}, as in `sweep compare`. Verdicts against the best policy "
         "are a second such family. Intervals are those of one difference alone."
     )
 
 
-def _yardsticks(view: View, ranked: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    found = [row for row in ranked.iter_rows(named=True) if row["role"] == YARDSTICK]
+def _yardsticks(ranked: RankedRun, policies: pl.DataFrame, best: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    found = [row for row in policies.iter_rows(named=True) if row["role"] == YARDSTICK]
     if not found:
         return
     shown = joined([f"`{row['policy']}` with {signed(row['mean'])}" for row in found])
@@ -180,28 +180,28 @@ def _yardsticks(view: View, ranked: pl.DataFrame, best: dict[str, Any]) -> Itera
         text += (
             f" `{best['policy']}` gains {100 * best['mean'] / lowest['mean']:.0f} % of what `{lowest['policy']}` would."
         )
-    if any(view.knobs[row["policy"]].get("oracle") for row in found):
+    if any(ranked.run.knobs[row["policy"]].get("oracle") for row in found):
         text += " An oracle decides about page tables with foresight; that is no bound on time."
     yield "Yardsticks", text
 
 
-def _deaths(view: View) -> Iterator[tuple[str, str]]:
-    dead = view.summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("workload", "guest")
+def _deaths(ranked: RankedRun) -> Iterator[tuple[str, str]]:
+    dead = ranked.summary.filter(is_dying()).group_by("policy", maintain_order=True).agg("workload", "guest")
     if dead.is_empty():
         return
-    several = view.summary["workload"].n_unique() > 1
+    several = ranked.summary["workload"].n_unique() > 1
     who = [
         f"`{policy}` on {listed([f'{w} on {g}' if several else g for w, g in zip(workloads, guests, strict=True)])}"
         for policy, workloads, guests in dead.iter_rows()
     ]
     text = f"The host dies (BUG) under {joined(who)}: there are no times for them there, and no rank for them at all."
-    if view.baseline in dead["policy"]:
-        text += f" Where it dies under the baseline `{view.baseline}`, nothing can be compared."
+    if ranked.baseline in dead["policy"]:
+        text += f" Where it dies under the baseline `{ranked.baseline}`, nothing can be compared."
     yield "Fatal", text
 
 
-def _idle_vcpus(view: View) -> Iterator[tuple[str, str]]:
-    notes = idle_vcpu_notes(view.run, view.costs, view.summary)
+def _idle_vcpus(ranked: RankedRun) -> Iterator[tuple[str, str]]:
+    notes = idle_vcpu_notes(ranked.run, ranked.costs, ranked.summary)
     if notes:
         yield "Idle vCPUs", f"{joined(notes)}."
 
@@ -220,8 +220,8 @@ def _published(comparison: pl.DataFrame | None) -> Iterator[tuple[str, str]]:
     yield "Published", text
 
 
-def _prices(view: View) -> str:
-    model = view.costs
+def _prices(ranked: RankedRun) -> str:
+    model = ranked.costs
     costs = [*model.shadow, *model.nested]
     assumed = sum(cost.status == "assumption" for cost in costs)
     return (

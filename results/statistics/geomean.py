@@ -14,12 +14,7 @@ def geometric_change(difference: str) -> pl.Expr:
 
 
 def geometric_means(
-    per_replicate: pl.DataFrame,
-    table: pl.DataFrame,
-    *,
-    rows: Sequence[str],
-    cols: Sequence[str],
-    error: float,
+    per_replicate: pl.DataFrame, table: pl.DataFrame, *, rows: Sequence[str], cols: Sequence[str], error: float
 ) -> pl.DataFrame:
     """Return per column the geometric mean of a table's values, and of its changes with an interval.
 
@@ -71,7 +66,7 @@ def _errors(
     return (
         per_replicate.join(whole.select(*shown, "difference_percent"), on=shown, nulls_equal=True)
         .with_columns(_part=part, _number=number)
-        .group_by(*cols, "replicate", maintain_order=True)
+        .group_by(*dict.fromkeys((*cols, "replicate")), maintain_order=True)
         .agg(pl.col("_part").sum(), pl.col("_number").min())
         .group_by(cols, maintain_order=True)
         .agg(_error=pl.col("_part").pow(2).sum().sqrt(), _fewest=pl.col("_number").min())

@@ -48,9 +48,7 @@ def difference_moments(paired: pl.DataFrame, difference: str, by: Sequence[str])
     """Return mean, deviation and count of `difference` per group, in the order in which the groups first appear."""
     value = pl.col(difference)
     return paired.group_by(by, maintain_order=True).agg(
-        mean=value.mean(),
-        deviation=value.std(ddof=1),
-        count=value.count(),
+        mean=value.mean(), deviation=value.std(ddof=1), count=value.count()
     )
 
 
@@ -61,13 +59,9 @@ def interval_columns(
 
     `error` is the chance that an interval misses.
     """
-    moments = difference_moments(frame, column, by)
-    return with_bounds(moments, error=error).select(*by, "mean", "low", "high", "count")
-
-
-def with_bounds(groups: pl.DataFrame, *, error: float = 1.0 - CONFIDENCE) -> pl.DataFrame:
-    """Return groups with mean, deviation and count together with the bounds low and high of their means."""
+    groups = difference_moments(frame, column, by)
     counts = groups["count"].to_numpy().astype(np.int64)
     half = t_half_width(groups["deviation"].fill_null(0.0).to_numpy(), counts, error=error)
     width = pl.when(pl.col("count") > 1).then(pl.Series("half", half, dtype=pl.Float64))
-    return groups.with_columns(low=pl.col("mean") - width, high=pl.col("mean") + width)
+    bounds = {"low": pl.col("mean") - width, "high": pl.col("mean") + width}
+    return groups.with_columns(**bounds).select(*by, "mean", *bounds, "count")

@@ -156,11 +156,11 @@ def verdict_columns(
     code = np.where(is_dead, _CODE[Verdict.DIES], code)
     known = np.isfinite(half) & np.isfinite(mean)
     return groups.with_columns(
-        _known(mean - half, known, "low"),
-        _known(mean + half, known, "high"),
-        _known(found.p_value, known & ~is_baseline, "p_value"),
-        _known(found.p_holm, known & ~is_baseline, "p_holm"),
-        verdict_words(code).alias("verdict"),
+        low=numbers_where(known, mean - half),
+        high=numbers_where(known, mean + half),
+        p_value=numbers_where(known & ~is_baseline, found.p_value),
+        p_holm=numbers_where(known & ~is_baseline, found.p_holm),
+        verdict=verdict_words(code),
     )
 
 
@@ -176,9 +176,9 @@ def relative_difference(value: str, baseline: str) -> pl.Expr:
     return pl.when(pl.col(value) == base).then(0.0).otherwise(pl.when(base != 0).then(change))
 
 
-def _known(values: Floats, known: npt.NDArray[np.bool_], name: str) -> pl.Series:
-    series = pl.Series(name, values)
-    return series if known.all() else pl.select(pl.when(pl.Series(known)).then(series).alias(name)).to_series()
+def numbers_where(known: npt.NDArray[np.bool_], values: Floats) -> pl.Series:
+    """Return numbers as a column, null where they are not known."""
+    return pl.select(pl.when(pl.Series(known)).then(pl.Series(values))).to_series()
 
 
 def verdict_words(codes: npt.NDArray[np.uint8]) -> pl.Series:

@@ -33,6 +33,8 @@ class Column:
         return self.formerly[0] if self.formerly is not None and version < self.formerly[1] else self.name
 
 
+PAGINGS: Final = ("shadow", "nested")
+"""How the host may map a guest's memory: by shadow page tables, or by tables that hardware walks as well."""
 _SPEC: Final = "the resolved specification of the sweep"
 _TRACE: Final = "the trace that all policies of a batch met"
 

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,16 +18,19 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(
+    path: Path, folder: Path | None = None, *, place: Callable[[Path, Path], object] = Path.replace
+) -> Iterator[Path]:
     """Give the name under which a file is to be written; at the end it goes on the disk and is renamed to `path`.
 
-    Nothing of it is left where the block raises.
+    Nothing of it is left where the block raises. `folder` is another one than that of `path`, on its file system;
+    `place` stands for the rename, as `os.link` does where the name must not be there yet.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = (folder or path.parent) / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         yield temporary
         sync_file(temporary)
-        temporary.replace(path)
+        place(temporary, path)
         sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -22,7 +22,6 @@ LABELS_FILE: Final = "labels.parquet"
 LABELS_LOST: Final = "missing: nobody can tell which cells count, and under which names"
 LABELS: Final = ("policy", "workload", "guest", "replicate")
 """The names that a specification gives to a cell, beside its id in that file."""
-_ACTIVITIES: Final = "activities"
 LABELS_SCHEMA: Final = pl.Schema(
     {"cell_id": pl.String, "policy": pl.String, "workload": pl.String, "guest": pl.String, "replicate": pl.Int32}
 )
@@ -98,7 +97,7 @@ def note_plain_labels(store: RunStore) -> None:
     if not store.storage.exists(LABELS_FILE):
         return
     labels = _digest(scan_labels(store.storage))
-    if labels == _digest(store.scan_cells()):
+    if labels == _digest(store.scan("cells")):
         parts = store.manifest.parts("cells")
         text = json.dumps({"cells": [part.sha256 for part in parts]}, indent=1) + "\n"
         store.storage.put(_PLAIN_FILE, text.encode())
@@ -164,6 +163,12 @@ class LabelledRun:
         return tuple(policy["name"] for policy in self.spec["policies"])
 
     @property
+    def knobs(self) -> dict[str, dict[str, Any]]:
+        """Policy -> its knobs, as far as the specification says them."""
+        found = (policy for policy in self.spec["policies"] if isinstance(policy, Mapping))
+        return {policy["name"]: policy.get("knobs", {}) for policy in found}
+
+    @property
     def engine(self) -> str:
         """The fingerprint of the engine of the last start."""
         return str(self.provenance[-1]["code_fingerprint"]) if self.provenance else ""
@@ -172,14 +177,6 @@ class LabelledRun:
         """Return one row per cell that has failed and has not succeeded since."""
         return self._store.failures()
 
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
-        return self.scan("cells")
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return the table of windows."""
-        return self.scan("windows")
-
     def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
         """Return tables in pieces of about `PIECE_ROWS` rows; all of the same commits."""
         entries = self._store.manifest.live()
@@ -187,23 +184,15 @@ class LabelledRun:
         return [[self.scan(name, chosen) for chosen in _chunks(parts)] for name, parts in by_table.items()]
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
-        """Return any table, or the rows of some of its parts."""
-        return self._labelled(self._store.scan(table, parts))
-
-    def scan_activities(self) -> pl.LazyFrame | None:
-        """Return the table of activities, or None if the run has no such rows: older programs did not write them."""
-        if not self._store.manifest.files(_ACTIVITIES):
-            return None
-        return self._labelled(self._store.scan(_ACTIVITIES))
-
-    def _labelled(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Return any table, or the rows of some of its parts; one that no batch has rows in is empty."""
+        rows = self._store.scan(table, parts)
         if self._labels is None:
             return rows
         columns = rows.collect_schema().names()
         # Names of one cell get ids of their own, so that joins by cell_id keep them apart.
         twin = pl.int_range(pl.len()).over("cell_id")
         labels = self._labels.with_columns(
-            _id=pl.when(twin == 0).then("cell_id").otherwise(pl.format("{}~{}", "cell_id", twin)),
+            _id=pl.when(twin == 0).then("cell_id").otherwise(pl.format("{}~{}", "cell_id", twin))
         )
         joined = rows.drop(LABELS).join(labels, on="cell_id", how="inner", maintain_order="left")
         return joined.with_columns(cell_id="_id").select(columns)

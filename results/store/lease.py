@@ -122,16 +122,12 @@ def _parsed(content: bytes) -> dict[str, Any]:
 def _is_dead_here(found: Mapping[str, Any]) -> bool:
     """Say whether the holder was a process of this very machine, and is no more."""
     pid = found.get("pid")
-    if not isinstance(pid, int) or pid <= 0 or found.get("machine") != _machine():
-        return False
-    if pid == os.getpid():
+    if not isinstance(pid, int) or pid <= 0 or pid == os.getpid() or found.get("machine") != _machine():
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False
 
 

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Final, TextIO, TypeVar, cast
 
 import pyarrow as pa
 
-from results.store.files import sync_directory
+from results.store.files import appearing, sync_directory
 from results.store.storage import STAGING, Listed, StoreError
 
 LOCK_FILE: Final = ".lock"
@@ -67,45 +66,28 @@ class LocalStorage:
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file, whole or not at all."""
-        with self._written(name, content) as temporary:
-            temporary.replace(self.root / name)
+        self._write(name, content, Path.replace)
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         """Write a file, whole; return False and change nothing if it is there."""
-        with self._written(name, content) as temporary:
-            try:
-                # A link fails where a rename would replace: of two drivers, one wins and the other one knows.
-                os.link(temporary, self.root / name)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOTSUP):
-                    raise
-                raise StoreError(
-                    f"{self.root / name}: this file system has no hard links, which a commit needs. Give --out on "
-                    "another one, or in an object store"
-                ) from error
+        try:
+            self._write(name, content, _link)
+        except FileExistsError:
+            # What is there counts as committed now, so it must survive as well.
+            sync_directory((self.root / name).parent)
+            return False
         return True
 
-    @contextmanager
-    def _written(self, name: str, content: bytes | pa.Buffer) -> Iterator[Path]:
-        """Give a synchronised file with `content`, and leave nothing of it; its names are synchronised at the end."""
+    def _write(self, name: str, content: bytes | pa.Buffer, place: Callable[[Path, Path], object]) -> None:
         (self.root / STAGING).mkdir(parents=True, exist_ok=True)
         path = self._inside(name)
-        temporary = self._inside(f"{STAGING}/file").parent / f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield temporary
+            with appearing(path, self._inside(f"{STAGING}/file").parent, place=place) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             # A full disk does not say which file found it full.
             error.filename = error.filename or str(path)
             raise
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_directory(path.parent)
 
     def move(self, source: str, target: str) -> None:
         """Give a file another name."""
@@ -192,6 +174,19 @@ class LocalStorage:
 
     def check_lock(self) -> None:
         """Do nothing: the system keeps the lock for as long as this process lives."""
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a further name; it fails where a rename would replace: of two drivers, one wins, the other knows."""
+    try:
+        os.link(file, name)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
+        raise StoreError(
+            f"{name}: this file system has no hard links, which a commit needs. Give --out on another one, or in an "
+            "object store"
+        ) from error
 
 
 def _flock(stream: TextIO) -> None:

@@ -126,7 +126,7 @@ def _adds_cells(storage: Storage, name: str, there: CellIds) -> bool:
 def _cells_of(storage: Storage, name: str) -> Fixed | None:
     """Return the cells that a file has rows of, or None if it can't be read."""
     try:
-        rows = read_rows(storage.open(name), storage.locate(name), ["cell_id"])
+        rows = read_rows(storage, name, ["cell_id"])
     except (DamageError, FileNotFoundError):
         return None
     return fixed(rows["cell_id"].unique().to_pylist())

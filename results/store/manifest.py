@@ -69,7 +69,7 @@ class Manifest:
             raise StoreError(
                 f"{self.storage.locate(name)}: batch '{entry.name}' is committed with other contents "
                 f"({_hashes(found)}) than these ({_hashes(entry)}). The same batch must give the same bytes: remove "
-                "the run and run again",
+                "the run and run again"
             )
         return False
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from results.store.columns import COUNTER, SORT_KEYS, TABLES
 from results.store.schema import SCHEMA_VERSION, check_footer, check_table, footer_version, present_names, table_schema
-from results.store.storage import DamageError
+from results.store.storage import DamageError, Storage
 
 PART_TABLES: Final = tuple(table for table in TABLES if table != "failures")
 """Tables that a batch may have rows in: counted by the manifest, compacted, compared. "cells" is the first."""
@@ -109,8 +109,8 @@ def _check_encoded(content: pa.Buffer, table: str, rows: int) -> None:
         raise AssertionError(f"table {table}: {footer.num_rows} rows encoded out of {rows}")
 
 
-def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of a part, all columns or some; messages call it `name`.
+def read_rows(storage: Storage, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of a part, all columns or some.
 
     Columns go by their present names, whatever version wrote the part.
 
@@ -118,26 +118,26 @@ def read_rows(source: pa.NativeFile, name: str, columns: list[str] | None = None
         DamageError: it is no Parquet file, is damaged, or has not those columns.
     """
     try:
-        with source:
+        with storage.open(name) as source:
             footer = pq.read_metadata(source)
             names = present_names(footer_version(footer.metadata))
             stored = {names.get(one, one): one for one in footer.schema.to_arrow_schema().names}
             missing = set(columns or ()) - set(stored)
             if missing:
-                raise DamageError(f"{name}: no column {', '.join(sorted(missing))}")
+                raise DamageError(f"{storage.locate(name)}: no column {', '.join(sorted(missing))}")
             with pq.ParquetFile(source, metadata=footer) as file:
                 rows = file.read(columns=None if columns is None else [stored[one] for one in columns])
             return rows.rename_columns([names.get(one, one) for one in rows.schema.names])
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) is not None:
             raise
-        raise DamageError(f"{name}: can't be read ({str(error).strip()})") from error
+        raise DamageError(f"{storage.locate(name)}: can't be read ({str(error).strip()})") from error
 
 
-def version_of(source: pa.NativeFile) -> int:
+def version_of(storage: Storage, name: str) -> int:
     """Return the schema version of a part; the present one if it can't be read, which its reader will say."""
     try:
-        with source:
+        with storage.open(name) as source:
             return footer_version(pq.read_metadata(source).metadata)
     except (OSError, pa.ArrowException):
         return SCHEMA_VERSION

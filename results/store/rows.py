@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_NAMES
-from results.store.columns import IDENTITY
+from results.store.columns import IDENTITY, PAGINGS
 from results.store.schema import table_schema
-
-HOST_PAGING: Final = ("shadow", "nested")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +30,8 @@ class Cell:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.host_paging not in HOST_PAGING:
-            allowed = ", ".join(HOST_PAGING)
+        if self.host_paging not in PAGINGS:
+            allowed = ", ".join(PAGINGS)
             raise ValueError(f"cell {self.cell_id}: host_paging is '{self.host_paging}'. Allowed: {allowed}")
 
     def row(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from results.store.cell_ids import CellIds, fixed
+from results.store.cell_ids import CellIds, Fixed, fixed
 from results.store.columns import TABLES
 from results.store.local import LocalStorage
 from results.store.lost import PROVENANCE_FILE, REPLACE, SPEC_FILE, check_begun, check_commits, has_rows, orphans
@@ -171,20 +171,10 @@ class RunStore:
     def finished_cells(self) -> CellIds:
         """Return the ids of the cells that need no simulation any more."""
 
-        def ids_of(name: str) -> Any:
-            return fixed(
-                read_rows(self.storage.open(name), self.storage.locate(name), ["cell_id"])["cell_id"].to_pylist()
-            )
+        def ids_of(name: str) -> Fixed:
+            return fixed(read_rows(self.storage, name, ["cell_id"])["cell_id"].to_pylist())
 
         return CellIds.joined(self.storage.each(ids_of, self.manifest.files("cells")))
-
-    def scan_cells(self) -> "pl.LazyFrame":
-        """Return the committed rows of the table of cells."""
-        return self.scan("cells")
-
-    def scan_windows(self) -> "pl.LazyFrame":
-        """Return the committed rows of the table of windows."""
-        return self.scan("windows")
 
     def scan(self, table: str, parts: Sequence[Part] | None = None) -> "pl.LazyFrame":
         """Return the committed rows of any table of `PART_TABLES`, or of some parts; one that no batch has is empty."""
@@ -200,11 +190,11 @@ class RunStore:
         rows = self._scan_files("failures", self._versions(files))
         if not files:
             return rows  # Without a look at the ids of all cells.
-        return rows.join(self.scan_cells().select("cell_id"), on="cell_id", how="anti")
+        return rows.join(self.scan("cells").select("cell_id"), on="cell_id", how="anti")
 
     def _versions(self, names: list[str]) -> dict[str, int]:
         """Return name -> schema version of some files, by their footers."""
-        found = self.storage.each(lambda name: version_of(self.storage.open(name)), names)
+        found = self.storage.each(lambda name: version_of(self.storage, name), names)
         return dict(zip(names, found, strict=True))
 
     def _scan_files(self, table: str, versions: Mapping[str, int]) -> "pl.LazyFrame":

@@ -128,8 +128,7 @@ def _check_json(store: RunStore, checkup: Checkup) -> None:
     try:
         own_costs(store)
     except DamageError as error:
-        what = _line(error).removeprefix(f"{store.storage.locate(COSTS_FILE)}: ")
-        checkup.add(Level.DAMAGE, COSTS_FILE, what, REWRITTEN)
+        checkup.add(Level.DAMAGE, COSTS_FILE, _said(error, store, COSTS_FILE), REWRITTEN)
     if store.storage.exists(LABELS_FILE):
         _check_readable(store, LABELS_FILE, checkup, then=REWRITTEN)
     elif has_lost_labels(store):
@@ -253,8 +252,7 @@ def _check_engines(store: RunStore, checkup: Checkup) -> None:
         apart = are_told_apart(store)
     except DamageError as error:
         if not any(finding.place == PROVENANCE_FILE for finding in checkup.findings):
-            what = _line(error).removeprefix(f"{store.storage.locate(PROVENANCE_FILE)}: ")
-            checkup.add(Level.DAMAGE, PROVENANCE_FILE, what, RESTORE)
+            checkup.add(Level.DAMAGE, PROVENANCE_FILE, _said(error, store, PROVENANCE_FILE), RESTORE)
         return
     if len(engines) > 1 and not apart:
         checkup.add(Level.DAMAGE, PROVENANCE_FILE, mixed(engines), SEPARATE)
@@ -266,6 +264,11 @@ def _check_engines(store: RunStore, checkup: Checkup) -> None:
 def _listed(ids: Fixed) -> str:
     cells = list(CellIds(one.decode() for one in ids[:_SHOWN]))
     return f"{len(ids)} cells ({', '.join(cells)}{', …' if len(ids) > _SHOWN else ''})"
+
+
+def _said(error: DamageError, store: RunStore, name: str) -> str:
+    """Return what an error says of a file, without the place, which a finding has anyway."""
+    return _line(error).removeprefix(f"{store.storage.locate(name)}: ")
 
 
 def _line(error: Exception) -> str:

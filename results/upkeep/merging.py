@@ -10,14 +10,7 @@ import polars as pl
 
 from results.store.columns import IDENTITY
 from results.store.engines import engines_of
-from results.store.labels import (
-    LABELS,
-    LABELS_FILE,
-    LABELS_SCHEMA,
-    check_labels,
-    note_plain_labels,
-    write_labels,
-)
+from results.store.labels import LABELS, LABELS_FILE, LABELS_SCHEMA, check_labels, note_plain_labels, write_labels
 from results.store.lost import COSTS_FILE, check_begun
 from results.store.manifest import ManifestEntry
 from results.store.parts import PART_TABLES, REQUIRED_TABLES, Part
@@ -124,7 +117,7 @@ def _missing(table: TableDifference, shared: set[str]) -> dict[str, tuple[str, .
 def _check_names(runs: Sequence[RunStore]) -> None:
     """Raise StoreError if two cells would go by the same names: nobody could tell them apart in a table."""
     facts = [column.name for column in IDENTITY if column.name not in {"cell_id", *LABELS}]
-    named = [_labels(run).join(run.scan_cells().select("cell_id", *facts).collect(), on="cell_id") for run in runs]
+    named = [_labels(run).join(run.scan("cells").select("cell_id", *facts).collect(), on="cell_id") for run in runs]
     both = named[0].join(named[1], on=LABELS, suffix=" of second")
     twice = both.filter(pl.col("cell_id") != pl.col("cell_id of second")).sort(*LABELS, "cell_id", "cell_id of second")
     if twice.is_empty():
@@ -187,4 +180,4 @@ def _labels(run: RunStore) -> pl.DataFrame:
     check_labels(run)
     if run.storage.exists(LABELS_FILE):
         return scan_parquet(run.storage, [LABELS_FILE], LABELS_SCHEMA).collect()
-    return run.scan_cells().select(LABELS_SCHEMA.names()).collect()
+    return run.scan("cells").select(LABELS_SCHEMA.names()).collect()

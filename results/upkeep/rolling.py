@@ -43,7 +43,7 @@ class Source:
 
     def rows(self, columns: list[str] | None = None) -> pa.Table:
         """Return its rows, all columns or some."""
-        return read_rows(self.storage.open(self.name), self.storage.locate(self.name), columns)
+        return read_rows(self.storage, self.name, columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

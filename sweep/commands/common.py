@@ -13,8 +13,8 @@ from sweep.spec.costs import cost_model_of
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
     from results.notices.notices import Notices
+    from results.ranked_run import RankedRun
     from results.store.run_store import RunStore
-    from results.view import View
     from sweep.spec.spec import SweepSpec
 
 
@@ -125,15 +125,17 @@ def workload_registry() -> Mapping[str, "Workload"]:
     return WORKLOADS
 
 
-def open_view(store: "RunStore", *, costs: str | None, baseline: str | None, min_effect: float | None = None) -> "View":
+def open_view(
+    store: "RunStore", *, costs: str | None, baseline: str | None, min_effect: float | None = None
+) -> "RankedRun":
     """Return what charts and reports read of a run, under its own prices and baseline if none are given."""
+    from results.ranked_run import RankedRun
     from results.statistics.verdicts import MINIMUM_EFFECT
     from results.store.labels import LabelledRun
-    from results.view import View
 
     with results_errors():
         run = LabelledRun(store)
-        return View(
+        return RankedRun(
             run=run,
             costs=cost_model_of(store, costs),
             baseline=baseline or run.baseline,

@@ -37,7 +37,7 @@ def export(
         raise SweepError(f"-o {out}: there is no folder {out.parent}. Make it, or name another place")
     with results_errors(run):
         rows = export_table(store, out, table=table)
-        sentences = death_sentences(deaths_of(LabelledRun(store).scan_cells()))
+        sentences = death_sentences(deaths_of(LabelledRun(store).scan("cells")))
     for sentence in sentences:
         typer.echo(f"note: {sentence}: rows with fatal > 0 are no measure of anything", err=True)
     size = out.stat().st_size

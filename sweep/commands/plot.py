@@ -23,8 +23,8 @@ from sweep.runs import open_store, results_errors
 if TYPE_CHECKING:
     import polars as pl
 
+    from results.ranked_run import RankedRun
     from results.report.figures import Figure
-    from results.view import View
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -102,14 +102,14 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
         raise SweepError(f"{option} {value}: there is no such name; allowed: {', '.join(allowed)}")
 
 
-def _check_knob(view: "View", knob: str) -> None:
+def _check_knob(view: "RankedRun", knob: str) -> None:
     """Raise SweepError unless policies of the run differ in that knob alone, and by a number."""
     from results.charts.curves import knob_families
 
     varied = list(dict.fromkeys(family.knob for family in knob_families(view)))
     if knob in varied:
         return
-    known = list(dict.fromkeys(name for knobs in view.knobs.values() for name in knobs))
+    known = list(dict.fromkeys(name for knobs in view.run.knobs.values() for name in knobs))
     what = "no policies of this run differ in this number alone" if knob in known else "there is no such knob"
     if varied:
         raise SweepError(f"--knob {knob}: {what}; allowed: {', '.join(varied)}")
@@ -136,7 +136,7 @@ def of_workload(summary: "pl.DataFrame", spec: Mapping[str, Any], workload: str 
     return shown
 
 
-def _picture(view: "View", summary: "pl.DataFrame", chart: str) -> str:
+def _picture(view: "RankedRun", summary: "pl.DataFrame", chart: str) -> str:
     from results.charts.terminal import PICTURES
 
     if chart not in PICTURES:
@@ -147,7 +147,7 @@ def _picture(view: "View", summary: "pl.DataFrame", chart: str) -> str:
     return PICTURES[chart](view, summary, shutil.get_terminal_size().columns)
 
 
-def _figure(view: "View", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
+def _figure(view: "RankedRun", summary: "pl.DataFrame", chart: str, knob: str | None) -> "Figure":
     from results.report.figures import FIGURES, KINDS, knob_figures
 
     figures = FIGURES[KINDS[chart]](view, summary) if knob is None else knob_figures(view, summary, knob)

@@ -127,10 +127,10 @@ def _values(spec: SweepSpec, store: "RunStore") -> "pl.DataFrame":
 
     metric = _until(spec).metric
     if metric != ELAPSED:
-        return store.scan_cells().select("cell_id", value=pl.col(metric).cast(pl.Float64)).collect()
+        return store.scan("cells").select("cell_id", value=pl.col(metric).cast(pl.Float64)).collect()
     from results.prices.pricing import price_cells
 
-    priced = price_cells(store.scan_windows(), load_cost_model(spec.costs))
+    priced = price_cells(store.scan("windows"), load_cost_model(spec.costs))
     return priced.select("cell_id", value=pl.col("elapsed_ns").cast(pl.Float64)).collect(engine="streaming")
 
 

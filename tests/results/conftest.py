@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from results.view import View
+from results.ranked_run import RankedRun
 from sweep.commands.common import open_view
 from sweep.runs import open_store
 from tests.support.calling import sweep
@@ -28,7 +28,7 @@ def run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def view(run: Path) -> View:
+def ranked(run: Path) -> RankedRun:
     """Return that run as charts read it."""
     return open_view(open_store(run), costs=None, baseline=None)
 

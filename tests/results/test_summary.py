@@ -10,13 +10,13 @@ import pytest
 from rich.cells import cell_len
 from scipy import stats
 
+from results.ranked_run import RankedRun
 from results.render import WIDTH, compact_count, render, shortened
 from results.statistics.pairing import ComparisonError
 from results.statistics.verdicts import Rule
 from results.store.labels import LabelledRun
 from results.store.run_store import RunStore
 from results.summary import COUNTS, GROUP, TIMES, TRACE, PricedCells, seed_comparison, summarize, summarize_priced
-from results.view import View
 from tests.support.synthetic import PROVENANCE, SPEC, cell, make_run, replicate_batches, small_model, write_batch
 
 
@@ -51,7 +51,7 @@ def example() -> pl.DataFrame:
         times("kvm-3.0", [180.0, 200.0, 160.0])
         + times("xiao-v1", [171.0, 188.0, 153.6])
         + times("kvm-3.3", [169.2, 190.0, 150.4])
-        + times("tdp", [100.0, 110.0, 90.0]),
+        + times("tdp", [100.0, 110.0, 90.0])
     )
 
 
@@ -156,13 +156,13 @@ def test_a_report_of_an_adaptive_run_has_one_interval_of_a_change(tmp_path: Path
     store.create(SPEC | {"until": {"minimum": 3, "maximum": 30, "confidence": 0.95}}, PROVENANCE)
     for batch_id, cells in replicate_batches(4):
         store.commit(write_batch(store, batch_id, cells))
-    view = View(run=LabelledRun(store), costs=small_model(), baseline="kvm-3.0")
+    ranked = RankedRun(run=LabelledRun(store), costs=small_model(), baseline="kvm-3.0")
 
-    published = view.published()
+    published = ranked.published()
 
     assert published is not None
     (found,) = published.filter(comparison="kvm-3.0 -> kvm-3.3").iter_rows(named=True)
-    (above,) = view.summary.filter(policy="kvm-3.3").iter_rows(named=True)
+    (above,) = ranked.summary.filter(policy="kvm-3.3").iter_rows(named=True)
     assert found["predicted_low"] == pytest.approx(above["difference_low"])
     assert found["predicted_high"] == pytest.approx(above["difference_high"])
 
@@ -181,7 +181,7 @@ def test_a_run_is_summarised_from_its_files(tmp_path: Path) -> None:
 
     found = summarize(LabelledRun(store), small_model(), "kvm-3.0")
 
-    cells = store.scan_cells().group_by("policy").agg(pl.col("exits").mean()).collect()
+    cells = store.scan("cells").group_by("policy").agg(pl.col("exits").mean()).collect()
     assert found.select("policy", "exits").sort("policy").equals(cells.sort("policy"))
     assert found["replicates"].to_list() == [3] * 4
     assert found["elapsed_s"].min() > 0

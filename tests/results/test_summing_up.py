@@ -63,7 +63,7 @@ def test_a_run_has_one_summary(tmp_path: Path) -> None:
     straight, compacted = make_run(tmp_path / "a", batches), make_run(tmp_path / "b", batches[::-1])
     compact(compacted)
     twins = make_run(tmp_path / "c", batches)
-    names = twins.scan_cells().select(LABELS_SCHEMA.names()).collect()
+    names = twins.scan("cells").select(LABELS_SCHEMA.names()).collect()
     again = names.filter(pl.col("policy") == "tdp").with_columns(policy=pl.lit("tdp again"))
     write_labels(twins.storage, [names, again])
 

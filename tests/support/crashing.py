@@ -132,7 +132,7 @@ def batches_seen(path: Path, expected: Expected) -> int:
     store = RunStore(path)
     if not store.exists():
         return 0
-    cells = store.scan_cells().select("replicate", *COLUMNS).collect()
+    cells = store.scan("cells").select("replicate", *COLUMNS).collect()
     batches = cells.height // CELLS
 
     assert sorted(cells["replicate"]) == [r for r in range(batches) for _ in range(CELLS)]

@@ -16,6 +16,7 @@ from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Activity
 from engine.workloads.contract import Workload
 from results.store.rows import Counts
 from sweep.plan.cell import knobs_key
+from tests.support.synthetic import totals_of
 
 WINDOWS = 3
 POLICY_NAMES = ("always-emulate", "kvm-3.0", "xiao-v1", "kvm-3.3", "kvm-6.1", "tdp")
@@ -57,11 +58,8 @@ def simulate(batch: Batch) -> BatchCounts:
     windows = np.stack(lanes, axis=1)
     windows[:, :, COUNTER_INDEX["guest_run_ns"]] = batch.window_ns * batch.guest.vcpus
     windows[:, :, COUNTER_INDEX["fatal"]] = 0
-    totals = windows.sum(axis=0)
-    peak = COUNTER_INDEX["pages_peak"]
-    totals[:, peak] = windows[:, :, peak].max(axis=0)
     return BatchCounts(
-        totals=totals,
+        totals=totals_of(windows),
         windows=windows,
         activities=_activities(windows),
         events=1000,

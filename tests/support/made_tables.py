@@ -7,6 +7,7 @@ import polars as pl
 
 from engine.vocabulary import COUNTER_NAMES
 from results.store.labels import LabelledRun
+from results.store.parts import Part
 
 
 class Made(LabelledRun):
@@ -45,17 +46,14 @@ class Made(LabelledRun):
             **{name: pl.Series(values) for name, values in counters.items()},
         )
 
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
-        return self.rows.lazy()
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return the table of windows."""
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return the table of cells or that of windows: a cell has one window."""
+        assert (table in {"cells", "windows"}, parts) == (True, None)
         return self.rows.lazy()
 
     def pieces(self, tables: Sequence[str]) -> list[list[pl.LazyFrame]]:
         """Return each table in one piece."""
-        return [[self.rows.lazy()] for _ in tables]
+        return [[self.scan(table)] for table in tables]
 
     def failures(self) -> pl.LazyFrame:
         """Return no failure."""

@@ -32,10 +32,7 @@ def read_rows(text: str) -> list[Row]:
 
 
 def _operation(
-    event: str,
-    rest: str,
-    calls: dict[int, tuple[str, str]],
-    tid: int,
+    event: str, rest: str, calls: dict[int, tuple[str, str]], tid: int
 ) -> tuple[Operation, int, int, int, int] | None:
     """Return kind, address, length, peer and flags of one line; None if it is no operation."""
     name = event.rsplit(":", maxsplit=1)[-1]
@@ -71,11 +68,7 @@ def _operation(
 def _map_flags(arguments: str) -> int:
     """Return what engine/operations.py says about the flags of a MAP."""
     prot, flags = _argument("prot", arguments), _argument("flags", arguments)
-    wanted: Iterable[tuple[int, bool]] = (
-        (8, flags & 0x0F in {1, 3}),
-        (16, bool(flags & 0x10)),
-        (32, not flags & 0x20),
-    )
+    wanted: Iterable[tuple[int, bool]] = ((8, flags & 0x0F in {1, 3}), (16, bool(flags & 0x10)), (32, not flags & 0x20))
     return (prot & 7) + sum(bit for bit, is_set in wanted if is_set)
 
 

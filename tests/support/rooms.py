@@ -26,7 +26,7 @@ ORDER: Final = MappingProxyType(
             ("prices", "published", "render"),
             ("summary", "upkeep"),
             ("compare", "explain"),
-            ("notices", "view"),
+            ("notices", "ranked_run"),
             ("run",),
             ("charts",),
             ("report",),
@@ -42,7 +42,7 @@ ORDER: Final = MappingProxyType(
             ("commands",),
             ("cli",),
         ),
-    },
+    }
 )
 """Package -> its rooms from the bottom to the top; a room imports only rooms of earlier groups.
 
@@ -53,7 +53,7 @@ BACK: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
         "engine/core/guest/layout_guest.py -> engine/workloads/templates.py": "the header names the steps of a process",
         "engine/core/scheduler/state.py -> engine/workloads/templates.py": "the scheduler reads the steps of a process",
-    },
+    }
 )
 """Arrow between two files that points to a later room -> why it is there."""
 
@@ -61,9 +61,7 @@ CIRCLES: Final[MappingProxyType[frozenset[str], str]] = MappingProxyType({})
 """Files that import each other in a circle -> why they do."""
 
 CROWDED: Final[MappingProxyType[str, str]] = MappingProxyType(
-    {
-        "sweep/commands": "one verb a file, and nothing imports them",
-    },
+    {"sweep/commands": "one verb a file, and nothing imports them"}
 )
 """Folder -> why it may hold more files than the limit."""
 
@@ -74,6 +72,6 @@ WITHOUT_TESTS: Final[MappingProxyType[str, str]] = MappingProxyType(
     {
         "engine/reference": "tests/engine compares it with the core",
         "results/notices": "tests/results/test_summary.py reads them where a user does",
-    },
+    }
 )
 """Folder of a package -> where the tests are that it has no folder for."""

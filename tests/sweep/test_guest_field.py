@@ -44,7 +44,7 @@ json.dump({
     "columns": {name: str(table_schema(name).field("paging").type) for name in ("cells", "windows", "failures")},
     "pages": {"guests": guests(), "columns": columns_markdown()},
     "old": {
-        run: RunStore(run).scan_cells().select("paging", "host_paging").unique().sort("host_paging").collect().rows()
+        run: RunStore(run).scan("cells").select("paging", "host_paging").unique().sort("host_paging").collect().rows()
         for run in sys.argv[1:]
     },
 }, sys.stdout)

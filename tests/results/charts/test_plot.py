@@ -9,8 +9,8 @@ import pytest
 from results.charts.export import FORMATS, chart_bytes, paper_spec
 from results.charts.terminal import PICTURES, round_ticks
 from results.charts.theme import LAYOUTS
+from results.ranked_run import BASELINE, RankedRun
 from results.report.figures import FIGURES, KINDS, Figure
-from results.view import BASELINE, View
 from sweep.commands import plot
 from sweep.exit_codes import ExitCode
 from tests.support.calling import call, sweep
@@ -34,9 +34,9 @@ def test_help_names_what_there_is() -> None:
         ("trade-off", "symbol", 10),
     ],
 )
-def test_a_drawing_has_a_mark_per_row(view: View, chart: str, mark: str, count: int) -> None:
+def test_a_drawing_has_a_mark_per_row(ranked: RankedRun, chart: str, mark: str, count: int) -> None:
     """The SVG for a paper has as many marks as the chart has rows: six policies, four guests, the baseline left out."""
-    figures = FIGURES[KINDS[chart]](view, view.summary)
+    figures = FIGURES[KINDS[chart]](ranked, ranked.summary)
     figure = next(figure for figure in figures if figure.kind == chart)
 
     assert marks(figure, mark) == count
@@ -44,11 +44,11 @@ def test_a_drawing_has_a_mark_per_row(view: View, chart: str, mark: str, count: 
 
 @pytest.mark.parametrize("over", ["vcpus", "memory"])
 @pytest.mark.parametrize(("others", "drawn"), [("no difference", 4), ("not enough replicates", 20)])
-def test_a_policy_that_makes_no_difference_has_no_curve(view: View, over: str, others: str, drawn: int) -> None:
+def test_a_policy_that_makes_no_difference_has_no_curve(ranked: RankedRun, over: str, others: str, drawn: int) -> None:
     """A policy without a difference on any guest is named in place of a flat line; one that is undecided is drawn."""
     sure = pl.when(pl.col("policy") == "tdp").then(pl.lit("better")).otherwise(pl.lit(others))
-    known = view.summary.with_columns(verdict=sure)
-    (figure,) = [figure for figure in FIGURES[KINDS[over]](view, known) if figure.kind == over]
+    known = ranked.summary.with_columns(verdict=sure)
+    (figure,) = [figure for figure in FIGURES[KINDS[over]](ranked, known) if figure.kind == over]
 
     named = re.findall("`(.*?)`", figure.caption.partition("no difference on any guest: ")[2])
 
@@ -57,10 +57,10 @@ def test_a_policy_that_makes_no_difference_has_no_curve(view: View, over: str, o
 
 
 @pytest.mark.parametrize("over", ["vcpus", "memory"])
-def test_where_nothing_makes_a_difference_all_is_drawn(view: View, over: str) -> None:
+def test_where_nothing_makes_a_difference_all_is_drawn(ranked: RankedRun, over: str) -> None:
     """If no policy differs, each has a curve all the same, and none is named as left out."""
-    known = view.summary.with_columns(verdict=pl.lit("no difference"))
-    (figure,) = [figure for figure in FIGURES[KINDS[over]](view, known) if figure.kind == over]
+    known = ranked.summary.with_columns(verdict=pl.lit("no difference"))
+    (figure,) = [figure for figure in FIGURES[KINDS[over]](ranked, known) if figure.kind == over]
 
     assert marks(figure, "symbol") == 20
     assert "Not drawn" not in figure.caption
@@ -78,21 +78,21 @@ def test_files_are_what_their_ending_says(project: Path, run: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("chart", PICTURES)
-def test_a_terminal_shows_every_policy(view: View, chart: str) -> None:
+def test_a_terminal_shows_every_policy(ranked: RankedRun, chart: str) -> None:
     """Each policy has a line of its own in a picture, which is as wide as the terminal and plain text."""
-    picture = PICTURES[chart](view, view.summary, 90)
+    picture = PICTURES[chart](ranked, ranked.summary, 90)
 
     lines = [line for line in picture.splitlines() if "┤" in line]
-    labels = view.summary.sort("rank")["label"].unique(maintain_order=True).to_list()
+    labels = ranked.summary.sort("rank")["label"].unique(maintain_order=True).to_list()
     expected = [label for label in labels if chart != "changes" or BASELINE not in label]
     assert [line.partition("┤")[0].strip() for line in lines] == expected
     assert max(len(line) for line in picture.splitlines()) <= 90
     assert "\x1b" not in picture
 
 
-def test_a_digit_stands_for_each_guest(view: View) -> None:
+def test_a_digit_stands_for_each_guest(ranked: RankedRun) -> None:
     """A policy that makes everything slower has all its guests to the right of zero."""
-    picture = PICTURES["changes"](view, view.summary, 200)
+    picture = PICTURES["changes"](ranked, ranked.summary, 200)
 
     (line,) = [line for line in picture.splitlines() if "always-emulate" in line]
     left, _, right = line.partition("┊")
@@ -100,10 +100,10 @@ def test_a_digit_stands_for_each_guest(view: View) -> None:
     assert set("12") & set(right)
 
 
-def test_the_first_workload_is_that_of_the_file(view: View, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_workload_is_that_of_the_file(ranked: RankedRun, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --workload the first one of the sweep's file is drawn, and those that it may name come in that order."""
     names = ("idle", "build", "again")
-    several = pl.concat([view.summary.with_columns(workload=pl.lit(name)) for name in names])
+    several = pl.concat([ranked.summary.with_columns(workload=pl.lit(name)) for name in names])
 
     drawn = plot.of_workload(several, {"workloads": [{"label": name} for name in names]}, None)
 

@@ -1,6 +1,7 @@
 """Comparisons: paired differences over any dimensions, what table cells hide, conditions for scripts, fronts."""
 
 import json
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -26,6 +27,7 @@ from results.render import probability
 from results.report.figures import CHANGES
 from results.statistics.pairing import ComparisonError
 from results.store.labels import LabelledRun
+from results.store.parts import Part
 from results.store.rows import cells_table
 from tests.support.synthetic import cell, small_model, trace
 
@@ -60,13 +62,10 @@ class Counted(LabelledRun):
         self.cells: pl.DataFrame = pl.concat(tables)  # type: ignore[type-var, assignment]
         self.name, self.spec, self.provenance = "run", SPEC, [{"code_fingerprint": "f1"}]
 
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return the only table: a count needs no windows."""
+        assert (table, parts) == ("cells", None)
         return self.cells.lazy()
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return no windows: nothing here has a price."""
-        raise AssertionError("a count needs no windows")
 
 
 def drawn(seed: int = 1, *, spread: float = 200.0, replicates: int = 5, **factors: float) -> Counted:
@@ -122,6 +121,23 @@ def test_differences_are_those_of_a_paired_t_test() -> None:
         "kvm-3.3": "better",
         "eager": "worse",
     }
+
+
+@pytest.mark.parametrize("place", ["rows", "cols"])
+def test_replicates_may_stand_apart(place: str) -> None:
+    """With replicates in rows or columns each has its own difference, which alone is not sure."""
+    tables = drawn(replicates=3)
+
+    table = table_of(tables, **{"rows": ("guest",), "cols": ("policy",), place: ("guest", "policy", "replicate")})
+
+    keys = ["guest", "replicate", "policy"]
+    exits = tables.cells.select(*keys, exits=pl.col("exits").cast(pl.Float64)).sort(keys)
+    base = exits.filter(policy="kvm-3.0").select("guest", "replicate", base="exits")
+    change = 100.0 * (pl.col("exits") / pl.col("base") - 1.0)
+    expected = exits.join(base, on=["guest", "replicate"]).filter(pl.col("policy") != "kvm-3.0").select(change)
+    assert table.cells.sort(keys)["value"].to_list() == exits["exits"].to_list()
+    compared = table.cells.sort(keys).filter(pl.col("verdict") == "not enough replicates")
+    assert compared["difference_percent"].to_list() == pytest.approx(expected.to_series().to_list())
 
 
 def test_the_geometric_mean_is_over_rows() -> None:

@@ -1,5 +1,6 @@
 """Explanations: their lines add up to the difference, to the cycle and to the nanosecond, whatever the counts."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from results.prices.pricing import price_cells
 from results.render import WIDTH, show_sheets
 from results.statistics.pairing import ComparisonError
 from results.store.labels import LabelledRun
+from results.store.parts import Part
 from results.store.rows import cells_table, windows_table
+from results.store.schema import table_schema
 from tests.support.synthetic import cell, cost, make_run, quantity, replicate_batches, small_model, totals_of, trace
 
 SHADOW = {
@@ -32,11 +35,10 @@ SHADOW = {
 NESTED = {"guest_touches": cost(12), "exits": cost(7.5)}
 
 
-class Made(LabelledRun):
+class MadePair(LabelledRun):
     """Tables of one pair of policies, made up from a seed."""
 
     def __init__(self, *, seed: int, replicates: int, windows: int, vcpus: int, largest: int, nested: bool) -> None:
-        self.caused: pl.DataFrame | None = None
         rng = np.random.default_rng(seed)
         cells, rows = [], []
         for replicate in range(replicates):
@@ -49,29 +51,23 @@ class Made(LabelledRun):
             counts[:, :, COUNTER_INDEX["fatal"]] = 0
             cells.append(pl.from_arrow(cells_table(pair, totals_of(counts), facts)))
             rows.append(pl.from_arrow(windows_table(pair, counts, facts)))
-        self.cells, self.windows = pl.concat(cells), pl.concat(rows)  # type: ignore[type-var]
+        none = pl.DataFrame(schema=pl.Schema(table_schema("activities")))
+        self.tables = {"cells": pl.concat(cells), "windows": pl.concat(rows), "activities": none}  # type: ignore[type-var, dict-item]
 
-    def scan_cells(self) -> pl.LazyFrame:
-        """Return the table of cells."""
-        return self.cells.lazy()
-
-    def scan_windows(self) -> pl.LazyFrame:
-        """Return the table of windows."""
-        return self.windows.lazy()
-
-    def scan_activities(self) -> pl.LazyFrame | None:
-        """Return the table of activities, if the run is to have one."""
-        return None if self.caused is None else self.caused.lazy()
+    def scan(self, table: str, parts: Sequence[Part] | None = None) -> pl.LazyFrame:
+        """Return any table."""
+        assert parts is None
+        return self.tables[table].lazy()
 
     def activities(self, seed: int = 1) -> pl.DataFrame:
         """Return rows whose counts add up to those of the cells: each count is cut at two random places."""
         rng = np.random.default_rng(seed)
         names = ("fork", "exit", "page_reuse")
-        whole = self.cells.select(COUNTER_NAMES).to_numpy()
+        whole = self.tables["cells"].select(COUNTER_NAMES).to_numpy()
         cuts = np.sort(rng.integers(0, whole + 1, (2, *whole.shape)), axis=0)
         parts = np.diff(np.concatenate([np.zeros_like(cuts[:1]), cuts, whole[None]]), axis=0)
         return pl.concat(
-            self.cells.with_columns(
+            self.tables["cells"].with_columns(
                 pl.lit(name).alias("activity"),
                 *(pl.Series(counter, part[:, i]) for i, counter in enumerate(COUNTER_NAMES)),
             )
@@ -84,9 +80,9 @@ def model(**changes: Any) -> Any:
     return small_model(shadow=SHADOW, nested=NESTED, cpu_ghz=quantity(2.67), **changes)
 
 
-def explained(made: Made, **options: Any) -> Explanation:
+def explained(made: MadePair, **options: Any) -> Explanation:
     """Return the explanation of the only pair."""
-    (pair,) = pairs_of_policies(made, made.cells["policy"].unique().sort().to_list()[-1], "kvm-3.0")
+    (pair,) = pairs_of_policies(made, made.tables["cells"]["policy"].unique().sort().to_list()[-1], "kvm-3.0")
     return explain_pair(made, model(), pair, **options)
 
 
@@ -106,13 +102,13 @@ def test_lines_add_up(**drawn: Any) -> None:
     However the time is cut, the lines of the whole are the same.
     """
     stretches = drawn.pop("stretches")
-    made = Made(**drawn)
+    made = MadePair(**drawn)
     (pair,) = pairs_of_policies(made, "tdp" if drawn["nested"] else "kvm-3.3", "kvm-3.0")
 
     found = explain_pair(made, model(), pair, stretches=stretches)
 
     side = pl.when(pl.col("policy") == "kvm-3.0").then(-1).otherwise(1)
-    priced = price_cells(made.scan_windows(), model()).collect()
+    priced = price_cells(made.scan("windows"), model()).collect()
     assert sum(line.elapsed_ns for line in found.lines) == priced.select((side * pl.col("elapsed_ns")).sum()).item()
     assert found.difference_ns == sum(line.elapsed_ns for line in found.lines)
     assert found.difference_cycles == cycles_of(made, pair.policy) - cycles_of(made, "kvm-3.0")
@@ -124,17 +120,17 @@ def test_lines_add_up(**drawn: Any) -> None:
         assert {name: value for name, value in by_line.items() if value} == named
 
 
-def cycles_of(made: Made, policy: str) -> Fraction:
+def cycles_of(made: MadePair, policy: str) -> Fraction:
     """Return the priced cycles of a policy, counted window by window with exact numbers."""
     prices = NESTED if policy == "tdp" else SHADOW
-    rows = made.windows.filter(pl.col("policy") == policy).select(list(prices)).iter_rows()
+    rows = made.tables["windows"].filter(pl.col("policy") == policy).select(list(prices)).iter_rows()
     each = [Fraction(str(price["cycles"])) for price in prices.values()]
     return sum((Fraction(count) * price for row in rows for count, price in zip(row, each, strict=True)), Fraction())
 
 
 def test_a_line_is_its_counts_times_its_price() -> None:
     """On one busy vCPU a line's ns are its cycles over the clock, to less than a nanosecond per stretch."""
-    found = explained(Made(seed=3, replicates=2, windows=5, vcpus=1, largest=1000, nested=False))
+    found = explained(MadePair(seed=3, replicates=2, windows=5, vcpus=1, largest=1000, nested=False))
 
     lines = {line.name: line for line in found.lines if line.count is not None}
     assert set(lines) == set(SHADOW)
@@ -145,7 +141,7 @@ def test_a_line_is_its_counts_times_its_price() -> None:
 
 def test_stretches_do_not_overlap() -> None:
     """Replicates of different length are cut at the same times: each stretch begins where the one before ends."""
-    found = explained(Made(seed=3, replicates=3, windows=7, vcpus=1, largest=1000, nested=False), stretches=3)
+    found = explained(MadePair(seed=3, replicates=3, windows=7, vcpus=1, largest=1000, nested=False), stretches=3)
 
     stretches = found.windows.select("stretch", "from_s", "to_s").unique().sort("stretch")
     assert stretches["stretch"].to_list() == [0, 1, 2]
@@ -154,11 +150,11 @@ def test_stretches_do_not_overlap() -> None:
 
 def test_waiting_is_a_line_of_its_own() -> None:
     """With two vCPUs and the lock held, waiting differs, and is what the priced cells say, shared by those that run."""
-    made = Made(seed=4, replicates=1, windows=1, vcpus=2, largest=10**4, nested=False)
+    made = MadePair(seed=4, replicates=1, windows=1, vcpus=2, largest=10**4, nested=False)
 
     found = explained(made)
 
-    priced = price_cells(made.scan_windows(), model()).collect()
+    priced = price_cells(made.scan("windows"), model()).collect()
     waits = dict(priced.select("policy", "lock_wait_ns").iter_rows())
     first = priced.row(0, named=True)
     shared = max(1.0, first["busy_ns"] / first["native_ns"])
@@ -185,10 +181,10 @@ def test_apportioned_numbers_are_near_and_whole(values: list[float], shift: int)
 
 def test_activities_add_up_to_the_lines() -> None:
     """Counts and cycles of the activities add up to those of each line, exactly."""
-    made = Made(seed=5, replicates=2, windows=4, vcpus=2, largest=10**6, nested=True)
+    made = MadePair(seed=5, replicates=2, windows=4, vcpus=2, largest=10**6, nested=True)
     (pair,) = pairs_of_policies(made, "tdp", "kvm-3.0")
 
-    made.caused = made.activities()
+    made.tables["activities"] = made.activities()
     found = explain_activities(made, model(), pair)
 
     sums = found.group_by("line").agg(pl.col("count", "count_baseline", "cycles").sum())
@@ -202,10 +198,10 @@ def test_activities_add_up_to_the_lines() -> None:
 
 def test_whole_prices_give_whole_cycles() -> None:
     """Where all prices are whole numbers, cycles of activities are integers and add up without any rounding."""
-    made = Made(seed=6, replicates=1, windows=4, vcpus=2, largest=10**7, nested=False)
+    made = MadePair(seed=6, replicates=1, windows=4, vcpus=2, largest=10**7, nested=False)
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
-    made.caused = made.activities()
+    made.tables["activities"] = made.activities()
     found = explain_activities(made, small_model(), pair)
 
     assert found["cycles"].dtype == pl.Int64
@@ -214,7 +210,7 @@ def test_whole_prices_give_whole_cycles() -> None:
 
 def test_a_run_without_activities_says_how_to_get_them() -> None:
     """A run of an older program has no activities: the message says so and what to do."""
-    made = Made(seed=6, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
+    made = MadePair(seed=6, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
 
     with pytest.raises(ComparisonError, match=r"made before they were counted. Run its sweep again"):
@@ -223,9 +219,11 @@ def test_a_run_without_activities_says_how_to_get_them() -> None:
 
 def test_activities_that_do_not_add_up_are_refused() -> None:
     """A count that is missing among the activities is damage, and no silent rest."""
-    made = Made(seed=6, replicates=1, windows=2, vcpus=1, largest=99, nested=False)
+    made = MadePair(seed=6, replicates=1, windows=2, vcpus=1, largest=99, nested=False)
     (pair,) = pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
-    made.caused = made.activities().with_columns(exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits"))
+    made.tables["activities"] = made.activities().with_columns(
+        exits=pl.when(pl.col("activity") == "fork").then(0).otherwise("exits")
+    )
 
     with pytest.raises(ComparisonError, match=r"exits: the activities add up to .* see `sweep fsck`"):
         explain_activities(made, model(), pair)
@@ -263,8 +261,8 @@ def test_guests_that_match_are_explained(tmp_path: Path) -> None:
 
 def test_other_traces_are_refused() -> None:
     """Partners that met different traces have no difference to explain."""
-    made = Made(seed=1, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
-    made.cells = made.cells.with_columns(trace_digest=pl.col("policy"))
+    made = MadePair(seed=1, replicates=1, windows=1, vcpus=1, largest=9, nested=False)
+    made.tables["cells"] = made.tables["cells"].with_columns(trace_digest=pl.col("policy"))
 
     with pytest.raises(ComparisonError, match=r"trace kvm-3\.3 is not the trace of 'kvm-3\.0'"):
         pairs_of_policies(made, "kvm-3.3", "kvm-3.0")
@@ -272,9 +270,9 @@ def test_other_traces_are_refused() -> None:
 
 def test_sheets_fit_and_show_the_sum() -> None:
     """Every sheet fits the width, ends with the sum, and its parts add up to it as they are printed."""
-    made = Made(seed=8, replicates=3, windows=9, vcpus=8, largest=10**9, nested=False)
+    made = MadePair(seed=8, replicates=3, windows=9, vcpus=8, largest=10**9, nested=False)
     found = explained(made, stretches=4)
-    made.caused = made.activities()
+    made.tables["activities"] = made.activities()
     activities = explain_activities(made, model(), found.pair)
 
     sheets = list(explanation_sheets(found, activities))
@@ -288,7 +286,7 @@ def test_sheets_fit_and_show_the_sum() -> None:
 
 def test_frames_and_content_hold_the_lines() -> None:
     """The frame has one row per line, and JSON the same figures with windows and activities as asked for."""
-    found = explained(Made(seed=8, replicates=1, windows=3, vcpus=2, largest=99, nested=False), stretches=2)
+    found = explained(MadePair(seed=8, replicates=1, windows=3, vcpus=2, largest=99, nested=False), stretches=2)
 
     frame, content = lines_frame(found), explanation_content(found, None)
 

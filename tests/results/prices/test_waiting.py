@@ -44,11 +44,7 @@ def test_no_think_time_means_a_full_queue() -> None:
     assert response(2.0, 0.0, 5) == pytest.approx(10.0)
 
 
-@given(
-    hold=st.floats(0.0, 1e6),
-    think=st.floats(0.0, 1e9),
-    customers=st.integers(1, 64),
-)
+@given(hold=st.floats(0.0, 1e6), think=st.floats(0.0, 1e9), customers=st.integers(1, 64))
 def test_response_time_keeps_the_asymptotic_bounds(hold: float, think: float, customers: int) -> None:
     """A response takes at least the hold time, at least what the bottleneck allows, and at most all holds in a row."""
     found = response(hold, think, customers)

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from results.charts.breakdown import breakdown
 from results.charts.curves import without_effect
 from results.charts.frames import show_guests
-from results.view import BASELINE, YARDSTICK, View
+from results.ranked_run import BASELINE, YARDSTICK, RankedRun
 from tests.support.cluster.processes import wait_until
 from tests.support.opening import Opened, opened
 
@@ -51,13 +51,13 @@ def test_it_is_quiet_and_offline(shown: Opened, report: Path) -> None:
     assert shown.asked == [report.as_uri()]
 
 
-def test_every_row_is_drawn(shown: Opened, view: View) -> None:
+def test_every_row_is_drawn(shown: Opened, ranked: RankedRun) -> None:
     """Each chart has as many marks as the data behind it has rows."""
-    summary = view.summary
+    summary = ranked.summary
     policies, guests = summary["policy"].n_unique(), summary["guest"].n_unique()
     compared = summary.filter(pl.col("role") != BASELINE).height
     standing = show_guests(summary).height
-    parts = breakdown(view, show_guests(summary)).height
+    parts = breakdown(ranked, show_guests(summary)).height
     installable = summary.filter(pl.col("role") != YARDSTICK)["policy"].n_unique()
 
     assert (policies, guests, compared, standing, parts) == (6, 4, 20, 2, 108)
@@ -72,11 +72,11 @@ def test_every_row_is_drawn(shown: Opened, view: View) -> None:
     assert shown.marks("trade-0", "symbol") == installable * standing
 
 
-def test_the_map_says_its_numbers(page: Opened, view: View) -> None:
+def test_the_map_says_its_numbers(page: Opened, ranked: RankedRun) -> None:
     """Each cell of the map holds the change that the summary has for it."""
     texts = page.page.locator("#grid-0 svg.marks g.mark-text.role-mark > text").all_text_contents()
 
-    changes = [row["difference_percent"] for row in view.summary.iter_rows(named=True)]
+    changes = [row["difference_percent"] for row in ranked.summary.iter_rows(named=True)]
     expected = ["0" if change == 0 else f"{change:+.1f}".replace("-", "−") for change in changes]
     assert sorted(text.removeprefix("~") for text in texts) == sorted(expected)
 
@@ -132,7 +132,7 @@ def test_paper_is_wide_and_white(shown: Opened) -> None:
     assert pages.startswith(b"%PDF")
 
 
-def test_the_data_can_be_saved(page: Opened, view: View, tmp_path: Path) -> None:
+def test_the_data_can_be_saved(page: Opened, ranked: RankedRun, tmp_path: Path) -> None:
     """The buttons save the summary with its digits, and the counters of all cells as Parquet."""
     with page.page.expect_download() as csv:
         page.page.click("button[data-table=summary][data-form=csv]")
@@ -143,5 +143,5 @@ def test_the_data_can_be_saved(page: Opened, view: View, tmp_path: Path) -> None
 
     summary = pl.read_csv(tmp_path / "summary.csv")
     assert csv.value.suggested_filename == "small-summary.csv"
-    assert summary["elapsed_s"].to_list() == view.summary["elapsed_s"].to_list()
-    assert pl.read_parquet(tmp_path / "cells.parquet").height == view.run.scan_cells().collect().height == 48
+    assert summary["elapsed_s"].to_list() == ranked.summary["elapsed_s"].to_list()
+    assert pl.read_parquet(tmp_path / "cells.parquet").height == ranked.run.scan("cells").collect().height == 48

@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser
 
+from results.ranked_run import RankedRun
 from results.report.html import json_block, phrase, script, text
 from results.report.page import SUMMARY_ROWS_MAX, report_html
-from results.view import View
 from sweep.spec.costs import load_cost_model
 from tests.support.calling import sweep
 from tests.support.made_tables import Made
@@ -30,8 +30,8 @@ def page_of(made: Made, policies: tuple[str, ...], name: str = "made") -> str:
     """Return the report of a made-up run."""
     made.spec = {"name": name, "policies": [{"name": one} for one in policies], "workloads": []}
     made.provenance = [{"command": f"sweep run {name}", "host": name, "code_fingerprint": "f"}]
-    view = View(run=made, costs=load_cost_model("nehalem-2011"), baseline=policies[0])
-    return report_html(view, f"sweep report {name}")
+    ranked = RankedRun(run=made, costs=load_cost_model("nehalem-2011"), baseline=policies[0])
+    return report_html(ranked, f"sweep report {name}")
 
 
 def test_the_same_run_gives_the_same_bytes(project: Path, run: Path, report: Path, tmp_path: Path) -> None:

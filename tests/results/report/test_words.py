@@ -13,9 +13,9 @@ from results.charts.export import chart_bytes, paper_spec, vega_lite
 from results.charts.pareto import BEATEN, FRONT, trade_off_chart
 from results.charts.theme import LAYOUTS
 from results.compare.question import Question, compare_runs
+from results.ranked_run import RankedRun
 from results.report.figures import size_figures
 from results.report.words import Answer, answer
-from results.view import View
 from tests.support.made_tables import Made
 from tests.support.synthetic import small_model
 
@@ -26,7 +26,7 @@ DIFFERENCES = (-2.46, -2.0, -1.54)
 
 def grid(
     differences: dict[str, Sequence[float]], *, guests: int, last: dict[str, Sequence[float]] | None = None
-) -> View:
+) -> RankedRun:
     """Return a run in which each policy differs from `base` on each guest by these percentages, a replicate each.
 
     `last` has other percentages for the last guest. A window takes 1 s natively and an exit costs 1 µs, so that exits
@@ -45,7 +45,7 @@ def grid(
     counts = dict.fromkeys(COUNTER_NAMES, zeros) | {"exits": np.round((np.array(ns) - 1e9) / 1e3).astype(np.int64)}
     made.rows = made.rows.with_columns(**{name: pl.Series(values) for name, values in counts.items()})
     made.spec = {"name": "grid", "policies": [{"name": one} for one in policies], "workloads": []}
-    return View(run=made, costs=small_model(), baseline="base")
+    return RankedRun(run=made, costs=small_model(), baseline="base")
 
 
 def words(found: Answer) -> str:
@@ -63,26 +63,26 @@ def test_one_difference_alone_is_claimed() -> None:
 
 def test_many_such_differences_are_not_claimed() -> None:
     """On twenty guests the same intervals exclude zero, but corrected for all of them nothing is sure or bold."""
-    view = grid({"new": DIFFERENCES}, guests=20)
+    ranked = grid({"new": DIFFERENCES}, guests=20)
 
-    found = answer(view, None)
+    found = answer(ranked, None)
 
-    rows = view.summary.filter(policy="new")
+    rows = ranked.summary.filter(policy="new")
     assert rows["difference_high"].max() == pytest.approx(-0.857, abs=1e-3)
     assert rows["verdict"].unique().to_list() == ["not enough replicates"]
     assert found.headline.startswith("No gain is sure: `new` comes first of 2 policies with −2.0")
     assert "surely better" not in words(found)
     assert "How sure: It is not decided on all 20 guests" in words(found)
     assert "any of the 20 verdicts against `base` is wrong is at most 5 %" in found.meaning
-    texts = [row["text"] for row in drawn(view) if row["policy"] == "new"]
+    texts = [row["text"] for row in drawn(ranked) if row["policy"] == "new"]
     assert texts == ["~−2.0"] * 20
 
 
-def test_the_page_ranks_by_the_last_row_of_compare(view: View) -> None:
+def test_the_page_ranks_by_the_last_row_of_compare(ranked: RankedRun) -> None:
     """The mean change by which the page ranks policies is the geometric mean that `sweep compare` prints."""
-    (table,) = compare_runs([view.run], Question(rows=("workload", "guest"), cols=("policy",)), view.costs)
+    (table,) = compare_runs([ranked.run], Question(rows=("workload", "guest"), cols=("policy",)), ranked.costs)
 
-    ranked = dict(view.ranking(view.summary).select("policy", "mean").iter_rows())
+    ranked = dict(ranked.ranking(ranked.summary).select("policy", "mean").iter_rows())
 
     printed = table.geomean.filter(pl.col("difference_percent").is_not_null())
     assert printed.height > 1
@@ -90,15 +90,15 @@ def test_the_page_ranks_by_the_last_row_of_compare(view: View) -> None:
         assert row["difference_percent"] == pytest.approx(ranked[row["policy"]])
 
 
-def drawn(view: View) -> list[dict[str, Any]]:
+def drawn(ranked: RankedRun) -> list[dict[str, Any]]:
     """Return the rows behind the heat map."""
-    (rows,) = vega_lite(heat_map(view.summary, LAYOUTS["page"], "base"))["datasets"].values()
+    (rows,) = vega_lite(heat_map(ranked.summary, LAYOUTS["page"], "base"))["datasets"].values()
     return list(rows)
 
 
 def test_policies_are_sorted_by_what_is_sure() -> None:
     """Each policy stands under the heading of its verdicts: better, worse, no difference, undecided, no effect."""
-    view = grid(
+    ranked = grid(
         {
             "best": [-5.0, -5.1, -4.9],
             "good": [-3.0, -3.1, -2.9],
@@ -110,7 +110,7 @@ def test_policies_are_sorted_by_what_is_sure() -> None:
         guests=2,
     )
 
-    found = answer(view, None)
+    found = answer(ranked, None)
 
     assert {about: text.partition("`")[2].partition("`")[0] for about, text in found.others} == {
         "Faster everywhere": "good",
@@ -143,12 +143,12 @@ def test_a_runner_up_that_is_not_surely_behind_is_in_the_headline() -> None:
 
 def test_one_undecided_guest_is_named() -> None:
     """A rival that is surely behind on two guests and undecided on a third is said to be so, with the guest."""
-    view = grid(
+    ranked = grid(
         {"first": [-5.0, -5.1, -4.9], "second": [-3.0, -3.1, -2.9]}, guests=3, last={"second": [-3.0, -7.0, -4.0]}
     )
-    place = view.summary["guest"].unique().sort()[-1]
+    place = ranked.summary["guest"].unique().sort()[-1]
 
-    found = answer(view, None)
+    found = answer(ranked, None)
 
     assert found.headline.endswith("; not to be told from it everywhere: `second`.")
     assert f"Too close: Not to be told from it with these replicates: `second` on {place}." in words(found)
@@ -186,16 +186,16 @@ def test_one_replicate_claims_nothing() -> None:
     assert [about for about, _ in found.others] == ["Not decided"]
 
 
-def test_the_page_says_what_compare_says(view: View) -> None:
+def test_the_page_says_what_compare_says(ranked: RankedRun) -> None:
     """Differences, intervals, p-values and verdicts of a real run are those of `sweep compare` over the same grid."""
     question = Question(rows=("workload", "guest"), cols=("policy",))
-    (table,) = compare_runs([view.run], question, view.costs)
+    (table,) = compare_runs([ranked.run], question, ranked.costs)
 
     keys = ["workload", "guest", "policy"]
-    both = view.summary.join(table.cells, on=keys, suffix="_compared")
+    both = ranked.summary.join(table.cells, on=keys, suffix="_compared")
     compared = both.filter(pl.col("verdict") != "baseline")
 
-    assert both.height == view.summary.height
+    assert both.height == ranked.summary.height
     assert both["verdict"].to_list() == both["verdict_compared"].to_list()
     for name in ("difference_percent", "difference_low", "difference_high", "p_holm"):
         assert compared[name].to_list() == pytest.approx(compared[f"{name}_compared"].to_list(), nan_ok=True)
@@ -221,13 +221,13 @@ def test_a_cluster_names_the_front_first() -> None:
     assert [row["names"] for row in values if row["names"]] == ["best, beaten and also", "far"]
 
 
-def dying(view: View, policy: str, guest: str) -> View:
+def dying(ranked: RankedRun, policy: str, guest: str) -> RankedRun:
     """Return a run in whose second replicate the host dies under a policy on a guest."""
-    run = view.run
+    run = ranked.run
     assert isinstance(run, Made)
     dies = (pl.col("policy") == policy) & (pl.col("guest") == guest) & (pl.col("replicate") == 1)
     run.rows = run.rows.with_columns(fatal=dies.cast(pl.Int64))
-    return View(run=run, costs=view.costs, baseline=view.baseline)
+    return RankedRun(run=run, costs=ranked.costs, baseline=ranked.baseline)
 
 
 def test_a_policy_that_kills_the_host_has_no_rank() -> None:
@@ -251,9 +251,9 @@ def test_of_a_baseline_that_dies_everywhere_nothing_is_said_but_that() -> None:
 
 def test_curves_say_where_the_host_dies() -> None:
     """In the panel of a policy the word stands at the guest on which it kills the host; elsewhere its points are."""
-    view = dying(grid({"new": [-20.0, -20.1, -19.9]}, guests=4), "new", "guest 1")
+    ranked = dying(grid({"new": [-20.0, -20.1, -19.9]}, guests=4), "new", "guest 1")
 
-    (figure, *_) = size_figures(view, view.summary)
+    (figure, *_) = size_figures(ranked, ranked.summary)
     drawing = chart_bytes(paper_spec(figure.draw(LAYOUTS["paper"]), LAYOUTS["paper"]), "svg").decode()
 
     assert drawing.count(">dies</text>") == 1

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> RunStore:
 
 def names_in(store: RunStore) -> pl.DataFrame:
     """Return the names that the table of cells has."""
-    return store.scan_cells().select(LABELS_SCHEMA.names()).collect()
+    return store.scan("cells").select(LABELS_SCHEMA.names()).collect()
 
 
 def labelled(store: RunStore) -> dict[str, pl.DataFrame]:

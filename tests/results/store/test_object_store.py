@@ -78,7 +78,7 @@ def test_nothing_counts_before_the_commit(url: str) -> None:
     late = write_batch(store, "late", [cell("oracle")])
 
     names = [part.path for part in late.parts]
-    assert store.scan_cells().collect().height == 4
+    assert store.scan("cells").collect().height == 4
     assert store.orphans() == names
     assert [one.place for one in check_run(store).findings] == names
     assert store.remove_orphans() == names
@@ -118,7 +118,7 @@ def test_of_two_commits_one_wins(url: str) -> None:
         won = list(pool.map(commit, range(8)))
 
     assert sum(won) == 1
-    assert store.scan_cells().collect()["policy"].to_list() == [f"policy-{won.index(True)}"]
+    assert store.scan("cells").collect()["policy"].to_list() == [f"policy-{won.index(True)}"]
 
 
 def test_one_driver_at_a_time(url: str) -> None:
@@ -200,7 +200,7 @@ def test_other_programs_read_what_latest_lists(url: str, server: dict[str, str])
     compact(store)
     latest = json.loads(objects(server, url)[LATEST_FILE])
     files = latest["files"]["cells"]
-    ours = store.scan_cells().collect().sort("cell_id")
+    ours = store.scan("cells").collect().sort("cell_id")
 
     by_polars = pl.read_parquet([f"{url}/{file}" for file in files])
     dataset = ds.dataset([f"{url.removeprefix('s3://')}/{file}" for file in files], filesystem=arrow_files(server))

@@ -48,7 +48,7 @@ def batches_of(store: RunStore) -> list[int]:
         return []
     check_sound(store)
     try:
-        replicates = store.scan_cells().select("replicate").collect()["replicate"].sort().to_list()
+        replicates = store.scan("cells").select("replicate").collect()["replicate"].sort().to_list()
     except (DamageError, FileNotFoundError):
         return []  # A compaction has taken a file that was listed: the documented answer is to look again.
     batches = len(replicates) // CELLS

@@ -79,7 +79,7 @@ def test_open_refuses_a_damaged_run(path: Path) -> None:
 
     with pytest.raises(StoreError, match=part.name):
         results.open(path)
-    assert results.RunStore(path).scan_cells().collect().height == 12
+    assert results.RunStore(path).scan("cells").collect().height == 12
 
 
 def test_an_empty_run_has_typed_tables(tmp_path: Path) -> None:

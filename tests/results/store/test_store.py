@@ -34,7 +34,7 @@ def test_committed_batches_are_read_back(tmp_path: Path) -> None:
     batches = replicate_batches(2)
     store = make_run(tmp_path, batches)
 
-    found = store.scan_cells().sort("replicate", "policy").collect()
+    found = store.scan("cells").sort("replicate", "policy").collect()
 
     expected = [totals_of(windows_of(cells))[i] for _, cells in batches for i in range(len(cells))]
     assert found.select(info.name for info in COUNTERS).to_numpy().tolist() == [row.tolist() for row in expected]
@@ -46,7 +46,7 @@ def test_windows_carry_their_place_in_time(tmp_path: Path) -> None:
     """Windows follow each other without gaps and end where the trace ends."""
     store = make_run(tmp_path, replicate_batches(1))
 
-    windows = store.scan_windows().filter(pl.col("policy") == "tdp").collect()
+    windows = store.scan("windows").filter(pl.col("policy") == "tdp").collect()
 
     assert windows["window"].to_list() == [0, 1, 2]
     assert windows["start_ns"].to_list() == [0, 10_000_000, 20_000_000]
@@ -59,7 +59,7 @@ def test_nothing_counts_before_the_commit(tmp_path: Path) -> None:
     staged = [store.manifest.staged(part) for part in write_batch(store, "b", [cell("kvm-3.0")]).parts]
 
     assert store.finished_cells() == set()
-    assert store.scan_cells().collect().height == 0
+    assert store.scan("cells").collect().height == 0
     assert bytes_of(store) == {}
     assert store.orphans() == store.remove_orphans() == staged
     assert [name.split("-")[0] for name in staged] == [".tmp/cells.b", ".tmp/windows.b"]
@@ -121,7 +121,7 @@ def test_committing_twice_changes_nothing(tmp_path: Path) -> None:
     store.commit(entries[1])
 
     assert entries[0] == entries[1]
-    assert store.scan_cells().collect().height == 1
+    assert store.scan("cells").collect().height == 1
     assert store.orphans() == []
 
 
@@ -134,7 +134,7 @@ def test_two_answers_for_one_batch_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="batch 'b' is committed with other contents"):
         store.commit(other)
 
-    assert store.scan_cells().collect()["policy"].to_list() == ["kvm-3.0"]
+    assert store.scan("cells").collect()["policy"].to_list() == ["kvm-3.0"]
 
 
 def test_a_commit_without_its_part_is_refused(tmp_path: Path) -> None:
@@ -191,13 +191,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / store.manifest.files("cells")[1]).unlink()
 
     with pytest.raises(StoreError, match=r"cells/batch-1-\w{16}\.parquet: the manifest lists this file, and it is mis"):
-        store.scan_cells()
+        store.scan("cells")
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     """Reading where no run is says so."""
     with pytest.raises(StoreError, match=r"no run here \(spec\.json is missing\)"):
-        RunStore(tmp_path / "nothing").scan_cells()
+        RunStore(tmp_path / "nothing").scan("cells")
 
 
 def test_an_entry_of_something_else_is_named(tmp_path: Path) -> None:
@@ -220,14 +220,14 @@ def test_create_needs_a_fingerprint(tmp_path: Path) -> None:
 def test_compaction_keeps_every_row(tmp_path: Path) -> None:
     """Compaction changes files, not rows; what it replaced is gone, and doing it again changes nothing."""
     store = make_run(tmp_path, replicate_batches(5))
-    cells, windows = store.scan_cells().collect(), store.scan_windows().collect()
+    cells, windows = store.scan("cells").collect(), store.scan("windows").collect()
 
     entry = compact(store, roll_rows=30)
 
     assert isinstance(entry, ManifestEntry)
     keys = ["replicate", "policy"]
-    assert store.scan_cells().collect().equals(cells.sort(keys))
-    assert store.scan_windows().collect().equals(windows.sort([*keys, "window"]))
+    assert store.scan("cells").collect().equals(cells.sort(keys))
+    assert store.scan("windows").collect().equals(windows.sort([*keys, "window"]))
     assert len(list((tmp_path / "windows").iterdir())) == 2
     assert len(list((tmp_path / "manifest").iterdir())) == 1
     assert store.orphans() == []
@@ -256,7 +256,7 @@ def test_a_batch_name_may_come_back_after_compaction(tmp_path: Path) -> None:
     compact(store)
     store.commit(write_batch(store, "batch-0", [cell("kvm-6.1")]))
 
-    assert store.scan_cells().collect()["policy"].to_list() == ["kvm-6.1", *POLICIES]
+    assert store.scan("cells").collect()["policy"].to_list() == ["kvm-6.1", *POLICIES]
 
 
 def test_compaction_refuses_a_cell_in_two_batches(tmp_path: Path) -> None:

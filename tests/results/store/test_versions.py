@@ -38,13 +38,13 @@ def test_an_old_run_is_read(run: Path) -> None:
     store = RunStore(run)
     version = int(run.name.removeprefix("v"))
 
-    cells = store.scan_cells().collect()
+    cells = store.scan("cells").collect()
     failures = store.failures().collect()
 
     assert check_run(store).findings == []
     assert cells.columns == [column.name for column in TABLES["cells"]]
     assert cells.height == 6
-    assert store.scan_windows().collect().height > 3
+    assert store.scan("windows").collect().height > 3
     assert failures.height > 0
     for column in TABLES["failures"]:
         unknown = (column.since or 1) > version
@@ -65,4 +65,4 @@ def test_an_old_run_is_compacted_merged_and_exported(run: Path, tmp_path: Path) 
     assert diff_runs(run, copy).identical
     assert diff_runs(run, tmp_path / "merged").identical
     assert [entry.schema_version for entry in store.manifest.live()] == [SCHEMA_VERSION]
-    assert table_schema("cells").names == store.scan_cells().collect_schema().names()
+    assert table_schema("cells").names == store.scan("cells").collect_schema().names()

@@ -49,11 +49,8 @@ def test_a_changed_counter_is_found(tmp_path: Path) -> None:
     other.commit(
         other.write_part(
             "b",
-            {
-                "cells": cells_table(cells, totals_of(counts), trace()),
-                "windows": windows_table(cells, counts, trace()),
-            },
-        ),
+            {"cells": cells_table(cells, totals_of(counts), trace()), "windows": windows_table(cells, counts, trace())},
+        )
     )
 
     found = diff_runs(tmp_path / "a", tmp_path / "b")

@@ -43,7 +43,7 @@ def test_every_format_has_the_same_rows(store: RunStore, tmp_path: Path, suffix:
     rows = export(store, out)
 
     assert rows == 12
-    assert READ[suffix](out).sort("cell_id").equals(store.scan_cells().collect().sort("cell_id"))
+    assert READ[suffix](out).sort("cell_id").equals(store.scan("cells").collect().sort("cell_id"))
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
@@ -72,7 +72,7 @@ def test_row_groups_do_not_tell_the_files_of_the_run(
     with pq.ParquetFile(tmp_path / "x.parquet") as file, pa.ipc.open_file(tmp_path / "x.arrow") as arrow:
         assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [5, 5, 2]
         assert [arrow.get_batch(i).num_rows for i in range(arrow.num_record_batches)] == [5, 5, 2]
-        assert file.read().to_pylist() == store.scan_cells().collect().to_dicts() == arrow.read_all().to_pylist()
+        assert file.read().to_pylist() == store.scan("cells").collect().to_dicts() == arrow.read_all().to_pylist()
 
 
 @pytest.mark.parametrize("suffix", FORMS)

@@ -177,7 +177,7 @@ def test_cells_of_two_engines_are_found(
     tallies = [(name, {"cells_done": count, "cells_failed": 0}) for name, count in starts]
     store.write_provenance([PROVENANCE | {"code_fingerprint": name, "tally": tally} for name, tally in tallies])
     if labelled:
-        write_labels(store.storage, [store.scan_cells().select(LABELS_SCHEMA.names()).collect()])
+        write_labels(store.storage, [store.scan("cells").select(LABELS_SCHEMA.names()).collect()])
 
     found = [one for one in check_run(store).findings if one.place == "provenance.json"]
 
@@ -230,7 +230,7 @@ def test_a_half_done_compaction_is_a_leftover(tmp_path: Path, monkeypatch: pytes
 def test_a_check_leaves_no_thread_behind(store: RunStore) -> None:
     """Arrow and polars have as many threads after a check as before: none is left to end with the interpreter."""
     store.record_failures("x", failures_table([cell("oracle")], failed("once")))
-    store.scan_cells().select(LABELS_SCHEMA.names()).collect().write_parquet(store.path / LABELS_FILE)
+    store.scan("cells").select(LABELS_SCHEMA.names()).collect().write_parquet(store.path / LABELS_FILE)
     code = f"""
 import os
 from results.upkeep.fsck import check_run

@@ -118,7 +118,7 @@ def test_names_and_failures_come_along(tmp_path: Path) -> None:
 
     merged = merge_runs(first.name, second.name, tmp_path / "c")
 
-    names = LabelledRun(merged).scan_cells().collect()
+    names = LabelledRun(merged).scan("cells").collect()
     assert sorted(names.filter(pl.col("cell_id").str.starts_with(one.cell_id))["policy"]) == ["kvm-3.0", "mine"]
     assert names.height == 4 + 1 + 1
     assert merged.failures().collect()["cell_id"].to_list() == [other.cell_id]

@@ -33,10 +33,7 @@ def test_lists_are_joined() -> None:
     second = spec(name="a", policies=[policy("z"), policy("x")], guests=[{"vcpus": 2}, {"vcpus": 1}])
 
     assert union(first, second) == spec(
-        name="ab",
-        policies=[policy("x"), policy("y"), policy("z")],
-        guests=[{"vcpus": 1}, {"vcpus": 2}],
-        replicates=5,
+        name="ab", policies=[policy("x"), policy("y"), policy("z")], guests=[{"vcpus": 1}, {"vcpus": 2}], replicates=5
     )
 
 

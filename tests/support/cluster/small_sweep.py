@@ -17,7 +17,7 @@ def start(bench: Bench, fake: str, spec: str, *options: str) -> "subprocess.Pope
 
 def finished(spec: str) -> int:
     """Return how many cells readers see; only whole batches are among them."""
-    cells = RunStore(Path(spec).parent / "run").scan_cells().collect()
+    cells = RunStore(Path(spec).parent / "run").scan("cells").collect()
     assert set(cells["cell_id"].value_counts()["count"]) <= {1}
     return cells.height
 

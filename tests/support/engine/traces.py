@@ -215,19 +215,13 @@ class Doer:
                 (Instruction.REP_MOVS, 8, 20),
                 (Instruction.STOS, 8, 5),
                 (Instruction.SSE, 8, 512),
-            ),
+            )
         )
         if frame in self.current:
             # No kernel clears a root in use, and each retry of an untagged store to one would zap it anew.
             instruction = Instruction.MOV
         self.trace.store(
-            gpa(frame),
-            0,
-            instruction=instruction,
-            width=width,
-            count=count,
-            access=int(access),
-            vcpu=vcpu,
+            gpa(frame), 0, instruction=instruction, width=width, count=count, access=int(access), vcpu=vcpu
         )
 
     def _user(self, step: Step) -> int:

@@ -411,7 +411,7 @@ def made_deadly(path: Path, policy: str) -> str:
     """Make a run in which the host dies under a policy in the second and the third replicate."""
     store = make_run(path, replicate_batches(3), dying={policy})
     store.storage.put(COSTS_FILE, json.dumps(model_mapping()).encode())
-    cells = store.scan_cells().select(LABELS_SCHEMA.names()).collect()
+    cells = store.scan("cells").select(LABELS_SCHEMA.names()).collect()
     write_labels(store.storage, [cells])
     return store.name
 

@@ -196,7 +196,7 @@ def test_a_new_summary_leaves_cells_finished(tmp_path: Path, capsys: pytest.Capt
     write(tmp_path, mine="summary: other words\nsource: another\nbase: kvm-3.3\nknobs: {flood_threshold: 7}\n")
     again = start(spec, more)
 
-    cells = RunStore(tmp_path / "run").scan_cells().collect()
+    cells = RunStore(tmp_path / "run").scan("cells").collect()
     assert (grown, again) == (ExitCode.OK, ExitCode.OK)
     assert "4 cells in 4 batches to do, 16 are there" in did
     assert (cells.height, cells.filter(policy="mine").height) == (20, 4)
@@ -218,7 +218,7 @@ def test_a_new_policy_is_simulated(
 
     second = call(monkeypatch, *words, "-s", f"policies=[kvm-3.0, kvm-3.3, {tmp_path}/mine.yaml]")
 
-    cells = RunStore(tmp_path / "run").scan_cells().collect()
+    cells = RunStore(tmp_path / "run").scan("cells").collect()
     assert (first, second) == (ExitCode.OK, ExitCode.OK), capsys.readouterr().err
     assert cells.sort("policy")["policy"].to_list() == ["kvm-3.0", "kvm-3.3", "mine"]
     assert cells["trace_digest"].n_unique() == 1

@@ -216,8 +216,8 @@ def test_two_names_for_one_answer_are_two_rows(spec: Path) -> None:
     start(spec, "policies=[kvm-3.0, kvm-3.3, {base: kvm-3.3, flood_threshold: [2, 3]}]")
 
     store = RunStore(spec.parent / "run")
-    seen = LabelledRun(store).scan_cells().collect()
-    windows = LabelledRun(store).scan_windows().collect()
+    seen = LabelledRun(store).scan("cells").collect()
+    windows = LabelledRun(store).scan("windows").collect()
     assert len(store.finished_cells()) == 3 * 4
     assert seen.height == seen["cell_id"].n_unique() == 4 * 4
     assert windows.height == 4 * 4 * fakes.WINDOWS

@@ -34,7 +34,7 @@ def test_both_backends_give_the_same_tables(
     assert (first[0], cluster[0]) == (ExitCode.OK, ExitCode.OK), first[2] + cluster[2]
     assert again[1:] == (first[1], f"nothing to do: {4 * len(POLICIES)} cells are already there\n")
     assert difference[0] == ExitCode.OK, difference[1]
-    cells = RunStore(local).scan_cells().collect()
+    cells = RunStore(local).scan("cells").collect()
     assert cells.height == 4 * len(POLICIES)
     assert sorted(cells["policy"].unique()) == sorted(POLICIES)
     traces = cells.group_by("guest", "replicate").agg(pl.col("trace_digest").n_unique(), pl.col("seed").n_unique())

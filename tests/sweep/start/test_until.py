@@ -72,7 +72,7 @@ def spec_of(folder: Path) -> Path:
 
 def replicates(run: Path) -> dict[str, int]:
     """Return how many replicates each guest has, as readers see them."""
-    cells = LabelledRun(RunStore(run)).scan_cells().group_by("guest").agg(pl.col("replicate").n_unique())
+    cells = LabelledRun(RunStore(run)).scan("cells").group_by("guest").agg(pl.col("replicate").n_unique())
     return dict(cells.collect().iter_rows())
 
 
@@ -86,7 +86,7 @@ def differences(run: Path) -> dict[str, np.ndarray]:
     store = RunStore(run)
     costs = own_costs(store)
     assert costs is not None
-    priced = price_cells(store.scan_windows(), costs).collect().sort("replicate")
+    priced = price_cells(store.scan("windows"), costs).collect().sort("replicate")
     ours, base = (priced.filter(pl.col("policy") == name) for name in ("kvm-3.3", "kvm-3.0"))
     both = ours.join(base, on=["guest", "replicate"], suffix="_base", maintain_order="left")
     found = both.with_columns(d=100.0 * (pl.col("elapsed_ns") / pl.col("elapsed_ns_base") - 1.0))

@@ -51,7 +51,7 @@ def test_after_a_night_of_faults_the_tables_are_those_of_a_calm_run(bench: Bench
     difference = diff_runs(run, calm)
     assert difference.identical, difference.text()
     store = RunStore(run)
-    cells, windows = store.scan_cells().collect(), store.scan_windows().collect()
+    cells, windows = store.scan("cells").collect(), store.scan("windows").collect()
     assert cells.height == cells["cell_id"].n_unique() == CELLS
     assert windows.height == windows.select("cell_id", "window").n_unique() == CELLS * WINDOWS
     assert store.failures().collect().is_empty()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -20,7 +20,7 @@ POLICY: Final = "policy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class RankedRun:
     """One run under one cost model, against one baseline."""
 
     run: LabelledRun
@@ -34,16 +34,11 @@ class View:
         """How differences are judged: as `sweep compare` judges them."""
         return rule_of(self.run.spec, minimum_effect=self.minimum_effect)
 
-    @cached_property
-    def knobs(self) -> dict[str, dict[str, Any]]:
-        """Policy -> its knobs, as far as the specification says them."""
-        return {policy["name"]: policy.get("knobs", {}) for policy in self.run.spec["policies"]}
-
     def role(self, policy: str) -> str:
         """Return what a policy is here: the baseline, a yardstick that nobody can install, or a policy."""
         if policy == self.baseline:
             return BASELINE
-        return YARDSTICK if policy in yardsticks_of(self.run.spec) else POLICY
+        return YARDSTICK if policy in yardsticks_of(self.run) else POLICY
 
     @cached_property
     def _priced(self) -> PricedCells:
