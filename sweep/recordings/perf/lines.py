@@ -105,8 +105,8 @@ _SECONDS_MAX: Final = 9_000_000_000
 """More seconds than this do not fit a signed 64-bit count of nanoseconds."""
 _KERNEL_START: Final = 1 << 63
 
-_TASK: Final = " [-0-9]+/(?P<tid>-1|[0-9]{1,18})"
-_CPU: Final = r" *\[(?P<cpu>[0-9]{1,18})"
+_TASK: Final = " [-0-9]+/(?P<pid>-1|[0-9]{1,18})"
+_CPU: Final = r" *\[(?P<vcpu>[0-9]{1,18})"
 _END_OF_TASK: Final = r"\] *[0-9]{1,10}\.[0-9]{1,9}:"
 _BEGIN: Final = f"^ *(?P<comm>[^ ].*?) *{_TASK}{_CPU}$"
 _REST: Final = pl.col("rest")
@@ -200,6 +200,13 @@ def _returned(kind: Operation) -> Fields:
     return Fields(_code(kind), "the value returned, 0x...", address=_hex(_word_after(": 0x")))
 
 
+def _called(kind: Operation, **arguments: str) -> Fields:
+    """Take fields of an operation from the arguments of those names."""
+    words = [f"{name}: 0x..." for name in arguments.values()]
+    needs = f"{', '.join(words[:-1])} and {words[-1]}"
+    return Fields(_code(kind), needs, **{field: _argument(name) for field, name in arguments.items()})
+
+
 FIELDS: Final = {
     "exceptions:page_fault_user": _FAULT,
     "exceptions:page_fault_kernel": _FAULT,
@@ -212,29 +219,13 @@ FIELDS: Final = {
         flags=(_argument("prot") & PROT_MASK) | _argument("flags").map_batches(_mapping_bits, pl.UInt64),
     ),
     "syscalls:sys_enter_brk": Fields(_code(Operation.BRK)),
-    "syscalls:sys_enter_mremap": Fields(
-        _code(Operation.REMAP), "addr: 0x... and new_len: 0x...", address=_argument("addr"), length=_argument("new_len")
-    ),
+    "syscalls:sys_enter_mremap": _called(Operation.REMAP, address="addr", length="new_len"),
     "syscalls:sys_exit_mmap": _returned(Operation.MAP),
     "syscalls:sys_exit_brk": _returned(Operation.BRK),
     "syscalls:sys_exit_mremap": _returned(Operation.REMAP),
-    "syscalls:sys_enter_munmap": Fields(
-        _code(Operation.UNMAP), "addr: 0x... and len: 0x...", address=_argument("addr"), length=_argument("len")
-    ),
-    "syscalls:sys_enter_mprotect": Fields(
-        _code(Operation.PROTECT),
-        "start: 0x..., len: 0x... and prot: 0x...",
-        address=_argument("start"),
-        length=_argument("len"),
-        flags=_argument("prot"),
-    ),
-    "syscalls:sys_enter_madvise": Fields(
-        _code(Operation.ADVISE),
-        "start: 0x..., len_in: 0x... and behavior: 0x...",
-        address=_argument("start"),
-        length=_argument("len_in"),
-        flags=_argument("behavior"),
-    ),
+    "syscalls:sys_enter_munmap": _called(Operation.UNMAP, address="addr", length="len"),
+    "syscalls:sys_enter_mprotect": _called(Operation.PROTECT, address="start", length="len", flags="prot"),
+    "syscalls:sys_enter_madvise": _called(Operation.ADVISE, address="start", length="len_in", flags="behavior"),
     "task:task_newtask": Fields(
         _code(Operation.CLONE),
         "pid=... and clone_flags=...",
@@ -258,11 +249,6 @@ LINE: Final = np.dtype([*OPERATION.descr, ("event", np.uint8), ("fate", np.uint8
 `Fate`, and its task as an index into `Block.comms`."""
 Lines = npt.NDArray[np.void]
 
-
-_COLUMNS: Final = {
-    "time_ns": "time_ns", "pid": "tid", "vcpu": "cpu", "event": "event", "fate": "fate", "task": "task"
-}  # fmt: skip
-"""The table's column of each field that the beginning of a line tells."""
 _FATE_OF_FIELDS: Final = _first_of(
     (pl.any_horizontal(pl.all().is_null()), Fate.BAD_FIELDS),
     (pl.col("peer") > PID_LIMIT, Fate.HIGH_PID),
@@ -307,33 +293,34 @@ def read_block(block: bytes) -> Block:
         )
         .with_columns(words=_REST.str.split_exact(" ", _WORDS_READ - 1))
         .with_columns(event=_event())
-        .select("task", "tid", "cpu", "time_ns", "event", "rest", "words", fate=_fate())
+        .select("task", "pid", "vcpu", "time_ns", "event", "rest", "words", fate=_fate())
         .with_row_index("line")
     )
     lines = np.zeros(len(read), LINE)
-    for field, column in _COLUMNS.items():
-        lines[field] = read[column].fill_null(0).to_numpy()
+    for field in ("time_ns", "pid", "vcpu", "event", "fate", "task"):
+        lines[field] = read[field].fill_null(0).to_numpy()
     _read_fields(read.filter(pl.col("fate") == Fate.OPERATION), lines)
-    lost = read.filter(pl.col("event").is_in([EVENT_CODES[name] for name in LOST_EVENTS]))
-    return Block(cut["text"], lines, tasks["comm"].to_list(), _lost(lost["rest"]))
+    lost = read.filter(pl.col("event").is_in([EVENT_CODES[name] for name in LOST_EVENTS]))["rest"]
+    lost = lost.str.extract(" lost *([0-9]{1,18})").cast(pl.Int64)
+    return Block(cut["text"], lines, tasks["comm"].to_list(), int(lost.sum()))
 
 
 def _tasks(begins: pl.Series) -> pl.DataFrame:
     """Read the beginnings of lines, each once; a line that can't be cut is a beginning as a whole."""
-    begin, tid, cpu = pl.col("begin"), pl.col("tid"), pl.col("cpu")
+    begin, pid, vcpu = pl.col("begin"), pl.col("pid"), pl.col("vcpu")
     return (
         pl.DataFrame({"begin": begins.unique(maintain_order=True)})
         .with_columns(begin.str.extract_groups(_BEGIN).alias("task"))
         .unnest("task")
-        .with_columns(pl.col("comm").str.strip_chars_end(" "), pl.col("tid", "cpu").cast(pl.Int64))
+        .with_columns(pl.col("comm").str.strip_chars_end(" "), pl.col("pid", "vcpu").cast(pl.Int64))
         .with_columns(
             task_fate=_first_of(
                 (begin.str.strip_chars(" \r") == "", Fate.BLANK),
                 (begin.str.strip_chars_start(" ").str.starts_with("#"), Fate.COMMENT),
-                (tid.is_null(), Fate.NO_HEADER),
-                (tid > PID_LIMIT, Fate.HIGH_PID),
-                (cpu > VCPU_LIMIT, Fate.HIGH_CPU),
-                (tid < 0, Fate.NO_PROCESS),
+                (pid.is_null(), Fate.NO_HEADER),
+                (pid > PID_LIMIT, Fate.HIGH_PID),
+                (vcpu > VCPU_LIMIT, Fate.HIGH_CPU),
+                (pid < 0, Fate.NO_PROCESS),
                 (pl.col("comm").str.len_bytes() > COMM_BYTES, Fate.BAD_COMM),
             )
         )
@@ -376,11 +363,6 @@ def _read_fields(read: pl.DataFrame, lines: Lines) -> None:
         rows = told["line"].to_numpy()
         for name in told.columns[1:]:
             lines[name][rows] = told[name].to_numpy()
-
-
-def _lost(rest: pl.Series) -> int:
-    """Add up the events that perf itself says are lost."""
-    return int(rest.str.extract(" lost *([0-9]{1,18})").cast(pl.Int64).sum())
 
 
 def reason(line: np.void, *, text: str, previous_ns: int) -> str:

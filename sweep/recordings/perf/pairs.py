@@ -90,7 +90,7 @@ class Pairs:
         self._waiting = pairs[np.roll(~is_of_same, -1) & (awaited != UNKNOWN_EVENT)]
         is_entry = np.isin(pairs["event"], _ENTRY_CODES) & is_sound
         is_return = np.isin(pairs["event"], _RETURN_CODES)
-        self.unanswered += np.count_nonzero(is_entry & is_new) - np.count_nonzero(is_return & ends)
+        self.unanswered += int(np.sum(is_entry & is_new)) - int(np.sum(is_return & ends))
         pairs["fate"][is_entry | is_sound & ends & (pairs["event"] == EVENT_CODES[EXEC])] = Fate.QUIET
         _answer(pairs, firsts, is_return & is_sound, ends)
         lines[places] = pairs[is_new]

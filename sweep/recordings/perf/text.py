@@ -175,7 +175,7 @@ class PerfText:
         earlier = self._in_order(lines)
         self._pairs.join(lines)
         is_operation = lines["fate"] == Fate.OPERATION
-        operations = lines[is_operation]
+        operations: Lines = lines[is_operation]
         self._name(operations, block.comms)
         lines["fate"][is_operation] = operations["fate"]
         self._note(block, earlier)
@@ -183,7 +183,8 @@ class PerfText:
         self._counts += np.bincount(codes, minlength=self._counts.size).reshape(self._counts.shape)
         self._noted += np.bincount(lines["event"][lines["time_ns"] > 0], minlength=len(self._noted))
         self._lost += block.lost
-        return operations[operations["fate"] == Fate.OPERATION]
+        kept: Lines = operations[operations["fate"] == Fate.OPERATION]
+        return kept
 
     def _in_order(self, lines: Lines) -> Times:
         """Mark the lines whose time is before that of an earlier operation, which is returned for each."""
