@@ -51,9 +51,12 @@ def move_exec(operations: Operations, place: int) -> None:
 
 _ENTRY_CODES: Final = [EVENT_CODES[name] for name in ENTRIES]
 _RETURN_CODES: Final = [EVENT_CODES[name] for name in RETURNS]
-_SECOND_OF: Final = np.full(UNKNOWN_EVENT + 1, UNKNOWN_EVENT, np.uint8)
+_SECONDS: Final = {
+    EVENT_CODES[first]: EVENT_CODES[second]
+    for first, second in (*zip(ENTRIES, RETURNS, strict=True), (NEW_IMAGE, EXEC))
+}
+_SECOND_OF: Final = np.array([_SECONDS.get(code, UNKNOWN_EVENT) for code in range(UNKNOWN_EVENT + 1)], np.uint8)
 """Code of the event that is the second of a pair, by that of the first; UNKNOWN_EVENT if it begins none."""
-_SECOND_OF[[*_ENTRY_CODES, EVENT_CODES[NEW_IMAGE]]] = [*_RETURN_CODES, EVENT_CODES[EXEC]]
 _PAIRED_CODES: Final = [*_ENTRY_CODES, *_RETURN_CODES, *(EVENT_CODES[name] for name in (NEW_IMAGE, EXEC, EXIT))]
 _FIRST_ERROR: Final = 2**64 - 4095
 """A call that failed returns a number from -4095 to -1, Linux 6.1 include/linux/err.h, MAX_ERRNO."""
