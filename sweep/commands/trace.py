@@ -16,8 +16,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_FORMATS = ("auto", "perf", "kvm-truth")
-
 
 @app.callback()
 def trace() -> None:
@@ -57,6 +55,7 @@ def import_recording(
     is wrong.
     """
     from sweep.recordings.importing import (
+        FORMATS,
         default_output,
         describe_defects,
         describe_report,
@@ -65,8 +64,8 @@ def import_recording(
         import_perf,
     )
 
-    if form not in _FORMATS:
-        _fail(f"--format {form}: unknown; choose one of: {', '.join(_FORMATS)}", ExitCode.USAGE)
+    if form not in FORMATS:
+        _fail(f"--format {form}: unknown; choose one of: {', '.join(FORMATS)}", ExitCode.USAGE)
     with _errors_told():
         found = detect_format(file) if form == "auto" else form
         output = out or default_output(file, found)

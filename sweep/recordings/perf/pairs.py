@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from engine.operations import Operations
 from engine.vocabulary import Operation
+from sweep.recordings.flags import FAULT_USER, FAULT_WRITE
 from sweep.recordings.perf.lines import (
     ENTRIES,
     EVENT_CODES,
@@ -22,9 +23,6 @@ from sweep.recordings.perf.lines import (
 
 REACH_OPERATIONS: Final = 4096
 """How far back an EXEC may go, in operations of all threads: an import keeps so many. An exec faults 2 to 4 times."""
-_WRITE: Final = 1 << 1
-_USER: Final = 1 << 2
-"""Bits of an x86 page-fault error code."""
 
 
 def move_exec(operations: Operations, place: int) -> None:
@@ -38,7 +36,7 @@ def move_exec(operations: Operations, place: int) -> None:
     first = max(0, place - REACH_OPERATIONS)
     same_thread = np.flatnonzero(operations["pid"][first:place] == operations["pid"][place]) + first
     own = operations[same_thread]
-    is_write = (own["kind"] == Operation.FAULT) & (own["flags"] & (_WRITE | _USER) == _WRITE)
+    is_write = (own["kind"] == Operation.FAULT) & (own["flags"] & (FAULT_WRITE | FAULT_USER) == FAULT_WRITE)
     others = np.flatnonzero(~is_write)
     writes = same_thread[others[-1] + 1 if len(others) else 0 :]
     if len(writes):
