@@ -3,7 +3,7 @@
     python benchmarks/bench_import.py [RECORDING]
 
 Without an argument it repeats the head of the recording that the tests use, with times that go on. Each length is
-imported in its own process, whose peak memory is then its own. Goal: 500,000 lines per second.
+imported in its own process, whose peak memory is then its own. Goal: 300,000 lines per second.
 """
 
 import argparse

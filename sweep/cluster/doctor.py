@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sweep.backends.ray.connection import check_address, connect
 from sweep.backends.ray.facts import NodeFacts, gather_facts
-from sweep.backends.ray.nodes import Answer, Node, ask_nodes, live_nodes
+from sweep.backends.ray.nodes import Node, NodeAnswer, ask_nodes, live_nodes
 from sweep.cluster.checks import Check, Seen, check_nodes, judged, missing_nodes
 from sweep.cluster.jobs import ClusterError
 from sweep.cluster.shared import Probe, check_place, probe_run
@@ -34,7 +34,7 @@ def check_cluster(address: str, *, run: str | None, nodes: int | None) -> list[C
     return checks
 
 
-def _seen(label: str, answer: Answer[NodeFacts]) -> Seen:
+def _seen(label: str, answer: NodeAnswer[NodeFacts]) -> Seen:
     assert answer.value is not None
     middle = (answer.asked + answer.answered) / 2.0
     uncertainty = (answer.answered - answer.asked) / 2.0
@@ -52,7 +52,7 @@ def _check_run(ray: Any, labels: dict[Node, str], run: str) -> list[Check]:
     return [*check_place(run, ask), *silent]
 
 
-def _silent(labels: dict[Node, str], answers: Sequence[Answer[Any]]) -> list[Check]:
+def _silent(labels: dict[Node, str], answers: Sequence[NodeAnswer[Any]]) -> list[Check]:
     advice = "install the same version of shadowsweep on that node, or look into its Ray logs"
     return [
         judged("answers", labels[one.node], fits=False, found=one.problem, advice=advice)

@@ -5,10 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sweep.cluster.options import NODE_BYTES_MIN, ClusterSize, check_line, check_words, parse_memory, parse_time
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
+from sweep.rendering import Filters, render
 
 STANDARD_OUTPUT: Final = Path("-")
 WRITTEN_BY: Final = "Written by `sweep submit --"
@@ -17,17 +16,10 @@ _HEAD_BYTES: Final = 1024
 """Where they end, with a sweep's name in them."""
 
 
-def render(template: str, **values: Any) -> str:
-    """Return the text of a template; a name that has no value is an error."""
-    environment = Environment(  # noqa: S701  No page of a browser: what quotes YAML and shells are the filters.
-        loader=PackageLoader("sweep.cluster"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"yaml": _yaml, "shell": shlex.quote, "block": _block}
-    return environment.get_template(template).render(values)
+def render_file(template: str, **values: Any) -> str:
+    """Return the text of a template of this package."""
+    filters: Filters = {"yaml": _yaml, "shell": shlex.quote, "block": _block}
+    return render("sweep.cluster", template, filters=filters, **values)
 
 
 def _yaml(value: object) -> str:
@@ -46,7 +38,7 @@ def sbatch_script(request: JobRequest, size: ClusterSize, *, partition: str | No
     It starts a Ray cluster of its own, runs a sweep on it, and leaves before its time is up.
     """
     minutes, seconds = divmod(size.seconds, 60)
-    return render(
+    return render_file(
         "sweep.sbatch.j2",
         request=request,
         size=size,

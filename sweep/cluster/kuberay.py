@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from sweep.cluster.job_files import file_name, render
+from sweep.cluster.job_files import file_name, render_file
 from sweep.cluster.options import ClusterSize, check_image, check_object_name
 from sweep.cluster.request import DRAIN_SECONDS, GO_ON_VARIABLE, JobRequest
 from sweep.exit_codes import SweepError
@@ -71,7 +71,7 @@ def rayjob_manifest(
     _check_rayjob(request, options)
     stop = f"timeout --signal=TERM --kill-after={DRAIN_SECONDS} {options.size.seconds - DRAIN_SECONDS}"
     command = request.command(shlex.quote(f"{_SPEC_FOLDER}/{request.spec_name}"))
-    return render(
+    return render_file(
         "rayjob.yaml.j2",
         request=request,
         options=options,

@@ -12,8 +12,7 @@ from sweep.commands.common import (
     RunArgument,
     chosen_form,
     notices_about,
-    say_first,
-    say_last,
+    print_answer,
 )
 from sweep.exit_codes import SweepError
 from sweep.runs import open_store, results_errors
@@ -41,6 +40,4 @@ def summarize(
         text = render_summary(store, form=form, costs=costs, baseline=baseline, more=notices.content())
     if text is None:
         raise SweepError(f"{run}: no cell is finished yet; run the sweep first")
-    say_first(notices, form)
-    typer.echo(text, nl=not text.endswith("\n"))
-    say_last(notices, form, allow_partial=allow_partial)
+    print_answer(text, notices, form, allow_partial=allow_partial)

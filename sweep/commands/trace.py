@@ -1,5 +1,7 @@
 """`sweep trace`: import, inspect and record what processes do, and derive process templates from it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,8 +15,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-_FORMATS = ("auto", "perf", "kvm-truth")
 
 
 @app.callback()
@@ -55,6 +55,7 @@ def import_recording(
     is wrong.
     """
     from sweep.recordings.importing import (
+        FORMATS,
         default_output,
         describe_defects,
         describe_report,
@@ -63,9 +64,9 @@ def import_recording(
         import_perf,
     )
 
-    if form not in _FORMATS:
-        _fail(f"--format {form}: unknown; choose one of: {', '.join(_FORMATS)}", ExitCode.USAGE)
-    try:
+    if form not in FORMATS:
+        _fail(f"--format {form}: unknown; choose one of: {', '.join(FORMATS)}", ExitCode.USAGE)
+    with _errors_told():
         found = detect_format(file) if form == "auto" else form
         output = out or default_output(file, found)
         if found == "kvm-truth":
@@ -75,8 +76,6 @@ def import_recording(
             typer.echo("\n".join(describe_report(report)))
             for line in describe_defects(report):
                 typer.echo(line, err=True)
-    except SweepError as error:
-        _fail(str(error), error.exit_code)
     typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:,.1f} MB)")
 
 
@@ -93,10 +92,8 @@ def show_info(
     from sweep.recordings.soundness import unsound_reasons_of_source
     from sweep.recordings.summary import summary_text
 
-    try:
+    with _errors_told():
         summary, source = summarise(file)
-    except SweepError as error:
-        _fail(str(error), error.exit_code)
     if as_json:
         import json
 
@@ -132,10 +129,8 @@ def record_command(
         _fail("\n".join(f"missing: {text}" for text in missing), ExitCode.CELLS_FAILED)
     if not run:
         return
-    try:
+    with _errors_told():
         report = record(command, out)
-    except SweepError as error:
-        _fail(str(error), error.exit_code)
     typer.echo("\n".join([*describe_report(report), *describe_defects(report)]))
 
 
@@ -171,13 +166,19 @@ def write_array_file(
     """
     from sweep.recordings.array_file import unsound_reasons_of, write_array
 
-    try:
+    with _errors_told():
         count = write_array(file, out)
-    except SweepError as error:
-        _fail(str(error), error.exit_code)
     for reason in unsound_reasons_of(out):
         typer.echo(f"{out}: unsound: {printable(reason)}", err=True)
     typer.echo(f"wrote {out} ({count:,} operations, {out.stat().st_size / 1e6:,.1f} MB)")
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except SweepError as error:
+        _fail(str(error), error.exit_code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

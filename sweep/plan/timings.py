@@ -10,8 +10,21 @@ TIMINGS_FILE: Final = "timings.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTiming:
-    """Seconds and sizes of one finished batch. `parameters` and `guest` are what the batch was about."""
+class BatchReport:
+    """What a finished batch took; its rows are in the part that the worker wrote."""
+
+    windows: int
+    events: int
+    native_seconds: float
+    seconds: float
+    generate_seconds: float
+    guest_seconds: float
+    engine_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTiming(BatchReport):
+    """The same with what the batch was about."""
 
     batch: str
     workload: str
@@ -20,13 +33,6 @@ class BatchTiming:
     replicate: int
     lanes: int
     window_ns: int
-    windows: int
-    events: int
-    native_seconds: float
-    seconds: float
-    generate_seconds: float
-    guest_seconds: float
-    engine_seconds: float
     part_bytes: int
 
 

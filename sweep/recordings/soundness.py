@@ -12,11 +12,10 @@ import numpy as np
 
 from engine.operations import Operations
 from engine.vocabulary import Operation
+from sweep.recordings.flags import CLONE_THREAD
 
 _FIRST, _BORN, _ENDED, _LAST = range(4)
 """What a thread can do, in the order in which it does it where one operation is several."""
-_CLONE_THREAD: Final = 0x1_0000
-"""Flag of clone(2), Linux 6.1 include/uapi/linux/sched.h."""
 _NAME_BITS: Final = 16
 """Width of `comm` in an operation."""
 _IDLE: Final = 0
@@ -90,7 +89,7 @@ class Lives:
             self.alive.add(thread)
 
     def _note_names(self, chunk: Operations) -> None:
-        is_process = (chunk["kind"] == Operation.CLONE) & (chunk["flags"] & _CLONE_THREAD == 0)
+        is_process = (chunk["kind"] == Operation.CLONE) & (chunk["flags"] & CLONE_THREAD == 0)
         self.processes.update(chunk["peer"][is_process].tolist())
         keys = chunk["pid"].astype(np.uint64) << np.uint64(_NAME_BITS) | chunk["comm"]
         _, first = np.unique(keys, return_index=True)

@@ -46,7 +46,7 @@ SCHEMA: Final = pa.schema(
 
 GROUP_ROWS: Final = 1 << 18
 """Rows after which a row group is written: about 10 MB of memory."""
-_ZSTD_LEVEL: Final = 3
+_ZSTD_LEVEL: Final = 1
 _COMMS_MAX: Final = 1 << 16
 """What `comm` of an operation can tell apart."""
 _DELTA_COLUMNS: Final = ("time_ns", "address", "length")

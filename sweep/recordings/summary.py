@@ -9,17 +9,16 @@ import numpy.typing as npt
 
 from engine.operations import OPERATION, Operations
 from engine.vocabulary import Operation
+from sweep.recordings.flags import (
+    CLONE_THREAD,
+    CLONE_VFORK,
+    CLONE_VM,
+    FAULT_FETCH,
+    FAULT_PRESENT,
+    FAULT_USER,
+    FAULT_WRITE,
+)
 from sweep.terminal import printable
-
-FAULT_WRITE: Final = 1 << 1
-FAULT_USER: Final = 1 << 2
-FAULT_FETCH: Final = 1 << 4
-FAULT_PRESENT: Final = 1 << 0
-"""Bits of the x86 error code of a page fault, as in the flags of a FAULT."""
-CLONE_VFORK: Final = 0x4000
-CLONE_THREAD: Final = 0x1_0000
-CLONE_VM: Final = 0x100
-"""Flags of clone(2), Linux 6.1 include/uapi/linux/sched.h."""
 
 _SIMPLE: Final = {
     "execs": Operation.EXEC,

@@ -20,9 +20,8 @@ import numpy.typing as npt
 
 from engine.vocabulary import Operation
 from engine.workloads.templates import LINE_REGISTER, STEP, Step, Templates, write_templates
+from sweep.recordings.flags import CLONE_THREAD, CLONE_VFORK
 
-CLONE_VFORK: Final = 0x4000
-CLONE_THREAD: Final = 0x10000
 _NEVER: Final = 1 << 62
 
 Row = tuple[int, int, int, int, int]

@@ -9,12 +9,13 @@ from typing import Final
 from results.store.storage import NotStagedError
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.exit_codes import ExitCode, SweepError
+from sweep.plan.timings import BatchReport
 from sweep.progress import Progress, counted
 from sweep.start.grouping import Grouper
 from sweep.start.interrupts import GRACE_SECONDS, StopRequest
 from sweep.start.keeper import Keeper, Tally
 from sweep.tasks.memory import batch_bytes
-from sweep.tasks.task import BatchReport, Failure, FailureKind, Outcome, Simulate, Task, WantedBatch
+from sweep.tasks.task import Failure, FailureKind, Outcome, Simulate, Task, WantedBatch
 from sweep.tasks.worker import MismatchError, unseen_rows
 
 ATTEMPTS_MAX: Final = MappingProxyType({FailureKind.DIED: 3, FailureKind.MEMORY: 2})

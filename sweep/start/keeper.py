@@ -9,11 +9,11 @@ from results.store.manifest import ManifestEntry
 from results.store.rows import FailedBatch, failures_table
 from results.store.run_store import RunStore
 from sweep.plan.plan import PlannedBatch
-from sweep.plan.timings import TIMINGS_FILE, BatchTiming, timing_text
+from sweep.plan.timings import TIMINGS_FILE, BatchReport, BatchTiming, timing_text
 from sweep.progress import Progress
 from sweep.start.early_tables import EarlyTables
 from sweep.tasks.failures import without_secrets
-from sweep.tasks.task import BatchReport, Failure, WantedBatch
+from sweep.tasks.task import Failure, WantedBatch
 from sweep.tasks.worker import batch_cells, batch_name, batch_title
 
 _TIMINGS_CHARACTERS: Final = 1 << 20

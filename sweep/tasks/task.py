@@ -8,6 +8,7 @@ from typing import Self
 from engine.simulate import Batch, BatchCounts
 from results.store.manifest import ManifestEntry
 from sweep.plan.plan import PlannedBatch
+from sweep.plan.timings import BatchReport
 
 Simulate = Callable[[Batch], BatchCounts]
 """Must be a function of a module, so that every process finds it."""
@@ -43,19 +44,6 @@ class Failure:
     host: str = ""
     stderr: str = ""
     """Last lines that the worker wrote to its stderr while it had the task."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchReport:
-    """What a finished batch took; its rows are in the part that the worker wrote."""
-
-    windows: int
-    events: int
-    native_seconds: float
-    seconds: float
-    generate_seconds: float
-    guest_seconds: float
-    engine_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,10 @@ from engine.simulate import Batch, BatchCounts
 from results.store.rows import Cell, Trace, activities_table, cells_table, windows_table
 from sweep.plan.cell import TraceFamily, engine_fingerprint, knobs_key
 from sweep.plan.plan import PlannedBatch
+from sweep.plan.timings import BatchReport
 from sweep.spec.spec import guest_label
 from sweep.tasks.failures import StderrMark, cause_of, innermost_frames, without_secrets
-from sweep.tasks.task import BatchReport, Failure, FailureKind, Outcome, Task, batch_of
+from sweep.tasks.task import Failure, FailureKind, Outcome, Task, batch_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

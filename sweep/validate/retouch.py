@@ -17,9 +17,9 @@ import numpy as np
 
 from engine.events import EVENT
 from engine.vocabulary import Access, Event
+from sweep.recordings.kvm.pieces import USER_END
 from sweep.recordings.kvm.reading import KvmTruth
 
-USER_END: Final = 1 << 47
 ROOT_LEVEL: Final = 4
 REMEMBERED_MAX: Final = 64
 """Pages that are kept per process (assumption): many more than are used again after one page fault."""

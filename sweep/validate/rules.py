@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, Event
+from sweep.recordings.kvm.pieces import USER_END
 from sweep.recordings.kvm.reading import KvmTruth, load_events
 from sweep.validate.divergence import describe_first
 from sweep.validate.reactions import KINDS, engine_reactions, kvm_reactions
@@ -69,7 +70,6 @@ OTHER_COUNTERS: Final = (
     "pf_taken", "pf_spurious", "pf_guest", "mmu_pde_zapped", "mmu_recycled", "invlpg", "tlb_flush", "remote_tlb_flush",
 )  # fmt: skip
 ONLY_KVM: Final = "only KVM"
-USER_END: Final = 1 << 47
 UNMATCHED_MAX: Final = 500
 """Reactions without a partner that a report lists one by one."""
 

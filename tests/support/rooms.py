@@ -32,7 +32,7 @@ ORDER: Final = MappingProxyType(
             ("report",),
         ),
         "sweep": (
-            ("exit_codes", "terminal"),
+            ("exit_codes", "rendering", "terminal"),
             ("progress", "recordings", "runs"),
             ("spec",),
             ("plan",),

@@ -37,7 +37,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Generic[T]):
+class NodeAnswer(Generic[T]):
     """What one node has answered, or why it has not."""
 
     node: Node
@@ -66,7 +66,7 @@ def live_nodes(ray: Any) -> list[Node]:
     ]
 
 
-def ask_nodes(ray: Any, question: Callable[..., T], arguments: Mapping[Node, tuple[str, ...]]) -> list[Answer[T]]:
+def ask_nodes(ray: Any, question: Callable[..., T], arguments: Mapping[Node, tuple[str, ...]]) -> list[NodeAnswer[T]]:
     """Call `question` on all nodes at once, each with its arguments; return one answer for each, in the same order."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -76,7 +76,7 @@ def ask_nodes(ray: Any, question: Callable[..., T], arguments: Mapping[Node, tup
     for node, words in arguments.items():
         strategy = NodeAffinitySchedulingStrategy(node_id=node.identity, soft=False)
         waiting[task.options(scheduling_strategy=strategy).remote(*words)] = node
-    answers: dict[Node, Answer[T]] = {}
+    answers: dict[Node, NodeAnswer[T]] = {}
     deadline = time.monotonic() + ANSWER_SECONDS
     while waiting and time.monotonic() < deadline:
         done, _ = ray.wait(list(waiting), num_returns=1, timeout=_POLL_SECONDS)
@@ -84,17 +84,17 @@ def ask_nodes(ray: Any, question: Callable[..., T], arguments: Mapping[Node, tup
             node = waiting.pop(reference)
             answers[node] = _answer(ray, reference, node, asked)
     silent = f"no answer within {ANSWER_SECONDS:g} s"
-    return [answers.get(node, Answer(node=node, problem=silent)) for node in arguments]
+    return [answers.get(node, NodeAnswer(node=node, problem=silent)) for node in arguments]
 
 
-def _answer(ray: Any, reference: Any, node: Node, asked: float) -> Answer[T]:
+def _answer(ray: Any, reference: Any, node: Node, asked: float) -> NodeAnswer[T]:
     errors = ray.exceptions
     try:
-        return Answer(node=node, value=ray.get(reference), asked=asked, answered=time.time())
+        return NodeAnswer(node=node, value=ray.get(reference), asked=asked, answered=time.time())
     except errors.RayError as error:
         gone = isinstance(error, (errors.TaskUnschedulableError, errors.NodeDiedError))
         problem = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
-        return Answer(node=node, problem=problem, is_gone=gone)
+        return NodeAnswer(node=node, problem=problem, is_gone=gone)
 
 
 _NODES_SHOWN: Final = 8

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.events import DIRECT_MAP_BASE, EVENT, EVENT_FORMAT_VERSION, Events
+from engine.events import EVENT, EVENT_FORMAT_VERSION, Events
 from sweep.exit_codes import TraceError
 from sweep.recordings.kvm.events import WindowsBefore, to_events
 from sweep.recordings.kvm.pieces import KVM_COLUMNS, MARKERS, PIECE_ROWS, check_columns, pieces
@@ -44,7 +44,6 @@ class KvmTruth:
     """The `kvm_*` rows in order; `event` is the index of the first event that follows the row."""
     markers: dict[str, tuple[int, int]]
     """Workload -> index of the first event after its start and of the first event after its end."""
-    direct_map_base: int = DIRECT_MAP_BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

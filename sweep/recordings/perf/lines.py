@@ -1,7 +1,7 @@
-"""Reads blocks of `perf script` text as tables: one row per line, with what its event says in columns.
+"""Reads blocks of `perf script` text: what each line says, without a look at any other.
 
-One line is `command pid/tid [cpu] seconds: event: fields`. The command may hold spaces and slashes, so the line is
-recognised by the first `pid/tid [cpu] seconds:` in it. No line is looked at in the light of another here.
+One line is `command pid/tid [cpu] seconds: event: fields`. The command may hold spaces and slashes, so a line is cut at
+the first `] seconds:` in it. Few tasks (a command, its thread, a CPU) are in a block, so each is read once.
 """
 
 import io
@@ -9,8 +9,11 @@ import re
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from engine.operations import OPERATION
 from engine.vocabulary import Operation
 
 _CALLS: Final = ("mmap", "brk", "mremap")
@@ -49,14 +52,13 @@ class Fate(IntEnum):
     FAILED_CALL = 6
     RETURN_ONLY = 7
     NO_HEADER = 8
-    NO_EVENT = 9
-    UNKNOWN_EVENT = 10
-    BAD_FIELDS = 11
-    TIME_BACKWARDS = 12
-    HIGH_PID = 13
-    HIGH_CPU = 14
-    BAD_COMM = 15
-    MANY_COMMS = 16
+    UNKNOWN_EVENT = 9
+    BAD_FIELDS = 10
+    TIME_BACKWARDS = 11
+    HIGH_PID = 12
+    HIGH_CPU = 13
+    BAD_COMM = 14
+    MANY_COMMS = 15
 
 
 LEFT_OUT: Final = {
@@ -74,8 +76,7 @@ NO_CPU: Final = "no '[cpu]' after pid/tid"
 NO_TIME: Final = "no time in seconds, as '12.345678:', after '[cpu]'"
 DEFECTS: Final = {
     Fate.NO_HEADER: "{header}",
-    Fate.NO_EVENT: "no event after the time",
-    Fate.UNKNOWN_EVENT: "unknown event {event!r}",
+    Fate.UNKNOWN_EVENT: "{unknown}",
     Fate.BAD_FIELDS: "{event} needs {fields}",
     Fate.TIME_BACKWARDS: "its time is before {previous} s, the time of an earlier operation",
     Fate.HIGH_PID: f"thread id above {PID_LIMIT}, the most that Linux allows",
@@ -103,18 +104,16 @@ _NS_PER_S: Final = 1_000_000_000
 _SECONDS_MAX: Final = 9_000_000_000
 """More seconds than this do not fit a signed 64-bit count of nanoseconds."""
 _KERNEL_START: Final = 1 << 63
-_LOW_32: Final = 0xFFFF_FFFF
 
-_TASK: Final = r"[ \t][-0-9]+/(-1|[0-9]{1,18})"
-_CPU: Final = r"[ \t]*\[([0-9]{1,18})\]"
-_TIME: Final = r"[ \t]*([0-9]+)\.([0-9]+):"
-_HEADER: Final = re.sub(r"\((?!\?)", "(?:", _TASK + _CPU + _TIME)
-"""Without groups, which cost time: the place is found first, and the groups are read in the rest of the line."""
-_HEADER_AND_EVENT: Final = f"^{_TASK}{_CPU}{_TIME}" + r"[ \t]*([A-Za-z0-9_:-]*)"
-_HEX: Final = r"([0-9a-fA-F]{1,16})(?:[ \t,]|$)"
-"""A hexadecimal number that is a whole word or list item, and fits 64 bits."""
-
+_TASK: Final = " [-0-9]+/(?P<pid>-1|[0-9]{1,18})"
+_CPU: Final = r" *\[(?P<vcpu>[0-9]{1,18})"
+_END_OF_TASK: Final = r"\] *[0-9]{1,10}\.[0-9]{1,9}:"
+_BEGIN: Final = f"^ *(?P<comm>[^ ].*?) *{_TASK}{_CPU}$"
 _REST: Final = pl.col("rest")
+"""A line from the name of its event on."""
+_WORDS: Final = pl.col("words")
+"""The first words of the rest, as a struct."""
+_WORDS_READ: Final = 4
 _NONE: Final = pl.lit(0, pl.UInt64)
 
 
@@ -122,9 +121,9 @@ def _code(value: int) -> pl.Expr:
     return pl.lit(value, pl.UInt8)
 
 
-def chosen_fate(*cases: tuple[pl.Expr, Fate]) -> pl.Expr:
-    """Return what becomes of a line: the fate of the first condition that it meets, else the one that it has."""
-    fate = pl.col("fate")
+def _first_of(*cases: tuple[pl.Expr, Fate]) -> pl.Expr:
+    """Return the fate of the first condition that a line meets."""
+    fate = _code(Fate.OPERATION)
     for condition, chosen in reversed(cases):
         fate = pl.when(condition).then(_code(chosen)).otherwise(fate)
     return fate
@@ -141,14 +140,23 @@ class Fields(NamedTuple):
     peer: pl.Expr = _NONE
     flags: pl.Expr = _NONE
 
+    def columns(self) -> dict[str, pl.Expr]:
+        """Return the fields of the operation by name."""
+        return {name: expression for name, expression in self._asdict().items() if name != "needs"}
 
-def _first_hex(pattern: str) -> pl.Expr:
-    return _REST.str.extract(pattern).str.to_integer(base=16, dtype=pl.UInt64, strict=False)
+
+def _hex(word: pl.Expr) -> pl.Expr:
+    return word.str.to_integer(base=16, dtype=pl.UInt64, strict=False)
+
+
+def _word_after(label: str) -> pl.Expr:
+    """Return the word or list item behind the first label; literal splits, for polars keeps few patterns compiled."""
+    return _REST.str.splitn(label, 2).struct[1].str.splitn(" ", 2).struct[0].str.strip_suffix(",")
 
 
 def _argument(name: str) -> pl.Expr:
     """Return an argument of a system call, as in `len: 0x1000,`; the first word of that name counts."""
-    return _first_hex(rf"[ \t]{name}:[ \t]*(?:0x{_HEX})?")
+    return _hex(_word_after(f" {name}: 0x"))
 
 
 def _mapping_bits(flags: pl.Series) -> pl.Series:
@@ -160,33 +168,43 @@ def _mapping_bits(flags: pl.Series) -> pl.Series:
     return sum((is_set.cast(pl.UInt64) * bit for is_set, bit in bits), start=flags * 0)
 
 
-def _switched(pattern: str) -> pl.Expr:
-    return _REST.str.contains(rf"PERF_RECORD_SWITCH(?:_CPU_WIDE)?:?[ \t]+{pattern}")
-
-
+_SWITCHES: Final = {"IN": Operation.SWITCH_IN, "OUT": Operation.SWITCH_OUT}
 _SWITCH: Final = Fields(
-    pl.when(_switched(r"IN(?:[ \t]|$)"))
-    .then(_code(Operation.SWITCH_IN))
-    .when(_switched(r"OUT(?:[ \t]|$)"))
-    .then(_code(Operation.SWITCH_OUT)),
+    _WORDS.struct[1].replace_strict(
+        {"IN": Operation.SWITCH_IN, "OUT": Operation.SWITCH_OUT}, default=None, return_dtype=pl.UInt8
+    ),
     "IN, OUT or OUT preempt",
-    flags=_switched(r"OUT[ \t]+preempt").cast(pl.UInt64),
+    flags=(_WORDS.struct[2] == "preempt").fill_null(value=False).cast(pl.UInt64),
 )
+
+
+def _hex_word(place: int, prefix: str) -> pl.Expr:
+    """Return the number behind a prefix in a word of the line; a search for it would take twice as long."""
+    word = _WORDS.struct[place]
+    return pl.when(word.str.starts_with(prefix)).then(_hex(word.str.strip_prefix(prefix)))
 
 
 _FAULT: Final = Fields(
     _code(Operation.FAULT),
     "address=0x... and error_code=0x...",
     # perf prints an address that lies in a kernel symbol as the symbol's name.
-    address=pl.when(_REST.str.contains(r"[ \t]address=[A-Za-z_]"))
+    address=pl.when(_WORDS.struct[1].str.contains("^address=[A-Za-z_]"))
     .then(pl.lit(_KERNEL_START, pl.UInt64))
-    .otherwise(_first_hex(rf"[ \t]address=(?:0x{_HEX})?")),
-    flags=_first_hex(rf"[ \t]error_code=(?:0x{_HEX})?"),
+    .otherwise(_hex_word(1, "address=0x")),
+    flags=_hex_word(3, "error_code=0x"),
 )
+"""Linux 6.1 arch/x86/include/asm/trace/exceptions.h prints these words: address, ip, error_code."""
 
 
 def _returned(kind: Operation) -> Fields:
-    return Fields(_code(kind), "the value returned, 0x...", address=_first_hex(rf"sys_exit_[a-z]+:?[ \t]*0x{_HEX}"))
+    return Fields(_code(kind), "the value returned, 0x...", address=_hex(_word_after(": 0x")))
+
+
+def _called(kind: Operation, **arguments: str) -> Fields:
+    """Take fields of an operation from the arguments of those names."""
+    words = [f"{name}: 0x..." for name in arguments.values()]
+    needs = f"{', '.join(words[:-1])} and {words[-1]}"
+    return Fields(_code(kind), needs, **{field: _argument(name) for field, name in arguments.items()})
 
 
 FIELDS: Final = {
@@ -201,35 +219,19 @@ FIELDS: Final = {
         flags=(_argument("prot") & PROT_MASK) | _argument("flags").map_batches(_mapping_bits, pl.UInt64),
     ),
     "syscalls:sys_enter_brk": Fields(_code(Operation.BRK)),
-    "syscalls:sys_enter_mremap": Fields(
-        _code(Operation.REMAP), "addr: 0x... and new_len: 0x...", address=_argument("addr"), length=_argument("new_len")
-    ),
+    "syscalls:sys_enter_mremap": _called(Operation.REMAP, address="addr", length="new_len"),
     "syscalls:sys_exit_mmap": _returned(Operation.MAP),
     "syscalls:sys_exit_brk": _returned(Operation.BRK),
     "syscalls:sys_exit_mremap": _returned(Operation.REMAP),
-    "syscalls:sys_enter_munmap": Fields(
-        _code(Operation.UNMAP), "addr: 0x... and len: 0x...", address=_argument("addr"), length=_argument("len")
-    ),
-    "syscalls:sys_enter_mprotect": Fields(
-        _code(Operation.PROTECT),
-        "start: 0x..., len: 0x... and prot: 0x...",
-        address=_argument("start"),
-        length=_argument("len"),
-        flags=_argument("prot"),
-    ),
-    "syscalls:sys_enter_madvise": Fields(
-        _code(Operation.ADVISE),
-        "start: 0x..., len_in: 0x... and behavior: 0x...",
-        address=_argument("start"),
-        length=_argument("len_in"),
-        flags=_argument("behavior"),
-    ),
+    "syscalls:sys_enter_munmap": _called(Operation.UNMAP, address="addr", length="len"),
+    "syscalls:sys_enter_mprotect": _called(Operation.PROTECT, address="start", length="len", flags="prot"),
+    "syscalls:sys_enter_madvise": _called(Operation.ADVISE, address="start", length="len_in", flags="behavior"),
     "task:task_newtask": Fields(
         _code(Operation.CLONE),
         "pid=... and clone_flags=...",
-        peer=_REST.str.extract(r"[ \t]pid=([0-9]{1,18})").cast(pl.UInt64, strict=False),
+        peer=_word_after(" pid=").str.to_integer(dtype=pl.UInt64, strict=False),
         # The command name before it may hold anything, so the last word that fits is meant.
-        flags=_first_hex(rf".*[ \t]clone_flags={_HEX}"),
+        flags=_hex(_REST.str.split(" clone_flags=").list.last().str.splitn(" ", 2).struct[0]),
     ),
     EXEC: Fields(_code(Operation.EXEC)),
     NEW_IMAGE: Fields(_code(Operation.EXEC)),
@@ -239,111 +241,148 @@ FIELDS: Final = {
 SAMPLED_EVENTS: Final = tuple(name for name in FIELDS if name != NEW_IMAGE)
 """Events whose every line can become an operation."""
 EVENT_NAMES: Final = (*SAMPLED_EVENTS, *LEFT_OUT_EVENTS)
+EVENT_CODES: Final = {name: code for code, name in enumerate(EVENT_NAMES)}
+UNKNOWN_EVENT: Final = len(EVENT_NAMES)
+
+LINE: Final = np.dtype([*OPERATION.descr, ("event", np.uint8), ("fate", np.uint8), ("task", np.uint32)])
+"""What a line says: the fields of an operation (`time_ns` on the clock of the recording), the code of its event, its
+`Fate`, and its task as an index into `Block.comms`."""
+Lines = npt.NDArray[np.void]
+
+_FATE_OF_FIELDS: Final = _first_of(
+    (pl.any_horizontal(pl.all().is_null()), Fate.BAD_FIELDS),
+    (pl.col("peer") > PID_LIMIT, Fate.HIGH_PID),
+    ((pl.col("kind") == Operation.FAULT) & (pl.col("address") >= _KERNEL_START), Fate.KERNEL_ADDRESS),
+)
 
 
-def read_block(block: bytes) -> pl.DataFrame:
-    """Return the lines of a block of whole lines.
+class Block(NamedTuple):
+    """The lines of a block, in order."""
 
-    Columns: `text`, `fate` (as far as the line alone decides it), `event` (null if not known), `name` of the event as
-    it stands there, `comm`, `tid` (-1: none), `cpu`, `time_ns`, and `rest` of the line from the thread on.
-    """
+    text: pl.Series
+    lines: Lines
+    comms: list[str]
+    lost: int
+    """Events that perf itself says are lost."""
+
+
+def read_block(block: bytes) -> Block:
+    """Read a block of whole lines; a tab counts as a space, and bytes that are no UTF-8 become escapes."""
+    block = block.replace(b"\t", b" ").replace(b"\r\n", b"\n")
     try:
         block.decode()
     except UnicodeDecodeError:
         block = block.decode(errors="backslashreplace").encode()
-    text = pl.col("text")
-    binary = text.cast(pl.Binary)
-    lines = (
+    text = pl.col("text").cast(pl.Binary)
+    cut = (
         pl.read_lines(io.BytesIO(block), name="text")
-        .select(text.str.strip_chars(" \t\r"))
-        .with_columns(start=text.str.find(_HEADER))
-        .with_columns(
-            comm=binary.bin.head(pl.col("start")).cast(pl.String).str.strip_chars_end(" \t"),
-            rest=binary.bin.slice(pl.col("start")).cast(pl.String),
-        )
-        .with_columns(head=_REST.str.extract_groups(_HEADER_AND_EVENT))
-        .unnest("head")
-    )
-    seconds, fraction = (pl.col(name).cast(pl.Int64, strict=False) for name in ("3", "4"))
-    nanoseconds = pl.col("4").str.pad_end(9, "0").cast(pl.Int64, strict=False)
-    is_time = (seconds <= _SECONDS_MAX) & (nanoseconds < _NS_PER_S) & fraction.is_not_null()
-    return (
-        lines.select(
+        .with_columns(end=pl.col("text").str.find(_END_OF_TASK))
+        .select(
             "text",
-            "comm",
-            "rest",
-            tid=pl.col("1").cast(pl.Int64),
-            cpu=pl.col("2").cast(pl.Int64),
-            time_ns=pl.when(is_time).then(seconds * _NS_PER_S + nanoseconds),
-            name=pl.col("5").str.strip_suffix(":"),
+            begin=text.bin.head("end").cast(pl.String).fill_null(pl.col("text")),
+            tail=text.bin.slice("end").cast(pl.String).str.splitn(":", 2),
         )
-        .with_columns(event=pl.col("name").cast(pl.Enum(EVENT_NAMES), strict=False), fate=_code(Fate.OPERATION))
-        .with_columns(fate=_fate())
     )
+    tasks = _tasks(cut["begin"])
+    seconds = pl.col("tail").struct[0].str.strip_chars_start("] ").cast(pl.Decimal(38, 9))
+    read = (
+        cut.join(tasks, on="begin", how="left", maintain_order="left")
+        .with_columns(
+            time_ns=pl.when(seconds <= _SECONDS_MAX).then(seconds * _NS_PER_S).cast(pl.Int64),
+            rest=pl.col("tail").struct[1].str.strip_chars_start(" "),
+        )
+        .with_columns(words=_REST.str.split_exact(" ", _WORDS_READ - 1))
+        .with_columns(event=_event())
+        .select("task", "pid", "vcpu", "time_ns", "event", "rest", "words", fate=_fate())
+        .with_row_index("line")
+    )
+    lines = np.zeros(len(read), LINE)
+    for field in ("time_ns", "pid", "vcpu", "event", "fate", "task"):
+        lines[field] = read[field].fill_null(0).to_numpy()
+    _read_fields(read.filter(pl.col("fate") == Fate.OPERATION), lines)
+    lost = read.filter(pl.col("event").is_in([EVENT_CODES[name] for name in LOST_EVENTS]))["rest"]
+    lost = lost.str.extract(" lost *([0-9]{1,18})").cast(pl.Int64)
+    return Block(cut["text"], lines, tasks["comm"].to_list(), int(lost.sum()))
+
+
+def _tasks(begins: pl.Series) -> pl.DataFrame:
+    """Read the beginnings of lines, each once; a line that can't be cut is a beginning as a whole."""
+    begin, pid, vcpu = pl.col("begin"), pl.col("pid"), pl.col("vcpu")
+    return (
+        pl.DataFrame({"begin": begins.unique(maintain_order=True)})
+        .with_columns(begin.str.extract_groups(_BEGIN).alias("task"))
+        .unnest("task")
+        .with_columns(pl.col("comm").str.strip_chars_end(" "), pl.col("pid", "vcpu").cast(pl.Int64))
+        .with_columns(
+            task_fate=_first_of(
+                (begin.str.strip_chars(" \r") == "", Fate.BLANK),
+                (begin.str.strip_chars_start(" ").str.starts_with("#"), Fate.COMMENT),
+                (pid.is_null(), Fate.NO_HEADER),
+                (pid > PID_LIMIT, Fate.HIGH_PID),
+                (vcpu > VCPU_LIMIT, Fate.HIGH_CPU),
+                (pid < 0, Fate.NO_PROCESS),
+                (pl.col("comm").str.len_bytes() > COMM_BYTES, Fate.BAD_COMM),
+            )
+        )
+        .with_row_index("task")
+    )
+
+
+def _event() -> pl.Expr:
+    """Return the code of the event that a line names."""
+    name = _WORDS.struct[0].str.strip_suffix(":")
+    code = name.cast(pl.Enum(EVENT_NAMES), strict=False).to_physical().fill_null(UNKNOWN_EVENT)
+    for noted in ("PERF_RECORD_FORK", "PERF_RECORD_EXIT"):
+        code = pl.when(name.str.starts_with(f"{noted}(")).then(_code(EVENT_CODES[noted])).otherwise(code)
+    return code
 
 
 def _fate() -> pl.Expr:
-    """Tell what becomes of a line by its beginning."""
-    is_sampled = pl.col("event").is_in(SAMPLED_EVENTS) | _REST.str.contains(f" {NEW_IMAGE} exec:", literal=True)
-    return chosen_fate(
-        (pl.col("text") == "", Fate.BLANK),
-        (pl.col("text").str.starts_with("#"), Fate.COMMENT),
-        (pl.col("time_ns").is_null(), Fate.NO_HEADER),
-        (pl.col("tid") > PID_LIMIT, Fate.HIGH_PID),
-        (pl.col("cpu") > VCPU_LIMIT, Fate.HIGH_CPU),
-        (pl.col("name") == "", Fate.NO_EVENT),
-        (pl.col("event").is_null(), Fate.UNKNOWN_EVENT),
-        (~is_sampled, Fate.QUIET),
-        (pl.col("tid") < 0, Fate.NO_PROCESS),
-        (pl.col("comm").str.len_bytes() > COMM_BYTES, Fate.BAD_COMM),
-    )
-
-
-def read_fields(lines: pl.DataFrame) -> pl.DataFrame:
-    """Return lines of sampled events with `kind`, `address`, `length`, `peer` and `flags`, in the same order.
-
-    `fate` becomes BAD_FIELDS where a field is missing, HIGH_PID for a child above the limit, and KERNEL_ADDRESS.
-    """
-    given = lines.select("line", "event", "rest")
-    parts = [_of_event(part) for part in given.partition_by("event")] or [_of_event(given)]
-    is_fault, address = pl.col("kind") == Operation.FAULT, pl.col("address")
+    """Tell what becomes of a line by its task, its time and its event."""
+    task_fate, event = pl.col("task_fate"), pl.col("event")
+    is_sampled = (event < len(SAMPLED_EVENTS)) | _REST.str.starts_with(f"{NEW_IMAGE} exec:")
     return (
-        lines.drop("rest")
-        .hstack(pl.concat(parts).sort("line").drop("line"))
-        .with_columns(
-            fate=chosen_fate(
-                (pl.any_horizontal(pl.col("kind", "address", "length", "peer", "flags").is_null()), Fate.BAD_FIELDS),
-                (pl.col("peer") > PID_LIMIT, Fate.HIGH_PID),
-                (is_fault & (address >= _KERNEL_START), Fate.KERNEL_ADDRESS),
-            ),
-            flags=(pl.col("flags") & _LOW_32).cast(pl.UInt32),
-        )
+        pl.when(task_fate.is_in([Fate.OPERATION, Fate.NO_PROCESS, Fate.BAD_COMM]).not_())
+        .then(task_fate)
+        .when(pl.col("time_ns").is_null())
+        .then(_code(Fate.NO_HEADER))
+        .when(event == UNKNOWN_EVENT)
+        .then(_code(Fate.UNKNOWN_EVENT))
+        .when(~is_sampled)
+        .then(_code(Fate.QUIET))
+        .otherwise(task_fate)
     )
 
 
-def _of_event(lines: pl.DataFrame) -> pl.DataFrame:
-    """Read the fields of lines that all have the same event."""
-    fields = FIELDS[lines["event"][0]] if len(lines) else Fields(_code(0))
-    return lines.select(
-        "line", kind=fields.kind, address=fields.address, length=fields.length, peer=fields.peer, flags=fields.flags
-    )
+def _read_fields(read: pl.DataFrame, lines: Lines) -> None:
+    """Put what the fields of sampled events say into their lines."""
+    events = read.partition_by("event", as_dict=True, include_key=False)
+    parts = [part.select("line", **FIELDS[EVENT_NAMES[event]].columns()) for (event,), part in events.items()]
+    if parts:
+        told = pl.concat(parts).with_columns(fate=_FATE_OF_FIELDS).with_columns(pl.all().fill_null(0))
+        rows = told["line"].to_numpy()
+        for name in told.columns[1:]:
+            lines[name][rows] = told[name].to_numpy()
 
 
-def lost_events(lines: pl.DataFrame) -> int:
-    """Add up the events that perf itself says are lost."""
-    lost = lines.filter(pl.col("event").is_in(LOST_EVENTS))["rest"].str.extract(r"[ \t]lost[ \t]*([0-9]{1,18})")
-    return int(lost.cast(pl.Int64, strict=False).sum())
-
-
-def reason(fate: int, *, text: str, event: str | None, previous_ns: int | None) -> str:
+def reason(line: np.void, *, text: str, previous_ns: int) -> str:
     """Say why a line can't be read; `previous_ns` is the time of the operation before it."""
-    fields = FIELDS[event].needs if event in FIELDS else ""
-    previous = f"{(previous_ns or 0) / _NS_PER_S:.6f}"
-    return DEFECTS[Fate(fate)].format(header=_missing(text), event=event, fields=fields, previous=previous)
+    name = EVENT_NAMES[line["event"]] if line["event"] < UNKNOWN_EVENT else ""
+    fields = FIELDS[name].needs if name in FIELDS else ""
+    previous = f"{previous_ns / _NS_PER_S:.6f}"
+    return DEFECTS[Fate(line["fate"])].format(
+        header=_missing_of_header(text), unknown=_unknown_event(text), event=name, fields=fields, previous=previous
+    )
 
 
-def _missing(text: str) -> str:
+def _missing_of_header(text: str) -> str:
     """Say how far the beginning of a line can be read."""
-    if re.search(r"\S" + _TASK + _CPU, text, re.ASCII):
+    if re.search(r"\S" + _TASK + _CPU + r"\]", text):
         return NO_TIME
-    return NO_CPU if re.search(r"\S" + _TASK, text, re.ASCII) else NO_TASK
+    return NO_CPU if re.search(r"\S" + _TASK, text) else NO_TASK
+
+
+def _unknown_event(text: str) -> str:
+    """Say what stands in the place of the event."""
+    found = re.search(_END_OF_TASK + " *([A-Za-z0-9_:-]+)", text)
+    return f"unknown event {found[1].removesuffix(':')!r}" if found else "no event after the time"

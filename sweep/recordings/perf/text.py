@@ -1,126 +1,33 @@
 """Reads `perf script` text as layer-1 operations, in one pass and in memory that does not depend on its length."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from engine.operations import OPERATION, Operations
-from engine.vocabulary import Operation
 from sweep.exit_codes import TraceError
 from sweep.recordings.perf.lines import (
     COMM_LIMIT,
-    DEFECTS,
-    ENTRIES,
+    EVENT_CODES,
     EVENT_NAMES,
     EXEC,
-    EXIT,
     FIRST_DEFECT,
     LEFT_OUT,
     LEFT_OUT_EVENTS,
-    NEW_IMAGE,
     NO_RETURN,
-    RETURNS,
+    UNKNOWN_EVENT,
+    Block,
     Fate,
-    chosen_fate,
-    lost_events,
+    Lines,
     read_block,
-    read_fields,
     reason,
 )
+from sweep.recordings.perf.pairs import REACH_OPERATIONS, Pairs, move_exec
 from sweep.recordings.soundness import Lives, Reading, unsound_reasons
 from sweep.recordings.source import TextSource
-
-REACH_OPERATIONS: Final = 4096
-"""How far back an EXEC may go, in operations of all threads: an import keeps so many. An exec faults 2 to 4 times."""
-_WRITE: Final = 1 << 1
-_USER: Final = 1 << 2
-"""Bits of an x86 page-fault error code."""
-
-
-def move_exec(operations: Operations, place: int) -> None:
-    """Move the EXEC at a place before the kernel writes to its new image, and give it the time of the first of them.
-
-    The kernel writes to the new image (the rest of its data page, the loader's, the stack) before the tracepoint
-    sched_process_exec fires. Linux 6.1 fs/exec.c and fs/binfmt_elf.c: begin_new_exec switches the address space,
-    load_elf_binary then clears and copies, and exec_binprm traces last. Those writes fault in kernel mode. So an EXEC
-    goes before the kernel-mode write faults that its thread has directly before it.
-    """
-    first = max(0, place - REACH_OPERATIONS)
-    same_thread = np.flatnonzero(operations["pid"][first:place] == operations["pid"][place]) + first
-    own = operations[same_thread]
-    is_write = (own["kind"] == Operation.FAULT) & (own["flags"] & (_WRITE | _USER) == _WRITE)
-    others = np.flatnonzero(~is_write)
-    writes = same_thread[others[-1] + 1 if len(others) else 0 :]
-    if len(writes):
-        target = int(writes[0])
-        moved = operations[place].copy()
-        moved["time_ns"] = operations["time_ns"][target]
-        operations[target + 1 : place + 1] = operations[target:place].copy()
-        operations[target] = moved
-
-
-_SECOND_OF: Final = {**dict(zip(ENTRIES, RETURNS, strict=True)), NEW_IMAGE: EXEC}
-_FIRST_ERROR: Final = 2**64 - 4095
-"""A call that failed returns a number from -4095 to -1, Linux 6.1 include/linux/err.h, MAX_ERRNO."""
-
-
-class Pairs:
-    """Joins lines block by block; what it remembers grows with the number of threads."""
-
-    def __init__(self) -> None:
-        """Start with no line that waits for its second."""
-        self._waiting: pl.DataFrame | None = None
-        self.unanswered = 0
-        """Entries of calls whose return was not seen so far."""
-
-    def join(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Make one operation of two lines that belong together: entry and return of a call, or both lines of an exec.
-
-        A thread does one such thing at a time. So two lines belong together if no other line of these events stands
-        between them in their thread. A call is an operation at its return, an exec at its first line.
-        """
-        is_paired = pl.col("event").is_in([*_SECOND_OF, *_SECOND_OF.values(), EXIT])
-        is_paired &= pl.col("fate") != Fate.TIME_BACKWARDS
-        pairs = lines.filter(is_paired)
-        if self._waiting is not None:
-            pairs = pl.concat([self._waiting, pairs])
-        pairs = pairs.sort("tid", maintain_order=True)
-        is_begun = pl.col("event").is_in(list(_SECOND_OF)) & (pl.col("fate") == Fate.OPERATION)
-        is_last = pl.col("tid").ne_missing(pl.col("tid").shift(-1))
-        self._waiting = pairs.filter(is_last & is_begun).with_columns(line=pl.lit(0, pairs.schema["line"]))
-        event = pl.col("event").cast(pl.String)
-        begun = pl.when(is_begun).then(event.replace_strict(_SECOND_OF, default=None))
-        is_of_same = pl.col("tid") == pl.col("tid").shift()
-        pairs = pairs.with_columns(
-            ends=(is_of_same & (begun.shift() == event)).fill_null(value=False),
-            **{f"given_{name}": pl.col(name).shift() for name in ("address", "length", "flags")},
-        )
-        pairs = self._answered(pairs.filter(pl.col("line") > 0)).select(lines.columns)
-        return pl.concat([lines.filter(~is_paired), pairs]).sort("line")
-
-    def _answered(self, pairs: pl.DataFrame) -> pl.DataFrame:
-        """Complete the returns of calls; their entries, and the second line of an exec, are nothing of their own."""
-        is_sound = pl.col("fate") == Fate.OPERATION
-        is_entry, is_return = (pl.col("event").is_in(names) for names in (ENTRIES, RETURNS))
-        entries, returns = pairs.select((is_entry & is_sound).sum(), ends=(is_return & pl.col("ends")).sum()).row(0)
-        self.unanswered += entries - returns
-        is_return &= is_sound
-        is_remap = pl.col("kind") == Operation.REMAP
-        return pairs.with_columns(
-            fate=chosen_fate(
-                (is_sound & (is_entry | (pl.col("event") == EXEC) & pl.col("ends")), Fate.QUIET),
-                (is_return & ~pl.col("ends"), Fate.RETURN_ONLY),
-                (is_return & (pl.col("address") >= _FIRST_ERROR), Fate.FAILED_CALL),
-            ),
-            address=pl.when(is_return & is_remap).then("given_address").otherwise("address"),
-            length=pl.when(is_return).then("given_length").otherwise("length"),
-            flags=pl.when(is_return).then("given_flags").otherwise("flags"),
-        )
-
 
 SHOWN_DEFECTS: Final = 20
 """Lines that can't be read are all counted; so many are shown."""
@@ -128,8 +35,7 @@ SCRIPT_FIELDS: Final = "comm,pid,tid,cpu,time,event,trace"
 """What `perf script -F` must be told to print."""
 _SHOWN_BYTES: Final = 160
 _NS_PER_S: Final = 1e9
-_COLUMNS: Final = {"pid": "tid", "vcpu": "cpu", "comm": "comm_index"}
-"""Fields of an operation that have other names as columns of lines."""
+Times = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,18 +84,17 @@ class PerfText:
     def __init__(self, source: TextSource) -> None:
         """Read from an open source."""
         self._source = source
-        self._lines = 0
         self._operations = 0
         self._last_ns = 0
         self._base_ns: int | None = None
         self._comms: dict[str, int] = {}
         self._pairs = Pairs()
-        self._events: Counter[str] = Counter()
-        self._left_out: Counter[str] = Counter()
-        self._fates: Counter[int] = Counter()
+        self._counts = np.zeros((UNKNOWN_EVENT + 1, len(Fate)), np.int64)
+        """Lines by code of their event and by fate."""
+        self._noted = np.zeros(UNKNOWN_EVENT + 1, np.int64)
+        """Lines of the recorded time by code of their event; at time 0 perf writes what it found when it began."""
         self._lost = 0
         self._lives = Lives()
-        self._noted: Counter[str] = Counter()
         self._defects: list[str] = []
 
     @property
@@ -205,9 +110,8 @@ class PerfText:
         """
         held = np.zeros(0, OPERATION)
         for block in self._source.blocks():
-            lines = self._lines_of(block)
-            is_late = (lines["event"] == EXEC).to_numpy()
-            places = np.flatnonzero(is_late) + len(held)
+            lines = self._lines_of(read_block(block))
+            places = np.flatnonzero(lines["event"] == EVENT_CODES[EXEC]) + len(held)
             held = np.concatenate([held, self._packed(lines)])
             for place in places.tolist():
                 move_exec(held, place)
@@ -223,11 +127,13 @@ class PerfText:
 
     def report(self) -> ImportReport:
         """Return what became of the lines; final after the last chunk."""
-        left_out = {name: self._left_out[name] for name in LEFT_OUT_EVENTS}
-        left_out |= {name: self._fates[fate] for fate, name in LEFT_OUT.items()}
+        known = self._counts[:, :FIRST_DEFECT]
+        by_event = dict(zip(EVENT_NAMES, known.sum(axis=1).tolist(), strict=False))
+        fates = self._counts.sum(axis=0).tolist()
+        left_out = {name: by_event[name] - int(known[EVENT_CODES[name], Fate.OPERATION]) for name in LEFT_OUT_EVENTS}
+        left_out |= {name: fates[fate] for fate, name in LEFT_OUT.items()}
         left_out[NO_RETURN] = self._pairs.unanswered
-        by_kind = {name: self._events[name] for name in EVENT_NAMES}
-        by_kind |= {LEFT_OUT[fate]: self._fates[fate] for fate in (Fate.BLANK, Fate.COMMENT)}
+        by_kind = by_event | {LEFT_OUT[fate]: fates[fate] for fate in (Fate.BLANK, Fate.COMMENT)}
         base_ns = self._base_ns or 0
         return ImportReport(
             source=self._source.name,
@@ -249,85 +155,75 @@ class PerfText:
         return Reading(
             lines=self._lines,
             unreadable=self._unreadable,
-            falling=self._fates[Fate.TIME_BACKWARDS],
+            falling=int(self._counts[:, Fate.TIME_BACKWARDS].sum()),
             lost=self._lost,
-            forks_noted=self._noted["PERF_RECORD_FORK"],
-            exits_noted=self._noted["PERF_RECORD_EXIT"],
+            forks_noted=int(self._noted[EVENT_CODES["PERF_RECORD_FORK"]]),
+            exits_noted=int(self._noted[EVENT_CODES["PERF_RECORD_EXIT"]]),
         )
 
     @property
+    def _lines(self) -> int:
+        return int(self._counts.sum())
+
+    @property
     def _unreadable(self) -> int:
-        return sum(self._fates[fate] for fate in DEFECTS)
+        return int(self._counts[:, FIRST_DEFECT:].sum())
 
-    def _lines_of(self, block: bytes) -> pl.DataFrame:
+    def _lines_of(self, block: Block) -> Lines:
         """Return the lines of a block that are operations; what a line is, earlier ones may decide."""
-        lines = read_block(block).with_row_index("line", self._lines + 1)
-        self._lines += len(lines)
-        is_candidate = pl.col("fate") == Fate.OPERATION
-        rest = lines.filter(~is_candidate)
-        candidates = read_fields(lines.filter(is_candidate)).drop("text", "name")
-        candidates = self._pairs.join(self._named(self._in_order(candidates)))
-        self._count(rest)
-        self._count(candidates)
-        self._lost += lost_events(rest)
-        # At time 0 perf writes what it found when it began.
-        noted = rest.filter(pl.col("event").is_in(["PERF_RECORD_FORK", "PERF_RECORD_EXIT"]) & (pl.col("time_ns") > 0))
-        self._noted.update(noted["event"].cast(pl.String).to_list())
-        self._note(lines, pl.concat([rest, candidates], how="diagonal"))
-        return candidates.filter(is_candidate)
+        lines = block.lines
+        earlier = self._in_order(lines)
+        self._pairs.join(lines)
+        is_operation = lines["fate"] == Fate.OPERATION
+        operations: Lines = lines[is_operation]
+        self._name(operations, block.comms)
+        lines["fate"][is_operation] = operations["fate"]
+        self._note(block, earlier)
+        codes = lines["event"].astype(np.intp) * len(Fate) + lines["fate"]
+        self._counts += np.bincount(codes, minlength=self._counts.size).reshape(self._counts.shape)
+        self._noted += np.bincount(lines["event"][lines["time_ns"] > 0], minlength=len(self._noted))
+        self._lost += block.lost
+        kept: Lines = operations[operations["fate"] == Fate.OPERATION]
+        return kept
 
-    def _in_order(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Mark the lines whose time is before that of an earlier operation, which `previous_ns` tells."""
-        times = pl.when(pl.col("fate") < FIRST_DEFECT).then("time_ns").otherwise(self._last_ns)
-        lines = lines.with_columns(reached=times.cum_max().clip(self._last_ns)).with_columns(
-            previous_ns=pl.col("reached").shift(1, fill_value=self._last_ns)
-        )
-        self._last_ns = lines["reached"][-1] if len(lines) else self._last_ns
-        fate = chosen_fate((pl.col("time_ns") < pl.col("previous_ns"), Fate.TIME_BACKWARDS))
-        return lines.drop("reached").with_columns(fate=fate)
+    def _in_order(self, lines: Lines) -> Times:
+        """Mark the lines whose time is before that of an earlier operation, which is returned for each."""
+        times, is_read = lines["time_ns"], np.isin(lines["fate"], (Fate.OPERATION, Fate.KERNEL_ADDRESS))
+        reached = np.concatenate([np.array([self._last_ns], np.uint64), np.where(is_read, times, 0)])
+        reached = np.maximum.accumulate(reached)
+        self._last_ns = int(reached[-1])
+        lines["fate"][is_read & (times < reached[:-1])] = Fate.TIME_BACKWARDS
+        return reached[:-1]
 
-    def _named(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Find the indexes of command names; new names get the next ones."""
-        is_in_order = pl.col("fate") != Fate.TIME_BACKWARDS
-        names = lines.filter(is_in_order)["comm"].unique(maintain_order=True).to_list()
-        for name in names:
+    def _name(self, operations: Lines, comms: list[str]) -> None:
+        """Find the indexes of command names; new names get the next ones, in the order of their first operation."""
+        tasks, first = np.unique(operations["task"], return_index=True)
+        indexes = np.full(len(comms), COMM_LIMIT, np.uint16)
+        for task in tasks[np.argsort(first)].tolist():
             if len(self._comms) < COMM_LIMIT:
-                self._comms.setdefault(name, len(self._comms))
-        known = {name: self._comms[name] for name in names if name in self._comms}
-        index = pl.col("comm").replace_strict(known, default=None, return_dtype=pl.UInt16)
-        lines = lines.with_columns(comm_index=index).drop("comm")
-        return lines.with_columns(fate=chosen_fate((is_in_order & pl.col("comm_index").is_null(), Fate.MANY_COMMS)))
+                self._comms.setdefault(comms[task], len(self._comms))
+            indexes[task] = self._comms.get(comms[task], COMM_LIMIT)
+        operations["comm"] = indexes[operations["task"]]
+        operations["fate"][operations["comm"] == COMM_LIMIT] = Fate.MANY_COMMS
 
-    def _count(self, lines: pl.DataFrame) -> None:
-        """Count lines by what became of them, and those that can be read by event."""
-        for event, fate, count in lines.group_by("event", "fate").len().iter_rows():
-            self._fates[fate] += count
-            if fate < FIRST_DEFECT and event is not None:
-                self._events[event] += count
-                self._left_out[event] += count if fate != Fate.OPERATION else 0
-
-    def _note(self, lines: pl.DataFrame, read: pl.DataFrame) -> None:
+    def _note(self, block: Block, earlier: Times) -> None:
         """Keep the first unreadable lines as text."""
         room = SHOWN_DEFECTS - len(self._defects)
-        shown = read.filter(pl.col("fate") >= FIRST_DEFECT).sort("line").head(room)
-        shown = shown.select("line", "fate", "previous_ns")
-        for row in shown.join(lines.select("line", "text", "name"), on="line", maintain_order="left").iter_rows(
-            named=True
-        ):
-            text = row["text"]
-            why = reason(row["fate"], text=text, event=row["name"], previous_ns=row["previous_ns"])
+        for row in np.flatnonzero(block.lines["fate"] >= FIRST_DEFECT)[:room].tolist():
+            text = block.text[row].strip(" \r")
+            why = reason(block.lines[row], text=text, previous_ns=int(earlier[row]))
             cut = text if len(text) <= _SHOWN_BYTES else f"{text[:_SHOWN_BYTES]}..."
-            self._defects.append(f"{self._source.name}:{row['line']}: {why}: {cut}")
+            self._defects.append(f"{self._source.name}:{self._lines + row + 1}: {why}: {cut}")
 
-    def _packed(self, lines: pl.DataFrame) -> Operations:
+    def _packed(self, lines: Lines) -> Operations:
         """Make operations of the lines that are left."""
-        operations = np.zeros(len(lines), OPERATION)
+        operations = np.empty(len(lines), OPERATION)
         self._operations += len(lines)
         if len(lines):
-            self._base_ns = lines["time_ns"][0] if self._base_ns is None else self._base_ns
-            operations["time_ns"] = lines["time_ns"].to_numpy() - self._base_ns
-            for field in ("address", "length", "pid", "peer", "flags", "kind", "vcpu", "comm"):
-                operations[field] = lines[_COLUMNS.get(field, field)].to_numpy()
+            self._base_ns = int(lines["time_ns"][0]) if self._base_ns is None else self._base_ns
+            for field in OPERATION.names or ():
+                operations[field] = lines[field]
+            operations["time_ns"] -= np.uint64(self._base_ns)
         return operations
 
     def _nothing_found(self) -> str:

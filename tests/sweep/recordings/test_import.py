@@ -163,6 +163,40 @@ def test_calls_are_joined_by_thread(tmp_path: Path) -> None:
     }
 
 
+def test_blanks_do_not_show(recorded_text: str, tmp_path: Path) -> None:
+    """Tabs instead of spaces, and lines that end as on Windows, change nothing."""
+    lines = recorded_text.splitlines()[:2000]
+    expected, comms, report = read_lines(tmp_path, *lines)
+
+    operations, other_comms, other_report = read_lines(tmp_path, *(line.replace(" ", "\t") + "\r" for line in lines))
+
+    assert np.array_equal(operations, expected)
+    assert (other_comms, other_report.lines_by_kind) == (comms, report.lines_by_kind)
+
+
+def test_more_digits_than_nanoseconds_are_no_time(tmp_path: Path) -> None:
+    """A fraction of a second that has ten digits is refused, for it would be taken for another time."""
+    _, _, report = read_lines(
+        tmp_path,
+        "x 1/1 [000] 1.012345678: PERF_RECORD_SWITCH IN",
+        "x 1/1 [000] 1.0123456789: PERF_RECORD_SWITCH IN",
+    )
+
+    assert (report.operations, report.unreadable, report.start_s) == (1, 1, 1.012345678)
+    assert "no time in seconds" in report.defects[0]
+
+
+def test_a_command_may_have_any_name(tmp_path: Path) -> None:
+    """Brackets, slashes, numbers and spaces in a command's name are part of the name."""
+    names = ("[kworker/0:1] x", "a 1/2 b", "(sd-pam)", "x [000")
+
+    operations, comms, report = read_lines(
+        tmp_path, *(f"{name} 7/7 [001] 5.5: PERF_RECORD_SWITCH IN" for name in names)
+    )
+
+    assert (len(operations), comms, report.unreadable) == (len(names), names, 0)
+
+
 def test_other_operations(tmp_path: Path) -> None:
     """Mremap, madvise, a thread's clone, kernel addresses and lost events are read as the format says."""
     operations, _, report = read_lines(
