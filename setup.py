@@ -30,8 +30,9 @@ LANES: Final = CORE / "lanes" / "lanes.c"
 LANES_OPTIONS: Final = ("-O2",)
 """What is to be inlined and what is a vector is said in its sources: -O3 compiles longer and runs no faster."""
 BASELINE: Final = "x86-64-v2"
-LEVELS: Final = {"lanes_x86_64_v3": "x86-64-v3", "lanes_x86_64_v4": "x86-64-v4"}
-"""Instruction sets beside the baseline for which the lane machine is compiled: name of the object -> of the set."""
+LEVELS: Final = {"lanes_x86_64_v3": ("x86-64-v3", "skylake"), "lanes_x86_64_v4": ("x86-64-v4", "icelake-server")}
+"""Instruction sets beside the baseline for which the lane machine is compiled, and models of CPU with such a set whose
+speeds the compiler is to assume: name of the object -> both."""
 
 
 def is_x86() -> bool:
@@ -68,13 +69,14 @@ class BuildCore(build_ext):
         for name, text in {"layout.h": header_file(), **headers()}.items():
             (folder / name).write_text(text, encoding="utf-8")
         ext.include_dirs.append(str(folder))
-        ext.extra_objects += [self._lanes(ext, "lanes_baseline", instruction_set(BASELINE) if is_x86() else "")]
+        ext.extra_objects += [self._lanes(ext, "lanes_baseline", *([instruction_set(BASELINE)] if is_x86() else []))]
         if is_x86():
             ext.define_macros.append(("LANES_X86", "1"))
-            ext.extra_objects += [self._lanes(ext, name, instruction_set(level)) for name, level in LEVELS.items()]
+            for name, (level, model) in LEVELS.items():
+                ext.extra_objects.append(self._lanes(ext, name, instruction_set(level), f"-mtune={model}"))
         super().build_extension(ext)
 
-    def _lanes(self, ext: Extension, name: str, option: str) -> str:
+    def _lanes(self, ext: Extension, name: str, *set_options: str) -> str:
         """Compile the lane machine for one instruction set; return the object file."""
         source = Path(self.build_temp, f"{name}.c")
         source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
@@ -83,7 +85,7 @@ class BuildCore(build_ext):
             output_dir=self.build_temp,
             macros=[("LANES_NAME", name)],
             include_dirs=ext.include_dirs,
-            extra_postargs=[*ext.extra_compile_args, *LANES_OPTIONS, *([option] if option else [])],
+            extra_postargs=[*ext.extra_compile_args, *LANES_OPTIONS, *set_options],
             depends=ext.depends,
         )
         return str(made)

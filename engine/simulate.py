@@ -1,4 +1,4 @@
-"""One call, one batch: a trace and up to 64 policies in, integers out."""
+"""One call, one batch: a trace and policies in, integers out."""
 
 import time
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def run_batch(batch: Batch) -> BatchCounts:
 
     Raises:
         KeyError: no such workload.
-        ValueError: more policies than lanes, or none; a parameter or a guest that cannot be.
+        ValueError: no policy; a parameter or a guest that cannot be.
     """
     # A planner that only wants to describe a batch does not need the core.
     from engine.core.machine import LaneMachine

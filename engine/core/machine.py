@@ -1,4 +1,4 @@
-"""The lane machine: up to 64 policies over one trace, the counterpart of the reference."""
+"""The lane machine: any number of policies over one trace, the counterpart of the reference."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -16,6 +16,9 @@ from engine.knobs import Policy
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES, LANES_MAX
 
 INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS, MACHINE_BYTES = core.lanes_limits()
+
+EVENTS_PER_BLOCK: Final = 1 << 14
+"""Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""
 
 
 class Stop(IntEnum):
@@ -43,44 +46,27 @@ class CapacityError(RuntimeError):
     """A trace needs more room than the machine has."""
 
 
-class LaneMachine:
-    """All lanes over one trace. `feed` may be called with any cut of the trace into arrays."""
+class CoreMachine:
+    """One machine of the core: a word of lanes, whose events were checked."""
 
-    def __init__(self, policies: Sequence[Policy], guest: Guest) -> None:
-        """Make the lanes.
-
-        Raises:
-            ValueError: no policy, or more than fit into a word; more memory or vCPUs than the machine has room for.
-            MemoryError: the system gives no more memory.
-        """
-        if not 1 <= len(policies) <= LANES_MAX:
-            raise ValueError(f"a batch has 1 to {LANES_MAX} policies, found {len(policies)}")
-        if guest.pages > FRAMES or guest.vcpus > VCPUS:
-            found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
-            raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
-        self._lanes = len(policies)
-        self._checks = EventChecks(guest, core.first_wrong)
-        knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
-        knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages
+    def __init__(self, knobs: npt.NDArray[np.void], guest: Guest) -> None:
+        """Make the lanes from rows of KNOB_RECORD, LANES_MAX at the most."""
+        self._lanes = len(knobs)
         self._machine: Any = core.lanes_new(knobs, guest.pages, guest.vcpus)
         self._events = 0
         self.windows: list[npt.NDArray[np.int64]] = []
-        """Counters[lane, counter] at each WINDOW event."""
 
-    def feed(self, events: Events) -> None:
-        """Advance by events of dtype EVENT.
+    def advance(self, events: Events) -> None:
+        """Carry out events.
 
         Raises:
-            ValueError: an event that this guest cannot make; none of the array is carried out.
-            CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
+            CapacityError: they need more shadow pages, tables or odd entries than there is room for.
         """
-        events = np.ascontiguousarray(events)
-        self._checks.check(events)
         start = 0
         while start < len(events):
             start, why = core.lanes_advance(self._machine, events, start)
             if why == Stop.WINDOW:
-                self.windows.append(self.counters())
+                self.windows.append(totals(*self.read()))
             elif why in _EXHAUSTED:
                 raise CapacityError(
                     f"the machine has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
@@ -91,19 +77,68 @@ class LaneMachine:
                 raise AssertionError(f"event {self._events + start}: {Stop(why).name} after the checks found nothing")
         self._events += len(events)
 
-    def counters(self) -> npt.NDArray[np.int64]:
-        """Return counters[lane, counter] so far in the order of COUNTERS."""
-        counters, peaks = self._read()
-        totals: npt.NDArray[np.int64] = counters.sum(axis=0)
-        totals[:, COUNTER_INDEX["pages_peak"]] = peaks
-        return totals
-
-    def activities(self) -> npt.NDArray[np.int64]:
-        """Return counters[activity, lane, counter] so far; a peak belongs to no activity and is 0."""
-        return self._read()[0]
-
-    def _read(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def read(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return counters[activity, lane, counter] so far, and the most pages that each lane had in use."""
         counters = np.zeros((len(ACTIVITY_NAMES), self._lanes, len(COUNTER_NAMES)), dtype=np.int64)
         peaks = np.zeros(self._lanes, dtype=np.int64)
         core.lanes_read(self._machine, counters, peaks)
         return counters, peaks
+
+
+def totals(counters: npt.NDArray[np.int64], peaks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return counters[lane, counter] over all activities."""
+    added: npt.NDArray[np.int64] = counters.sum(axis=0)
+    added[:, COUNTER_INDEX["pages_peak"]] = peaks
+    return added
+
+
+class LaneMachine:
+    """All lanes over one trace. `feed` may be called with any cut of the trace into arrays.
+
+    More policies than a word has bits are further machines of the core, which get the same events block by block.
+    """
+
+    def __init__(self, policies: Sequence[Policy], guest: Guest) -> None:
+        """Make the lanes.
+
+        Raises:
+            ValueError: no policy; more memory or vCPUs than the machine has room for.
+            MemoryError: the system gives no more memory.
+        """
+        if not policies:
+            raise ValueError("a batch has at least one policy, found none")
+        if guest.pages > FRAMES or guest.vcpus > VCPUS:
+            found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
+            raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
+        self._checks = EventChecks(guest, core.first_wrong)
+        knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
+        knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages
+        starts = range(0, len(knobs), LANES_MAX)
+        self._machines = [CoreMachine(knobs[start : start + LANES_MAX], guest) for start in starts]
+
+    def feed(self, events: Events) -> None:
+        """Advance by events of dtype EVENT.
+
+        Raises:
+            ValueError: an event that this guest cannot make; none of the array is carried out.
+            CapacityError: the trace needs more shadow pages, tables or odd entries than there is room for.
+        """
+        events = np.ascontiguousarray(events)
+        self._checks.check(events)
+        block = len(events) if len(self._machines) == 1 else EVENTS_PER_BLOCK
+        for start in range(0, len(events), max(block, 1)):
+            for machine in self._machines:
+                machine.advance(events[start : start + block])
+
+    @property
+    def windows(self) -> list[npt.NDArray[np.int64]]:
+        """Counters[lane, counter] at each WINDOW event."""
+        return [np.concatenate(parts) for parts in zip(*(one.windows for one in self._machines), strict=True)]
+
+    def counters(self) -> npt.NDArray[np.int64]:
+        """Return counters[lane, counter] so far in the order of COUNTERS."""
+        return np.concatenate([totals(*machine.read()) for machine in self._machines])
+
+    def activities(self) -> npt.NDArray[np.int64]:
+        """Return counters[activity, lane, counter] so far; a peak belongs to no activity and is 0."""
+        return np.concatenate([machine.read()[0] for machine in self._machines], axis=1)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from tests.support.policies import POLICIES
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 EXAMPLES = int(os.environ.get("SHADOWSWEEP_EXAMPLES", "1000"))
 """Generated traces that are compared with the reference; fewer where each takes longer, as under sanitizers."""
+MANY = 8 * LANES_MAX
 REFERENCES = 4
 """Lanes of each example that are compared with the reference."""
 
@@ -64,6 +66,27 @@ def test_company_changes_nothing(run: TinyRun, chosen: tuple[Policy, ...], lane:
     alone = lanes_of(chosen[lane : lane + 1], run.guest, run.events).counters()[0]
 
     assert differences(among, alone, chosen[lane], run) == {}
+
+
+@settings(max_examples=30, suppress_health_check=SLOW)
+@given(
+    run=runs(),
+    chosen=policies(count=LANES_MAX - len(POLICIES)),
+    lane=st.integers(0, MANY - 1),
+    block=st.integers(1, 40),
+)
+def test_more_lanes_than_a_word_has_change_nothing(
+    run: TinyRun, chosen: tuple[Policy, ...], lane: int, block: int
+) -> None:
+    """A lane alone counts what it counts among 512, however long the blocks are that machines take turns at."""
+    many = [chosen[(place + place // LANES_MAX) % LANES_MAX] for place in range(MANY)]
+    with mock.patch("engine.core.machine.EVENTS_PER_BLOCK", block):
+        among = lanes_of(many, run.guest, run.events)
+    alone = lanes_of([many[lane]], run.guest, run.events)
+
+    assert differences(among.counters()[lane], alone.counters()[0], many[lane], run) == {}
+    assert np.array_equal(among.activities()[:, lane], alone.activities()[:, 0])
+    assert [window[lane].tolist() for window in among.windows] == [window[0].tolist() for window in alone.windows]
 
 
 @settings(max_examples=300, suppress_health_check=SLOW)

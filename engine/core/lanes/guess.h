@@ -66,7 +66,7 @@ struct way {
 INLINE struct way follow(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
 {
 	const struct guess *guess = guess_of(m, vcpu, gva);
-	const struct spte *top = &m->sptes[vcpu->root % SLOTS][guess->top];
+	const struct spte *top = &m->sptes[(uint32_t)vcpu->root % SLOTS][guess->top];
 	const struct spte *next = entry_of(m, (int32_t)guess->spte[below(3)]);
 	struct spte *upper = entry_of(m, (int32_t)guess->spte[below(2)]);
 	uint32_t leaves = guess->spte[below(1)];

@@ -164,28 +164,6 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 		clear_entry(page->occupied, index);
 }
 
-/* Have the present entries of a part of a page brought near; parts behind the last have none. */
-INLINE void fetch_part(struct machine *m, int32_t slot, int part)
-{
-	if (part >= PARTS)
-		return;
-	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1)
-		__builtin_prefetch(&m->sptes[slot][part * 64 + __builtin_ctzll(bits)]);
-}
-
-/* The same for the frames that they map. */
-INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
-{
-	if (part >= PARTS)
-		return;
-	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
-		int32_t target = m->sptes[slot][part * 64 + __builtin_ctzll(bits)].target[SMALL];
-
-		__builtin_prefetch(&m->lengths[target]);
-		__builtin_prefetch(&m->frames[target]);
-	}
-}
-
 INLINE void drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
 	struct spte *entry = &m->sptes[slot][index];
@@ -200,6 +178,17 @@ INLINE void drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
 		clear_entry(m->headers[slot].occupied, index);
 }
 
+/* Have what the leaves of a part of a page map brought near: they are the last to map it, more often than not. */
+INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
+{
+	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
+		int32_t target = m->sptes[slot][part * 64 + __builtin_ctzll(bits)].target[SMALL];
+
+		__builtin_prefetch(&m->lengths[target]);
+		__builtin_prefetch(&m->frames[target]);
+	}
+}
+
 /* Remove all leaves of a level-1 page in lanes, as `drop` does one after the other. */
 static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
@@ -208,12 +197,9 @@ static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 	count_words(m, COUNTER_SPTES_ZAPPED, &m->present_count[slot], lanes);
 	clear_words(&m->present_count[slot], lanes);
 	memset(page->full, 0, sizeof page->full);
-	fetch_part(m, slot, 0);
-	fetch_part(m, slot, 1);
-	fetch_targets(m, slot, 0);
 	for (int part = 0; part < PARTS; part++) {
-		fetch_part(m, slot, part + 2);
-		fetch_targets(m, slot, part + 1);
+		if (lanes == page->shadowed)
+			fetch_targets(m, slot, part);
 		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1)
 			drop_leaf(m, slot, part * 64 + __builtin_ctzll(bits), lanes);
 	}

@@ -109,16 +109,11 @@ static lanes_t sync_sptes(struct machine *m, int32_t slot, lanes_t lanes)
 	lanes_t flush = 0;
 
 	count_words(m, COUNTER_SYNC_SPTES, &m->present_count[slot], lanes);
-	fetch_part(m, slot, 0);
-	for (int part = 0; part < PARTS; part++) {
-		fetch_part(m, slot, part + 1);
-		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1) {
-			int index = part * 64 + __builtin_ctzll(bits);
-			lanes_t present = m->sptes[slot][index].present & lanes;
+	FOR_EACH_ENTRY(index, page->occupied) {
+		lanes_t present = m->sptes[slot][index].present & lanes;
 
-			if (present)
-				flush |= sync_entry(m, slot, index, present, read_entry(m, page->gfn, index));
-		}
+		if (present)
+			flush |= sync_entry(m, slot, index, present, read_entry(m, page->gfn, index));
 	}
 	return flush;
 }

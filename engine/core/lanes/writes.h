@@ -19,10 +19,15 @@ INLINE void write_memory(struct machine *m, const struct store *op)
 		return;
 	uint64_t *entries = m->tables[table_of(m, gfn)];
 	int offset = (int)(op->gpa & 4095);
-	int last = (offset + op->count * op->width - 1) >> 3;
+	int first = offset >> 3, last = (offset + op->count * op->width - 1) >> 3;
 
-	for (int index = offset >> 3; index <= last; index++)
-		entries[index] = op->value;
+	if (op->value)
+		for (int index = first; index <= last; index++)
+			entries[index] = op->value;
+	else if (first == last)
+		entries[first] = 0;
+	else
+		memset(&entries[first], 0, (size_t)(last - first + 1) * sizeof *entries);
 }
 
 /* The fewest operands that any pending lane has stored; `group` becomes the lanes that are there. */
