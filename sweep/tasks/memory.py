@@ -2,17 +2,25 @@
 
 from typing import Final
 
-from engine.vocabulary import COUNTER_NAMES, LANES_MAX
+from engine.vocabulary import COUNTER_NAMES
 from sweep.plan.plan import PlannedBatch
 from sweep.tasks.task import Simulate
 from sweep.tasks.worker import simulate_batch
 
 WORKER_BYTES: Final = 400 << 20
 """A worker with polars and the core loaded, before its first batch (measured: 330 to 380 MiB resident)."""
-_TABLE_BYTES: Final = 1024
-"""engine.guest.state keeps a table of 512 entries for every fourth page of guest memory."""
-_PAGE_BYTES: Final = 8
-"""One more number for each page of guest memory: engine.guest.state.State.gather; and one for each vCPU: stamps."""
+_MACHINE_BYTES: Final = 512 << 20
+"""Shadow pages of the lane machine (measured: 150 to 350 MiB, kernel builds under 13 and 64 policies on 0.5 to 4 GiB)."""
+_IDLE_PAGE_BYTES: Final = 8
+"""What a page of guest memory takes that nothing uses (measured on 1 TiB: 6 bytes; heads of free blocks, direct map)."""
+_USED_PAGES_MAX: Final = 1 << 20
+"""Pages that a batch uses at most (assumption: 4 GiB; a kernel build with eight jobs uses less)."""
+_TABLE_BYTES: Final = 512
+"""One page table for sixteen used pages (assumption), in the guest model and in the lane machine."""
+_LENGTHS_BYTES: Final = 80
+"""Reverse map and lists of a frame in the lane machine: struct frame and its byte lanes."""
+_STAMP_BYTES: Final = 8
+"""engine.guest.state.State.stamps for each vCPU, and as much in `gather`."""
 _WINDOWS: Final = 4096
 """Windows that are held until the end of a batch (assumption: 40 s of guest time in windows of 10 ms)."""
 _UNIT_BYTES: Final = 64 << 20
@@ -20,25 +28,19 @@ _UNIT_BYTES: Final = 64 << 20
 
 
 def batch_bytes(planned: PlannedBatch, simulate: Simulate) -> int:
-    """Return an upper bound of the memory that a worker needs for a batch; arrays count whole, touched or not."""
+    """Return the memory that a worker is given for a batch: what is there takes some, what is touched takes more."""
     windows = _WINDOWS * len(planned.policies) * len(COUNTER_NAMES) * 8
     needed = WORKER_BYTES + windows
     if simulate is simulate_batch:
-        needed += _engine_bytes() + guest_bytes(planned)
+        needed += _MACHINE_BYTES + guest_bytes(planned)
     return -(-needed // _UNIT_BYTES) * _UNIT_BYTES
 
 
 def guest_bytes(planned: PlannedBatch) -> int:
-    """Return the size of the guest model's arrays that grow with the guest."""
+    """Return what grows with the guest's memory and its vCPUs."""
     from engine.guest.state import FRAME
 
     guest = planned.coordinate.guest
-    return guest.pages * (_TABLE_BYTES + FRAME.itemsize + _PAGE_BYTES * (1 + guest.vcpus))
-
-
-def _engine_bytes() -> int:
-    """Return the size of the lane machine: the same for any number of lanes up to `LANES_MAX`."""
-    from engine.core.machine import MACHINE_BYTES
-
-    assert LANES_MAX == 64
-    return MACHINE_BYTES
+    used = min(guest.pages, _USED_PAGES_MAX)
+    per_page = FRAME.itemsize + _STAMP_BYTES * (1 + guest.vcpus) + _LENGTHS_BYTES + _TABLE_BYTES
+    return guest.pages * _IDLE_PAGE_BYTES + used * per_page

@@ -147,12 +147,14 @@ static void set_memory(struct machine *m, const struct event *event)
 
 	if (gfn >= (uint64_t)m->pages)
 		return;
+	bool is_new = m->frames[gfn].table == NONE;
 	uint64_t *entries = m->tables[table_of(m, (int64_t)gfn)];
 
-	if (event->kind == EVENT_LINK)
-		memset(entries, 0, sizeof m->tables[0]);
-	else
+	/* What is new is all zeros. */
+	if (event->kind == EVENT_CONTENT)
 		entries[(event->address & 4095) >> 3] = event->value;
+	else if (!is_new)
+		memset(entries, 0, sizeof m->tables[0]);
 }
 
 /* The events that are rare. */
