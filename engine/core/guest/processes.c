@@ -45,6 +45,10 @@ struct process *add_process(struct guest *guest, int64_t pid, int mm, int64_t co
 		place = place_after(guest, place);
 	guest->processes[place] = (struct process){.pid = pid, .mm = mm, .data = ABSENT, .comm = (int32_t)comm};
 	world->processes++;
+	/* A vCPU ignores what a process does after its exit; one that begins anew under that pid is another process. */
+	for (int64_t vcpu = 0; vcpu < world->vcpus; vcpu++)
+		if (guest->cpus[vcpu].exited == pid)
+			guest->cpus[vcpu].exited = ABSENT;
 	return &guest->processes[place];
 }
 

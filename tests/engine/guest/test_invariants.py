@@ -1,6 +1,6 @@
 """Properties of the guest model that hold for any operations, found by Hypothesis."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import x86
@@ -136,6 +136,7 @@ def test_no_frame_is_used_twice(steps: list[tuple[str, int, int, int, int, int]]
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
+@example([("fault", 10, 10, 0x400000, 0, 0), ("exit", 10, 10, 0x400000, 0, 0), ("fault", 10, 10, 0x400000, 0, 1)])
 @given(st.lists(STEP, max_size=60))
 def test_all_frames_return_after_all_exits(steps: list[tuple[str, int, int, int, int, int]]) -> None:
     """Once every process is gone, only written file pages are missing from the free lists."""
