@@ -68,12 +68,36 @@ static void *reserve(size_t bytes)
 	return memory;
 }
 
+static void release(void *memory, size_t bytes)
+{
+	if (memory)
+		munmap(memory, bytes);
+}
+
+static size_t regions_of(int64_t pages)
+{
+	return (size_t)(pages + ENTRIES - 1) / ENTRIES;
+}
+
+/* Arrays with an element for each frame or region of the guest; false if the system gives no more memory. */
+static bool reserve_frames(struct machine *m)
+{
+	m->frames = reserve((size_t)m->pages * sizeof *m->frames);
+	m->lengths = reserve((size_t)m->pages * sizeof *m->lengths);
+	m->wide_lengths = reserve((size_t)m->pages * sizeof *m->wide_lengths);
+	m->regions = reserve(regions_of(m->pages) * sizeof *m->regions);
+	return m->frames && m->lengths && m->wide_lengths && m->regions;
+}
+
 static void destroy_machine(struct machine *m)
 {
 	if (!m)
 		return;
-	if (m->guesses)
-		munmap(m->guesses, GUESSES * sizeof *m->guesses);
+	release(m->guesses, GUESSES * sizeof *m->guesses);
+	release(m->frames, (size_t)m->pages * sizeof *m->frames);
+	release(m->lengths, (size_t)m->pages * sizeof *m->lengths);
+	release(m->wide_lengths, (size_t)m->pages * sizeof *m->wide_lengths);
+	release(m->regions, regions_of(m->pages) * sizeof *m->regions);
 	destroy_machine(m->beside);
 	munmap(m, sizeof *m);
 }
@@ -87,6 +111,10 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 		return NULL;
 	m->pages = pages;
 	m->vcpus_used = vcpus;
+	if (!reserve_frames(m)) {
+		destroy_machine(m);
+		return NULL;
+	}
 	for (int lane = 0; lane < lanes; lane++)
 		set_knobs(&m->knobs, &knobs[lane], lane);
 	set_first(m);

@@ -11,14 +11,13 @@ enum {
 	NO_GFN = -1, /* 0 is a frame */
 	PARTS = ENTRIES / 64, /* words of a bitmap of entries */
 
-	SLOTS = 1 << 22,
-	TABLES = 1 << 22,
+	SLOTS = 1 << 20,  /* 40 GiB, if all entries are used */
+	TABLES = 1 << 21, /* 8 GiB */
 	FRAMES = 1 << 28, /* 1 TiB of guest memory */
-	REGIONS = FRAMES / ENTRIES,
 	VCPUS = 64,
 	ODD_ENTRIES = 1 << 19,
 	HASH_BUCKETS = 4096,
-	PLACE_BITS = 24,
+	PLACE_BITS = 22,
 	WORK_ITEMS = 1 << PLACE_BITS,
 	CACHED_ROOTS = 3,
 };

@@ -162,6 +162,11 @@ struct machine {
 	struct knob_lanes knobs;
 	struct tallies *now; /* those of the activity of the present event */
 	int64_t pages;       /* frames of guest memory */
+	/* As many as the guest has. */
+	struct frame *frames;
+	bytes_t *lengths; /* of the reverse map; all 255: they are in `wide_lengths` */
+	words_t *wide_lengths;
+	struct region *regions;
 	int32_t vcpus_used;
 	lanes_t low;      /* pool has fewer than KVM_MIN_FREE_MMU_PAGES left */
 	lanes_t obsolete; /* a root that some vCPU holds was zapped */
@@ -205,10 +210,6 @@ struct machine {
 	struct chain chains[2][SLOTS][ENTRIES]; /* level 2 and up: by kind */
 	int32_t older[SLOTS][LANES]; /* neighbours in the lane's pool */
 	int32_t newer[SLOTS][LANES];
-	struct frame frames[FRAMES];
-	bytes_t lengths[FRAMES]; /* of the reverse map; all 255: they are in `wide_lengths` */
-	words_t wide_lengths[FRAMES];
-	struct region regions[REGIONS];
 	uint64_t tables[TABLES][ENTRIES];
 
 	struct odd odds[ODD_ENTRIES];
