@@ -11,6 +11,7 @@ from engine.mechanisms.flooding import Flooding
 from engine.mechanisms.misaligned import Misaligned
 from engine.mechanisms.retry import Retry
 from engine.mechanisms.unsync import Unsync
+from engine.mechanisms.xen_oos import XenOos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class MechanismKnobs(
     Flooding,
     Retry,
     Unsync,
+    XenOos,
 ):
     """The list of mechanisms, and the knobs of all of them."""
 

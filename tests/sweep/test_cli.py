@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import pytest
 
@@ -23,6 +25,11 @@ from tests.support.policies import POLICIES
 from tests.support.starting import start, swallow_the_end, write_spec
 
 HEAVY = ("engine._core", "ray", "polars", "pyarrow", "scipy", "numpy", "ruamel.yaml")
+NOT_IN_KERNBENCH: Final = MappingProxyType(
+    {"xen-oos": "the question of the main sweep is what KVM's patches are worth"}
+)
+"""Shipped policy -> why the main sweep leaves it out."""
+KERNBENCH_CELLS: Final = 36 * (len(POLICIES) - len(NOT_IN_KERNBENCH))
 
 
 def test_help_imports_nothing_heavy(project: Path) -> None:
@@ -85,16 +92,16 @@ def test_a_closed_pipe_ends_quietly(words: list[str], project: Path, tmp_path: P
 
 @pytest.mark.parametrize("name", ["kernbench", "smoke"])
 def test_shipped_sweeps_hold_every_policy(name: str, project: Path) -> None:
-    """The shipped sweeps are valid and hold all policies of the registry, in its order."""
+    """The shipped sweeps are valid and hold all policies of the registry, in its order; the main one says which not."""
     spec = load_spec(project / "configs" / f"{name}.yaml", workloads=WORKLOADS)
 
-    assert [policy.name for policy in spec.policies] == list(POLICIES)
-    assert list(spec.policies) == list(POLICIES.values())
+    expected = [one for one in POLICIES.values() if name == "smoke" or one.name not in NOT_IN_KERNBENCH]
+    assert list(spec.policies) == expected
     assert spec.name == name
 
 
 def test_kernbench_has_the_size_of_the_question(project: Path) -> None:
-    """The main sweep is every policy on twelve guests, three times, at full size, as shells behaved in 2011."""
+    """The main sweep is all policies of KVM on twelve guests, three times, at full size, as shells behaved in 2011."""
     spec = load_spec(project / "configs" / "kernbench.yaml", workloads=WORKLOADS)
 
     plan = plan_sweep(spec, "engine")
@@ -103,7 +110,7 @@ def test_kernbench_has_the_size_of_the_question(project: Path) -> None:
         (vcpus, memory) for vcpus in (1, 2, 4, 8) for memory in (512, 1024, 4096)
     }
     assert len(plan.batches) == 36
-    assert plan.cell_count == 36 * len(POLICIES)
+    assert plan.cell_count == KERNBENCH_CELLS
     [case] = spec.workloads
     full = WORKLOADS["kernbench"].parameters["compile_units"].default
     assert (case.parameters["vfork_as_fork"], case.parameters["compile_units"]) == (True, full)
@@ -122,7 +129,7 @@ def test_plan_starts_nothing(
 
     content = json.loads(capsys.readouterr().out)
     assert code == ExitCode.OK
-    assert (content["cells"], content["cells_new"], content["batches"]) == (36 * len(POLICIES), 36 * len(POLICIES), 36)
+    assert (content["cells"], content["cells_new"], content["batches"]) == (KERNBENCH_CELLS, KERNBENCH_CELLS, 36)
     assert content["estimate"] is None
     assert content["dominating_axis"] == "guests: multiplies the number of traces by 12"
     assert list(tmp_path.iterdir()) == []
