@@ -10,9 +10,9 @@ from sweep.tasks.worker import simulate_batch
 WORKER_BYTES: Final = 400 << 20
 """A worker with polars and the core loaded, before its first batch (measured: 330 to 380 MiB resident)."""
 _MACHINE_BYTES: Final = 512 << 20
-"""Shadow pages of the lane machine (measured: 150 to 350 MiB, kernel builds under 13 and 64 policies on 0.5 to 4 GiB)."""
+"""Shadow pages of the lane machine (measured: 150 to 350 MiB, builds under 13 and 64 policies on 0.5 to 4 GiB)."""
 _IDLE_PAGE_BYTES: Final = 8
-"""What a page of guest memory takes that nothing uses (measured on 1 TiB: 6 bytes; heads of free blocks, direct map)."""
+"""What a page of guest memory takes that nothing uses (measured on 1 TiB: 6 bytes; free blocks, direct map)."""
 _USED_PAGES_MAX: Final = 1 << 20
 """Pages that a batch uses at most (assumption: 4 GiB; a kernel build with eight jobs uses less)."""
 _TABLE_BYTES: Final = 512
