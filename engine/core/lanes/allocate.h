@@ -123,7 +123,8 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 	for (int activity = 0; activity < ACTIVITIES; activity++)
 		m->tallies[activity].hash_room = HASH_ROOM;
 	m->now = &m->tallies[ACTIVITY_NONE];
-	pool_changed(m, m->knobs.all);
+	FOR_EACH_LANE(lane, m->knobs.all)
+		pool_changed(m, lane);
 	return m;
 }
 

@@ -31,28 +31,30 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 		flush_remote_some(m, lanes);
 }
 
-/* Note in which lanes the pool is nearly empty, after `used` changed there. */
-static void pool_changed(struct machine *m, lanes_t lanes)
+/* Note whether the pool of a lane is nearly empty, after `used` changed. */
+INLINE void pool_changed(struct machine *m, int lane)
 {
-	m->low &= ~lanes;
-	FOR_EACH_LANE(lane, lanes)
-		if (m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane])
-			m->low |= bit(lane);
+	lanes_t low = m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane];
+
+	m->low = (m->low & ~bit(lane)) | low << lane;
 }
 
 static void use_pages(struct machine *m, lanes_t lanes)
 {
-	increment_counts(m->used, lanes);
-	for (int lane = 0; lane < LANES; lane++)
-		m->peak[lane] = m->used[lane] > m->peak[lane] ? m->used[lane] : m->peak[lane];
-	pool_changed(m, lanes);
+	FOR_EACH_LANE(lane, lanes) {
+		if (++m->used[lane] > m->peak[lane])
+			m->peak[lane] = m->used[lane];
+		pool_changed(m, lane);
+	}
 }
 
 static void free_pages(struct machine *m, lanes_t lanes)
 {
-	decrement_counts(m->used, lanes);
-	pool_changed(m, lanes);
-	increment_counts(m->freed, lanes);
+	FOR_EACH_LANE(lane, lanes) {
+		m->used[lane]--;
+		m->freed[lane]++;
+		pool_changed(m, lane);
+	}
 }
 
 INLINE int64_t pages_left(const struct machine *m, int lane)
@@ -101,7 +103,8 @@ static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
-	increment_counts(m->indirect_count, lanes);
+	FOR_EACH_LANE(lane, lanes)
+		m->indirect_count[lane]++;
 	m->indirect |= lanes;
 }
 

@@ -164,18 +164,20 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 		clear_entry(page->occupied, index);
 }
 
-INLINE void drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
+/* Remove a leaf in lanes; whether it was present in any. */
+INLINE bool drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
 	struct spte *entry = &m->sptes[slot][index];
 	lanes_t present = entry->present & lanes;
 
 	if (!present)
-		return;
+		return false;
 	count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
 	forget_targets(m, slot, index, present, SMALL, true);
 	clear_spte(entry, present);
 	if (!entry->present)
 		clear_entry(m->headers[slot].occupied, index);
+	return true;
 }
 
 /* Have what the leaves of a part of a page map brought near: they are the last to map it, more often than not. */
@@ -193,15 +195,22 @@ INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
 static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
+	bool is_whole = lanes == page->shadowed;
+
+	lanes &= ~equal_words(&m->present_count[slot], 0);
+	if (!lanes)
+		return;
+	/* Of one lane it is known when the last entry was found. */
+	int left = lanes & (lanes - 1) ? ENTRIES + 1 : m->present_count[slot][lowest(lanes)];
 
 	count_words(m, COUNTER_SPTES_ZAPPED, &m->present_count[slot], lanes);
 	clear_words(&m->present_count[slot], lanes);
 	memset(page->full, 0, sizeof page->full);
-	for (int part = 0; part < PARTS; part++) {
-		if (lanes == page->shadowed)
+	for (int part = 0; part < PARTS && left; part++) {
+		if (is_whole)
 			fetch_targets(m, slot, part);
-		for (uint64_t bits = page->occupied[part]; bits; bits &= bits - 1)
-			drop_leaf(m, slot, part * 64 + __builtin_ctzll(bits), lanes);
+		for (uint64_t bits = page->occupied[part]; bits && left; bits &= bits - 1)
+			left -= drop_leaf(m, slot, part * 64 + __builtin_ctzll(bits), lanes);
 	}
 }
 

@@ -20,7 +20,7 @@
 
 typedef uint64_t lanes_t;
 typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
-typedef uint32_t counts_t[LANES];
+typedef uint32_t counts_t[LANES]; /* numbers that memory alone limits; few events change them */
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -316,20 +316,4 @@ INLINE void add_to_totals(uint64_t *totals, const words_t *numbers, uint64_t tim
 	memcpy(of_lanes, numbers, sizeof of_lanes);
 	for (int lane = 0; lane < LANES; lane++)
 		totals[lane] += of_lanes[lane] * times;
-}
-
-/*
- * Numbers that memory alone limits. Few events change them, so they are plain loops over lanes, which compilers turn
- * into vectors of their own.
- */
-INLINE void increment_counts(uint32_t *counts, lanes_t lanes)
-{
-	for (int lane = 0; lane < LANES; lane++)
-		counts[lane] += lanes >> lane & 1;
-}
-
-INLINE void decrement_counts(uint32_t *counts, lanes_t lanes)
-{
-	for (int lane = 0; lane < LANES; lane++)
-		counts[lane] -= lanes >> lane & 1;
 }
