@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import re
 import sys
 from collections import Counter
@@ -353,6 +354,31 @@ def test_markdown_has_one_title() -> None:
                 wrong.append(name)
 
     assert wrong == []
+
+
+WRITTEN_BY_COMMANDS: Final = ("docs/reference/", "docs/explanation/validation.md")
+"""Markdown that is generated; its sources are Python and templates."""
+PROSE: Final = re.compile(r"\s*(?!\s|#|\||>|<|`{3}|~{3}|---|\[[^\]]+\]: )\S")
+ENDS: Final = re.compile(r"[.!?:;](?:[)\"'”*`_]|\]\([^)]*\))*\s*$|  $")
+
+
+def test_markdown_has_one_sentence_a_line() -> None:
+    """No sentence of a page that people write goes on in the next line, so that a change of one is a change of one."""
+    broken = []
+    for name in files():
+        if not name.endswith(".md") or name.startswith(WRITTEN_BY_COMMANDS):
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        # What commands have written into a page is theirs, and code is code.
+        text = re.sub(r"<!-- result:begin.*?<!-- result:end -->", "", text, flags=re.DOTALL)
+        text = re.sub(r"^\s*(```+|~~~+).*?^\s*\1", "", text, flags=re.MULTILINE | re.DOTALL)
+        lines = text.splitlines()
+        for before, after in itertools.pairwise(lines):
+            begins = re.match(r"\s*(?:[-*+]|\d+\.)\s", after)
+            if PROSE.match(before) and PROSE.match(after) and not begins and not ENDS.search(before):
+                broken.append(f"{name}: {before.strip()[-60:]}")
+
+    assert broken == []
 
 
 def test_the_lock_names_no_registry() -> None:
