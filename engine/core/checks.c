@@ -49,9 +49,25 @@ static int wrong_event(const struct event *event, struct event_limits *limits)
 	}
 }
 
+/*
+ * Whether an event is one of the frequent kinds, and right. Nine of ten are: one branch that is foreseen well costs less
+ * than the many of `wrong_event`.
+ */
+static bool is_plain(const struct event *event, const struct event_limits *limits)
+{
+	unsigned length = (unsigned)event->width * event->count, offset = (unsigned)(event->address % PAGE_SIZE);
+	bool uses = (event->kind == EVENT_TOUCH) | (event->kind == EVENT_GUEST_FAULT);
+	bool stores = (event->kind == EVENT_STORE) & (event->address < limits->memory) & (length > 0) &
+		      (offset + length <= PAGE_SIZE) & (event->insn < INSTRUCTIONS);
+
+	return (event->vcpu < limits->vcpus) & (uses | stores);
+}
+
 int first_wrong_event(const struct event *events, size_t count, struct event_limits *limits, size_t *row)
 {
 	for (size_t i = 0; i < count; i++) {
+		if (is_plain(&events[i], limits))
+			continue;
 		int wrong = wrong_event(&events[i], limits);
 
 		if (wrong != WRONG_NOTHING) {
