@@ -1,7 +1,11 @@
 """The geometry of paging, as the manual of the processor has it."""
 
+import re
+from typing import Final
+
 import pytest
 
+from engine.sources import ENGINE
 from engine.x86 import FOUR_LEVEL, PAGE_BYTES, PagingMode
 
 THREE_LEVEL = PagingMode(name="3-level", levels=3, index_bits=9, entry_bytes=8, frame_bits=40)
@@ -27,6 +31,26 @@ def test_indices_and_offset_make_up_the_address(mode: PagingMode, address_bits: 
 def test_a_table_fills_a_page(mode: PagingMode) -> None:
     """Entries of any mode fill 4 KiB (SDM volume 3, 4.3 and 4.5)."""
     assert mode.entries * mode.entry_bytes == PAGE_BYTES
+
+
+OF_ONE_MODE: Final = re.compile(r"<< 9\b|>> 9\b|\b51[12]\b|\b9 \*|\blevel(?:_of\(\w+\))? == 4\b|ROOT_LEVEL = ")
+"""How a number of the 4-level mode looks where it is not taken from x86.py."""
+OTHER_NUMBERS: Final = ("#define RETOUCHES", "#define TEXT", '"""', "256, 512")
+"""Lines with such a number that is none of tables: counts of touches, prose, bits of a mask."""
+PLACES: Final = ("core/lanes/*.h", "core/guest/*.[ch]", "mechanisms/*/*.[ch]", "mechanisms/*/*.py", "reference/*.py")
+
+
+def test_levels_and_indices_are_declared_once() -> None:
+    """Nothing that walks tables knows a level or a size of tables by heart: other modes need one declaration."""
+    lines = [
+        f"{path.relative_to(ENGINE)}:{number}: {line.strip()}"
+        for pattern in PLACES
+        for path in sorted(ENGINE.glob(pattern))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if OF_ONE_MODE.search(line) and not line.strip().startswith(OTHER_NUMBERS)
+    ]
+
+    assert lines == []
 
 
 def test_an_entry_names_its_frame_whatever_its_flags() -> None:

@@ -27,20 +27,30 @@ def sanitizer() -> str | None:
     return str(named) if named.is_absolute() else None
 
 
-@pytest.fixture(scope="module")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project whose core is built with sanitizers and with checks of its fast paths."""
-    if sanitizer() is None:
-        pytest.skip("no gcc with libasan here")
-    checkout = tmp_path_factory.mktemp("sanitized") / "checkout"
+def copied(checkout: Path) -> Path:
+    """Copy what the core is built from and what tests it, without what was built."""
     ignored = shutil.ignore_patterns("__pycache__", "*.so", ".*", "build", "runs", "*.parquet", "node_modules")
     for folder in ("engine", "results", "sweep", "configs", "tests"):
         shutil.copytree(ROOT / folder, checkout / folder, ignore=ignored)
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, checkout / name)
-    environment = os.environ | {"SHADOWSWEEP_SANITIZE": "1", "SHADOWSWEEP_CHECK": "1", "PYTHONPATH": str(checkout)}
+    return checkout
+
+
+def build(checkout: Path, **variables: str) -> None:
+    """Build the core of a copy with some variables of setup.py."""
+    environment = os.environ | {"PYTHONPATH": str(checkout)} | variables
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(command, cwd=checkout, env=environment, check=True, timeout=BUILD_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project whose core is built with sanitizers and with checks of its fast paths."""
+    if sanitizer() is None:
+        pytest.skip("no gcc with libasan here")
+    checkout = copied(tmp_path_factory.mktemp("sanitized") / "checkout")
+    build(checkout, SHADOWSWEEP_SANITIZE="1", SHADOWSWEEP_CHECK="1")
     return checkout
 
 
@@ -84,3 +94,35 @@ def test_guest_and_scheduler_under_sanitizers(sanitized: Path) -> None:
     )
 
     assert "passed" in text
+
+
+FAST_PATH: Final = "faults |= m->knobs.shadow & ~way->leaf->writable;"
+"""What a fast touch finds out about a write; without it a write to a protected page would change nothing."""
+FEED: Final = """
+import numpy as np
+from engine.core.machine import LaneMachine
+from engine.guests import Guest
+from engine.workloads import WORKLOADS
+from tests.support.policies import POLICIES
+guest = Guest(vcpus=2, memory_mib=512)
+machine = LaneMachine(list(POLICIES.values()), guest)
+for events in WORKLOADS["kernbench"].open({"compile_units": 1}, guest, 1, 10**9).chunks():
+    machine.feed(np.array(events))
+"""
+
+
+def test_checked_builds_stop_at_a_fast_path_that_is_wrong(tmp_path: Path) -> None:
+    """A fast path that forgets one condition is found by the slow path beside it."""
+    checkout = copied(tmp_path / "checkout")
+    quick = checkout / "engine" / "core" / "lanes" / "quick.h"
+    text = quick.read_text(encoding="utf-8")
+    assert text.count(FAST_PATH) == 1
+    quick.write_text(text.replace(FAST_PATH, "faults |= 0;"), encoding="utf-8")
+    build(checkout, SHADOWSWEEP_CHECK="1")
+
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    ended = subprocess.run(
+        [sys.executable, "-c", FEED], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert "a fast path differs from the slow one" in ended.stderr, ended.stderr[-2000:]
