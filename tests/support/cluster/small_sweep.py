@@ -28,7 +28,7 @@ def touch(spec: str, mark: str) -> None:
 
 
 def waits(spec: str, cells: int = CELLS) -> bool:
-    """Say whether all batches with two vCPUs are finished, and one with one vCPU waits for a sign."""
+    """Say whether half of the batches are finished, and one of the others waits for a sign."""
     try:
         return any(Path(spec).parent.glob("marker.*.waits")) and finished(spec) == cells // 2
     except FileNotFoundError:

@@ -185,6 +185,7 @@ def test_too_little_memory_halves_the_lanes(here: Here, spec: str) -> None:
 @pytest.mark.parametrize("backend", ["local", "ray"])
 def test_one_ctrl_c_finishes_what_runs(bench: Bench, spec: str, backend: str) -> None:
     """After the first Ctrl-C nothing begins, not even what is queued; what runs is kept, and how to go on is shown."""
+    touch(spec, "many")
     driver = start(bench, "wait_for_the_marker", spec, "-s", MANY, "-j", "1", "--backend", backend)
     wait_until(lambda: waits(spec, 4 * CELLS), driver)
     before = finished(spec)
@@ -235,6 +236,7 @@ def test_sigterm_gives_what_runs_its_grace(bench: Bench, spec: str, number: sign
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip(f"{number.name} is ignored here, as under nohup")
     grace = "60" if released else "0.5"
+    touch(spec, "many")
     driver = start(bench, "wait_for_the_marker", spec, "-s", MANY, "-j", "1", "--grace", grace)
     wait_until(lambda: waits(spec, 4 * CELLS), driver)
     before = finished(spec)
@@ -256,6 +258,7 @@ def test_a_lost_terminal_does_not_lose_what_runs(spec: str, bench: Bench) -> Non
     """After SIGHUP nothing can be printed any more, and what runs is finished and kept all the same."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         pytest.skip("SIGHUP is ignored here, as under nohup")
+    touch(spec, "many")
     ours, theirs = os.openpty()
     words = ["run", spec, "--out", str(Path(spec).parent / "run"), "-s", MANY, "-j", "1"]
     driver = subprocess.Popen(
