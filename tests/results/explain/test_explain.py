@@ -157,7 +157,8 @@ def test_waiting_is_a_line_of_its_own() -> None:
     priced = price_cells(made.scan("windows"), model()).collect()
     waits = dict(priced.select("policy", "lock_wait_ns").iter_rows())
     first = priced.row(0, named=True)
-    shared = max(1.0, first["busy_ns"] / first["native_ns"])
+    # No more vCPUs run than there are, whatever a table of made numbers says.
+    shared = min(2.0, max(1.0, first["busy_ns"] / first["native_ns"]))
     line = next(line for line in found.lines if line.name == WAITING)
     assert line.elapsed_ns == pytest.approx((waits["kvm-3.3"] - waits["kvm-3.0"]) / shared, abs=2.0)
     assert line.elapsed_ns != 0
