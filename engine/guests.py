@@ -1,4 +1,4 @@
-"""Guests: the size and kind of the virtual machine. Data; the guest model (engine/guest/) reads it.
+"""Guests: the size and kind of the virtual machine. Data; the guest model (engine/core/guest/) reads it.
 
 A field is one line here. The reader of sweeps, the catalog, labels, the identity of cells, the columns of results and
 the pages follow. A field that comes later says in `since` with which schema version of the tables it came; its default

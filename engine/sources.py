@@ -65,7 +65,7 @@ NO_RESULT_SOURCES: Final = (
     "reference/*.py",
     "sources.py",
 )
-"""The rest of the engine: it checks results. What is built from the core's sources is in no list."""
+"""The rest of the engine: it checks results, or says what the engine is. What is built is in no list."""
 
 _DIGEST_BYTES: Final = 16
 """128 bits: among 10^9 sets of sources a collision has a chance below 10^-20."""

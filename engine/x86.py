@@ -1,7 +1,8 @@
 """Paging of x86: the bits of an entry, and how many levels of which size a paging mode has.
 
 Source: Intel SDM volume 3, chapter 4 (4.5 for 4-level paging).
-Whatever knows a level, an index or a bit of an entry takes it from here, in C from `core/x86.h`.
+Number of levels, size of a table and bits of an entry are taken from here, in C from `core/x86.h`; that a page has
+4 KiB is true of all modes, and is written out.
 """
 
 from dataclasses import dataclass

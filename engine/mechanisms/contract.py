@@ -21,8 +21,8 @@ from engine.fields import Counter
 class Mechanism:
     """Declares a mechanism; the fields of a derived class are its knobs.
 
-    By their defaults a machine behaves as it did before there was the mechanism. That its first knob switches it on is
-    custom and no rule: `<folder>_is_used` in its `lanes.h` says which lanes have it.
+    Their defaults are KVM of Linux 6.1, which has not what other hypervisors have. `<folder>_is_used` in `lanes.h` says
+    which lanes have the mechanism.
     """
 
     counters: ClassVar[tuple[Counter, ...]] = ()
@@ -112,4 +112,4 @@ HOOKS: Final = (
     Hook(name="on_root_freed", meaning="the last vCPU lets go of a root that was zapped before"),
     Hook(name="on_exit_end", meaning="an exit is served; flushes are pending, and the guest has not run yet"),
 )
-"""Every hook, in the order in which a trapped store meets them."""
+"""Every hook."""

@@ -5,14 +5,15 @@ Rounds take turns: each round measures everything once, so that ratios hold when
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.events import Events
+from engine.guest.parameters import LINUX_2011
 from engine.guests import Guest
 from engine.knobs import Policy
 from engine.simulate import Batch, run_batch
@@ -24,14 +25,6 @@ from sweep.spec.policies import shipped_policies
 GUEST: Final = Guest(vcpus=2, memory_mib=1024)
 SEED: Final = 1
 WINDOW_NS: Final = 1_000_000_000
-LINUX_2011: Final[Mapping[str, Any]] = {
-    "fault_around_pages": 1,
-    "tlb_single_page_flush_ceiling": 0,
-    "upgrade_invlpg": 1,
-    "protect_restores_write": 0,
-    "init_on_alloc": 0,
-}
-"""The guest kernel of `configs/kernbench.yaml`."""
 SERIES_2011: Final = (
     "kvm-3.0",
     "+desc-topup",
@@ -78,7 +71,7 @@ class Rounds:
 
 
 def policy_sets() -> dict[str, tuple[Policy, ...]]:
-    """Return what is measured: one policy, eight that ran somewhere, all that are shipped, 64 and 512 thresholds."""
+    """Return what is measured: one policy, eight of the 2011 series and after, all that are shipped, 64 and 512 thresholds."""
     shipped = shipped_policies()
     thresholds = [
         shipped[base].override(f"{base} threshold {number}", {"flood_threshold": number})

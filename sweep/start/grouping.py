@@ -55,7 +55,7 @@ class Grouper:
             kinds.setdefault(batch.planned.kind, []).append(taken)
         for kind, values in kinds.items():
             mean = sum(values) / len(values)
-            # The newest counts half: the first batch of a worker loads the kernels.
+            # The newest counts half: the first batch of a worker loads the core.
             self._measured[kind] = (self._measured.get(kind, mean) + mean) / 2
             self._largest[kind] = max(self._largest.get(kind, 0), len(values))
 

@@ -40,6 +40,7 @@ static bool same_state(struct machine *a, struct machine *b)
 		if (!same_vcpu(&a->vcpus[which], &b->vcpus[which]))
 			return false;
 	return a->low == b->low && a->obsolete == b->obsolete && a->indirect == b->indirect && a->flush == b->flush &&
-	       a->slots_made - a->slots_free == b->slots_made - b->slots_free && a->odd_used == b->odd_used && a->tables_made == b->tables_made &&
+	       a->slots_made - a->slots_free == b->slots_made - b->slots_free && a->odd_used == b->odd_used &&
+	       a->tables_made == b->tables_made &&
 	       !memcmp(&a->used, &b->used, sizeof a->used) && same_counts(a, b);
 }

@@ -111,8 +111,8 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 		faults = 0;
 	else if (write)
 		faults |= m->knobs.shadow & ~way->leaf->writable;
-	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) || !shadows_guest(m, guess) ||
-		       m->headers[slot_at(guess, 1)].gfn != gfn_of(guess->gpte[above(2)])))
+	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) ||
+		       !shadows_guest(m, guess) || m->headers[slot_at(guess, 1)].gfn != gfn_of(guess->gpte[above(2)])))
 		return false;
 	if (!write && !(*gpte & PTE_DIRTY))
 		granted &= ~ACC_WRITE;
@@ -228,7 +228,8 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	int64_t gfn = op->gpa >> 12;
 
 	if (used != way->small || way->big & ~settled_lanes(way->upper, true) || op->count > 1 ||
-	    is_rep(op->instruction) || may_retry(m, op->instruction, traps) || (m->low | m->obsolete) & traps || (!op->live && traps & m->knobs.oracle))
+	    is_rep(op->instruction) || may_retry(m, op->instruction, traps) || (m->low | m->obsolete) & traps ||
+	    (!op->live && traps & m->knobs.oracle))
 		return false;
 	if (denied_lanes(m, gfn, traps, &upper) != traps || !is_plain_trap(m, way, op, traps) ||
 	    !follow_guest(m, vcpu, way->guess))

@@ -2,10 +2,10 @@
  * The state of up to 64 hypervisors that see one trace.
  *
  * All policies see the same guest tables, so at any event they look at the same (gfn, role) and the same entry. A slot
- * is one (gfn, role) that at least one lane shadows; `pages[slot]` is its header and `sptes[slot][index]` an entry in
+ * is one (gfn, role) that at least one lane shadows; `headers[slot]` is its header and `sptes[slot][index]` an entry in
  * all lanes at once. Entries, slots, frames and tables are numbers, not pointers: half the size, and checked easily.
  *
- * The machine is one mapping of zeros that the system fills in as it is touched, so capacities are generous and fixed.
+ * The machine is made of mappings of zeros that the system fills in as they are touched, so room is generous and fixed.
  */
 #pragma once
 

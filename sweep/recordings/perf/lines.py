@@ -170,9 +170,7 @@ def _mapping_bits(flags: pl.Series) -> pl.Series:
 
 _SWITCHES: Final = {"IN": Operation.SWITCH_IN, "OUT": Operation.SWITCH_OUT}
 _SWITCH: Final = Fields(
-    _WORDS.struct[1].replace_strict(
-        {"IN": Operation.SWITCH_IN, "OUT": Operation.SWITCH_OUT}, default=None, return_dtype=pl.UInt8
-    ),
+    _WORDS.struct[1].replace_strict(_SWITCHES, default=None, return_dtype=pl.UInt8),
     "IN, OUT or OUT preempt",
     flags=(_WORDS.struct[2] == "preempt").fill_null(value=False).cast(pl.UInt64),
 )

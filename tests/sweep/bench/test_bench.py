@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from engine.guest.parameters import LINUX_2011
 from engine.simulate import Batch, run_batch
 from sweep.bench import engine, surroundings
 from sweep.bench.figures import Figure, Missing, as_text
@@ -33,7 +34,7 @@ def digest(policies: int) -> str:
     """Return the digest of what a batch counts."""
     batch = Batch(
         workload="kernbench",
-        parameters={"scale": SCALE, **engine.LINUX_2011},
+        parameters={"scale": SCALE, **LINUX_2011},
         guest=engine.GUEST,
         policies=engine.policy_sets()["64 policies"][:policies],
         seed=engine.SEED,
