@@ -71,7 +71,7 @@ class Rounds:
 
 
 def policy_sets() -> dict[str, tuple[Policy, ...]]:
-    """Return what is measured: one policy, eight of the 2011 series and after, all that are shipped, 64 and 512 thresholds."""
+    """Return what is measured: one policy, eight of 2011 and after, all that are shipped, 64 and 512 thresholds."""
     shipped = shipped_policies()
     thresholds = [
         shipped[base].override(f"{base} threshold {number}", {"flood_threshold": number})
