@@ -53,7 +53,7 @@ class Knobs(MechanismKnobs):
     desc_entries: int = declared(14, "sptes that one pte_list_desc holds", minimum=1, maximum=64)
     hash: str = declared("hash_64_12_bits", "hash of the shadow page table", choices=HASHES)
     pool_pages: int = declared(
-        0, "shadow pages of the pool; 0: max(64, 2 % of the guest's pages)", minimum=0, maximum=1 << 22
+        0, "shadow pages of the pool; 0: max(64, 2 % of the guest's pages)", minimum=0, maximum=1 << 20
     )
 
 
