@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from engine.policies import POLICIES
 
 from engine.core.machine import LaneMachine
 from engine.guests import Guest
@@ -27,6 +26,7 @@ from engine.workloads.kernbench_run import TEMPLATE_FILE, KernbenchOperations, r
 from engine.workloads.piped import GUEST_PARAMETERS, open_piped, with_defaults
 from engine.workloads.templates import read_templates
 from sweep.recordings.importing import read_recording
+from sweep.spec.policies import shipped_policies
 
 NAMES: Final = ("kvm-3.0", "kvm-3.3", "kvm-6.1")
 COUNTERS: Final = ("insn_emulation", "mmu_shadow_zapped", "sptes_zapped", "exits")
@@ -49,7 +49,7 @@ class Held:
 
 def replay(source: Any) -> Any:
     """Return counts[policy, counter] of a source of operations."""
-    machine = LaneMachine([POLICIES[name] for name in NAMES], GUEST)
+    machine = LaneMachine([shipped_policies()[name] for name in NAMES], GUEST)
     parameters = with_defaults(GUEST_PARAMETERS, {})
     for events in open_piped(source, parameters=parameters, guest=GUEST, seed=1, window_ns=WINDOW_NS).chunks():
         machine.feed(events)
