@@ -6,7 +6,7 @@ Rounds take turns: each round measures everything once, so that ratios hold when
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -167,14 +167,12 @@ def _kernel(trace: Trace, policies: Sequence[Policy]) -> tuple[float, npt.NDArra
     """Return the seconds that all policies take over a trace, and their counters[policy, counter]."""
     from engine.core.machine import LaneMachine
 
-    words = [policies[start : start + LANES_MAX] for start in range(0, len(policies), LANES_MAX)]
-    machines = [LaneMachine(word, trace.guest) for word in words]
+    machine = LaneMachine(policies, trace.guest)
     started = time.perf_counter()
     for events in trace.events:
-        for machine in machines:
-            machine.feed(events)
+        machine.feed(events)
     seconds = time.perf_counter() - started
-    return seconds, np.concatenate([machine.counters() for machine in machines])
+    return seconds, machine.counters()
 
 
 def _per_event(name: str, events: int, one: Rounds, *, policies: int = 0) -> Figure:
@@ -184,12 +182,4 @@ def _per_event(name: str, events: int, one: Rounds, *, policies: int = 0) -> Fig
         rounds=tuple(seconds / events * 1e9 for seconds in one.seconds),
         digest=one.digest,
     )
-    if not policies:
-        return figure
-    return Figure(
-        name=name,
-        unit=figure.unit,
-        rounds=figure.rounds,
-        digest=one.digest,
-        per_second=policies / figure.median * 1e9,
-    )
+    return replace(figure, per_second=policies / figure.median * 1e9)
