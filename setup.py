@@ -22,7 +22,9 @@ ROOT: Final = Path(__file__).resolve().parent
 CORE: Final = Path("engine", "core")
 MECHANISMS: Final = Path("engine", "mechanisms")
 PYTHON_3_11: Final = "0x030B0000"
-OPTIONS: Final = ("-std=c11", "-O3", "-g1", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Wno-psabi")
+# `&` of truth values, of which clang warns, is meant: one branch instead of several.
+WARNINGS: Final = ("-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-bitwise-instead-of-logical")
+OPTIONS: Final = ("-std=c11", "-O3", "-g1", "-fno-math-errno", *WARNINGS)
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 
@@ -73,7 +75,8 @@ class BuildCore(build_ext):
         if is_x86():
             ext.define_macros.append(("LANES_X86", "1"))
             for name, (level, model) in LEVELS.items():
-                ext.extra_objects.append(self._lanes(ext, name, instruction_set(level), f"-mtune={model}"))
+                tuning = [] if is_zig() else [f"-mtune={model}"]  # zig's models have other names
+                ext.extra_objects.append(self._lanes(ext, name, instruction_set(level), *tuning))
         super().build_extension(ext)
 
     def _lanes(self, ext: Extension, name: str, *set_options: str) -> str:

@@ -1,8 +1,7 @@
 """Refuse layer-2 events that no guest can make, before a machine follows a number in them out of its arrays."""
 
-from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from engine import x86
 from engine.events import Events
@@ -29,10 +28,6 @@ class Wrong(IntEnum):
     LEVEL = 7
     RUN = 8
     WINDOW = 9
-
-
-FirstWrong: TypeAlias = Callable[[Events, int, int, int, int], tuple[int, int, int, int]]
-"""(events, end of memory, vCPUs, run time, window) -> (row of the first wrong event, a `Wrong`, run time, window)."""
 
 
 def first_wrong(events: Events, memory: int, vcpus: int, run: int, window: int) -> tuple[int, int, int, int]:
@@ -73,13 +68,37 @@ def _wrong_store(offset: int, length: int, instruction: int) -> Wrong:
     return Wrong.INSTRUCTION if instruction >= len(Instruction) else Wrong.NOTHING
 
 
-class EventChecks:
-    """Looks at the events of one trace as they come, in any cut into arrays."""
+def complaint(event: Any, number: int, wrong: int, guest: Guest, window: int) -> str:
+    """Say which event of a trace this guest cannot make, why, and what to do; `window` is the one before."""
+    kind, address, value = int(event["kind"]), int(event["address"]), int(event["value"])
+    name = Event(kind).name if kind < len(Event) else f"kind {kind}"
+    memory = f"the guest's memory ends at {guest.pages * _PAGE:#x}; set guests.memory_mib to the recording's"
+    found, allowed = {
+        Wrong.KIND: (f"kind {kind}", f"allowed are kinds 0 to {len(Event) - 1}"),
+        Wrong.VCPU: (
+            f"vCPU {event['vcpu']}",
+            f"the guest has {guest.vcpus} vCPUs; set guests.vcpus to at least {int(event['vcpu']) + 1}",
+        ),
+        Wrong.ADDRESS: (f"guest physical address {address:#x}", memory),
+        Wrong.ROOT: (f"root at {value:#x}", memory),
+        Wrong.SPAN: (
+            f"{event['count']} operands of {event['width']} bytes at {address:#x}",
+            "a store has at least one byte and stays in its page; divide it",
+        ),
+        Wrong.INSTRUCTION: (f"instruction {event['insn']}", f"allowed are 0 to {len(Instruction) - 1}"),
+        Wrong.LEVEL: (f"level {value}", f"allowed are levels 1 to {LEVELS}"),
+        Wrong.RUN: (f"{value} ns", f"all vCPUs together run for {RUN_NS_MAX} ns at most; check the trace's times"),
+        Wrong.WINDOW: (f"window {value}", f"window {window} has begun before; windows may not go back"),
+    }[Wrong(wrong)]
+    return f"event {number} ({name}): {found}: {allowed}"
 
-    def __init__(self, guest: Guest, look: FirstWrong = first_wrong) -> None:
-        """Start before the first event; `look` finds the first wrong event of an array."""
+
+class EventChecks:
+    """Looks at the events of one trace as they come, in any cut into arrays, before the reference does."""
+
+    def __init__(self, guest: Guest) -> None:
+        """Start before the first event."""
         self._guest = guest
-        self._look = look
         self._passed = 0
         self._run_ns = self._window = 0
 
@@ -90,32 +109,8 @@ class EventChecks:
             ValueError: the number of the first one that cannot be, what was found, what is allowed, what to do.
         """
         memory = self._guest.pages * _PAGE
-        row, wrong, run_ns, window = self._look(events, memory, self._guest.vcpus, self._run_ns, self._window)
+        row, wrong, run_ns, window = first_wrong(events, memory, self._guest.vcpus, self._run_ns, self._window)
         if wrong:
-            raise ValueError(self._complaint(events[row], self._passed + row, wrong, window))
+            raise ValueError(complaint(events[row], self._passed + row, wrong, self._guest, window))
         self._run_ns, self._window = run_ns, window
         self._passed += len(events)
-
-    def _complaint(self, event: Any, number: int, wrong: int, window: int) -> str:
-        """Say which event cannot be, why, and what to do."""
-        kind, address, value = int(event["kind"]), int(event["address"]), int(event["value"])
-        name = Event(kind).name if kind < len(Event) else f"kind {kind}"
-        memory = f"the guest's memory ends at {self._guest.pages * _PAGE:#x}; set guests.memory_mib to the recording's"
-        found, allowed = {
-            Wrong.KIND: (f"kind {kind}", f"allowed are kinds 0 to {len(Event) - 1}"),
-            Wrong.VCPU: (
-                f"vCPU {event['vcpu']}",
-                f"the guest has {self._guest.vcpus} vCPUs; set guests.vcpus to at least {int(event['vcpu']) + 1}",
-            ),
-            Wrong.ADDRESS: (f"guest physical address {address:#x}", memory),
-            Wrong.ROOT: (f"root at {value:#x}", memory),
-            Wrong.SPAN: (
-                f"{event['count']} operands of {event['width']} bytes at {address:#x}",
-                "a store has at least one byte and stays in its page; divide it",
-            ),
-            Wrong.INSTRUCTION: (f"instruction {event['insn']}", f"allowed are 0 to {len(Instruction) - 1}"),
-            Wrong.LEVEL: (f"level {value}", f"allowed are levels 1 to {LEVELS}"),
-            Wrong.RUN: (f"{value} ns", f"all vCPUs together run for {RUN_NS_MAX} ns at most; check the trace's times"),
-            Wrong.WINDOW: (f"window {value}", f"window {window} has begun before; windows may not go back"),
-        }[Wrong(wrong)]
-        return f"event {number} ({name}): {found}: {allowed}"

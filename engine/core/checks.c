@@ -25,7 +25,7 @@ static int wrong_window(uint64_t window, struct event_limits *limits)
 	return WRONG_NOTHING;
 }
 
-static int wrong_event(const struct event *event, struct event_limits *limits)
+int wrong_event(const struct event *event, struct event_limits *limits)
 {
 	if (event->vcpu >= limits->vcpus)
 		return WRONG_VCPU;
@@ -47,34 +47,4 @@ static int wrong_event(const struct event *event, struct event_limits *limits)
 	default:
 		return event->kind < EVENT_KINDS ? WRONG_NOTHING : WRONG_KIND;
 	}
-}
-
-/*
- * Whether an event is one of the frequent kinds, and right. Nine of ten are: one branch that is foreseen well costs less
- * than the many of `wrong_event`.
- */
-static bool is_plain(const struct event *event, const struct event_limits *limits)
-{
-	unsigned length = (unsigned)event->width * event->count, offset = (unsigned)(event->address % PAGE_SIZE);
-	bool uses = (event->kind == EVENT_TOUCH) | (event->kind == EVENT_GUEST_FAULT);
-	bool stores = (event->kind == EVENT_STORE) & (event->address < limits->memory) & (length > 0) &
-		      (offset + length <= PAGE_SIZE) & (event->insn < INSTRUCTIONS);
-
-	return (event->vcpu < limits->vcpus) & (uses | stores);
-}
-
-int first_wrong_event(const struct event *events, size_t count, struct event_limits *limits, size_t *row)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (is_plain(&events[i], limits))
-			continue;
-		int wrong = wrong_event(&events[i], limits);
-
-		if (wrong != WRONG_NOTHING) {
-			*row = i;
-			return wrong;
-		}
-	}
-	*row = 0;
-	return WRONG_NOTHING;
 }

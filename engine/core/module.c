@@ -1,6 +1,5 @@
 /* The Python extension `engine._core`. Each part of the core has its own table of functions. */
 #include "buffers.h"
-#include "checks.h"
 #include "digest.h"
 #include "layout.h"
 
@@ -34,34 +33,8 @@ static PyObject *digest(PyObject *module, PyObject *arguments)
 	return PyLong_FromUnsignedLongLong(after);
 }
 
-/* first_wrong(events, memory, vcpus, run, window) -> (row, what is wrong, run, window). */
-static PyObject *first_wrong(PyObject *module, PyObject *arguments)
-{
-	PyObject *events;
-	unsigned long long memory, run, window;
-	int vcpus;
-	Py_buffer view;
-
-	(void)module;
-	if (!PyArg_ParseTuple(arguments, "OKiKK:first_wrong", &events, &memory, &vcpus, &run, &window))
-		return NULL;
-	if (!take_buffer(events, &view, "events", sizeof(struct event), false))
-		return NULL;
-	struct event_limits limits = {.memory = memory, .vcpus = vcpus, .run = run, .window = window};
-	size_t row;
-	int wrong;
-	Py_BEGIN_ALLOW_THREADS
-	wrong = first_wrong_event(view.buf, (size_t)view.len / sizeof(struct event), &limits, &row);
-	Py_END_ALLOW_THREADS
-	PyBuffer_Release(&view);
-	return Py_BuildValue("niKK", (Py_ssize_t)row, wrong, (unsigned long long)limits.run,
-			     (unsigned long long)limits.window);
-}
-
 static PyMethodDef methods[] = {
 	{"digest", digest, METH_VARARGS, "digest(events, state): return the digest after these events."},
-	{"first_wrong", first_wrong, METH_VARARGS,
-	 "first_wrong(events, memory, vcpus, run, window): return (row, what is wrong, run, window)."},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -111,6 +111,7 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 		return NULL;
 	m->pages = pages;
 	m->vcpus_used = vcpus;
+	m->limits = (struct event_limits){.memory = (uint64_t)pages * PAGE_SIZE, .vcpus = vcpus};
 	if (!reserve_frames(m)) {
 		destroy_machine(m);
 		return NULL;

@@ -37,14 +37,6 @@ INLINE enum stop room(const struct machine *m)
 	return STOP_DONE;
 }
 
-/* Whether a store ends within its page, so that nothing behind this reaches beyond the machine. */
-INLINE bool is_store_sound(const struct event *event)
-{
-	unsigned end = (unsigned)(event->address & 4095) + (unsigned)event->count * event->width;
-
-	return (end <= 4096) & (event->width > 0) & (event->count > 0);
-}
-
 /* The guest uses `gva`; its own tables allow or forbid it. */
 OUT_OF_LINE void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int access)
 {
@@ -99,8 +91,6 @@ INLINE void store(struct machine *m, struct vcpu *vcpu, const struct event *even
 {
 	uint64_t gfn = event->address >> 12;
 
-	if (gfn >= (uint64_t)m->pages)
-		return;
 	m->now->stores += event->count;
 	uint64_t page = DIRECT_MAP_BASE + (gfn << 12);
 
@@ -131,8 +121,6 @@ static void load_root_table(struct machine *m, struct vcpu *vcpu, uint64_t cr3)
 {
 	uint64_t gfn = cr3 >> 12;
 
-	if (gfn >= (uint64_t)m->pages)
-		return;
 	count(m, COUNTER_CR3_LOADS, m->knobs.all & ~m->knobs.shadow);
 	if (m->knobs.shadow)
 		load_cr3(m, vcpu, (int64_t)gfn, m->knobs.shadow);
@@ -144,9 +132,6 @@ static void load_root_table(struct machine *m, struct vcpu *vcpu, uint64_t cr3)
 static void set_memory(struct machine *m, const struct event *event)
 {
 	uint64_t gfn = event->address >> 12;
-
-	if (gfn >= (uint64_t)m->pages)
-		return;
 	bool is_new = m->frames[gfn].table == NONE;
 	uint64_t *entries = m->tables[table_of(m, (int64_t)gfn)];
 
@@ -183,23 +168,19 @@ OUT_OF_LINE void carry_out_rare(struct machine *m, const struct event *event)
 	}
 }
 
-/* Carry out an event in all lanes; what is wrong with it if it is none. */
+/* Carry out an event in all lanes; whether there is a reason to stop after it. */
 INLINE enum stop carry_out(struct machine *m, const struct event *event)
 {
 	struct vcpu *vcpu = &m->vcpus[event->vcpu];
 
-	if (UNLIKELY(event->vcpu >= m->vcpus_used))
-		return STOP_BAD_VCPU;
 	m->now = &m->tallies[event->activity < ACTIVITIES ? event->activity : ACTIVITY_NONE];
 	if (event->kind == EVENT_TOUCH) {
 		touch(m, vcpu, event->address, event->access);
 	} else if (event->kind == EVENT_STORE) {
-		if (UNLIKELY(!is_store_sound(event)))
-			return STOP_BAD_STORE;
 		store(m, vcpu, event);
 	} else {
-		if (UNLIKELY(event->kind >= EVENT_WINDOW))
-			return event->kind == EVENT_WINDOW ? STOP_WINDOW : STOP_BAD_KIND;
+		if (event->kind == EVENT_WINDOW)
+			return STOP_WINDOW;
 		carry_out_rare(m, event);
 	}
 	if (m->deferred_used)
@@ -220,25 +201,43 @@ INLINE bool is_same_beside(struct machine *m, const struct event *event)
 #endif
 }
 
+/* Whether there is a reason to stop before an event: no number in it may lead out of the machine. */
+INLINE enum stop look_at(struct machine *m, const struct event *event)
+{
+	if (m->has_grown) {
+		enum stop full = room(m);
+
+		if (UNLIKELY(full != STOP_DONE))
+			return full;
+		m->has_grown = false;
+	}
+	if (LIKELY(is_plain(event, &m->limits)))
+		return STOP_DONE;
+	m->wrong = wrong_event(event, &m->limits);
+	return UNLIKELY(m->wrong != WRONG_NOTHING) ? STOP_WRONG : STOP_DONE;
+}
+
 static struct advanced advance(struct machine *m, const struct event *events, size_t count, size_t start)
 {
-	m->has_grown = true;
-	for (size_t i = start; i < count; i++) {
-		if (m->has_grown) {
-			enum stop full = room(m);
+	size_t i = start;
+	enum stop why = STOP_DONE;
 
-			if (UNLIKELY(full != STOP_DONE))
-				return (struct advanced){i, full};
-			m->has_grown = false;
-		}
+	m->has_grown = true;
+	for (; i < count; i++) {
+		why = look_at(m, &events[i]);
+		if (UNLIKELY(why != STOP_DONE))
+			break;
 		if (LIKELY(i + EVENTS_AHEAD < count) && m->guesses)
 			look_ahead(m, &events[i + EVENTS_AHEAD]);
-		enum stop why = carry_out(m, &events[i]);
-
-		if (UNLIKELY(why != STOP_DONE))
-			return (struct advanced){why == STOP_WINDOW ? i + 1 : i, why};
-		if (!is_same_beside(m, &events[i]))
-			return (struct advanced){i, STOP_DIFFERENCE};
+		why = carry_out(m, &events[i]);
+		if (UNLIKELY(why != STOP_DONE)) {
+			i++;
+			break;
+		}
+		if (!is_same_beside(m, &events[i])) {
+			why = STOP_DIFFERENCE;
+			break;
+		}
 	}
-	return (struct advanced){count, STOP_DONE};
+	return (struct advanced){.next = i, .why = why, .wrong = m->wrong, .window = m->limits.window};
 }

@@ -78,7 +78,7 @@ INLINE struct way follow(struct machine *m, const struct vcpu *vcpu, uint64_t gv
 		       (next->target[SMALL] == slot_at(guess, 2));
 
 	return (struct way){
-		.guess = is_same & !((lanes & ~through) | elsewhere) ? guess : NULL,
+		.guess = (is_same & !((lanes & ~through) | elsewhere)) ? guess : NULL,
 		.upper = upper,
 		.leaf = entry_of(m, (int32_t)(leaves ? leaves | (uint32_t)index_of(gva, 1) : 0)),
 		.big = big,

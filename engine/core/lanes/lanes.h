@@ -16,15 +16,15 @@ enum stop {
 	STOP_NO_SLOTS,   /* before an event for which there may be no room */
 	STOP_NO_TABLES,
 	STOP_NO_ODD,
-	STOP_BAD_KIND,   /* at an event that is none: its kind, its vCPU, or the extent of its store */
-	STOP_BAD_VCPU,
-	STOP_BAD_STORE,
+	STOP_WRONG,      /* at an event that the guest cannot make */
 	STOP_DIFFERENCE, /* checked builds: a fast path differs from the slow one */
 };
 
 struct advanced {
 	size_t next;
 	enum stop why;
+	int wrong;       /* STOP_WRONG: what is wrong with it */
+	uint64_t window; /* the last that began */
 };
 
 struct lanes_functions {

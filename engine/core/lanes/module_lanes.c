@@ -44,7 +44,7 @@ static PyObject *lanes_new(PyObject *module, PyObject *arguments)
 	return capsule;
 }
 
-/* lanes_advance(machine, events, start) -> (number of the next event, why it stopped). */
+/* lanes_advance(machine, events, start) -> (number of the next event, why it stopped, what is wrong, last window). */
 static PyObject *lanes_advance(PyObject *module, PyObject *arguments)
 {
 	PyObject *capsule, *object;
@@ -69,7 +69,8 @@ static PyObject *lanes_advance(PyObject *module, PyObject *arguments)
 	advanced = lanes_functions()->advance(machine, events.buf, (size_t)count, (size_t)start);
 	Py_END_ALLOW_THREADS
 	PyBuffer_Release(&events);
-	return Py_BuildValue("ni", (Py_ssize_t)advanced.next, (int)advanced.why);
+	return Py_BuildValue("niiK", (Py_ssize_t)advanced.next, (int)advanced.why, advanced.wrong,
+			     (unsigned long long)advanced.window);
 }
 
 /* lanes_read(machine, counters, peaks): write counters[activity, lane, counter] and peaks[lane]. */
@@ -116,7 +117,7 @@ static PyObject *lanes_limits(PyObject *module, PyObject *arguments)
 
 PyMethodDef lanes_methods[] = {
 	{"lanes_new", lanes_new, METH_VARARGS, "lanes_new(knobs, pages, vcpus): return a machine."},
-	{"lanes_advance", lanes_advance, METH_VARARGS, "lanes_advance(machine, events, start): return (next, why)."},
+	{"lanes_advance", lanes_advance, METH_VARARGS, "lanes_advance(machine, events, start): return (next, why, wrong, window)."},
 	{"lanes_read", lanes_read, METH_VARARGS, "lanes_read(machine, counters, peaks): write the counters so far."},
 	{"lanes_limits", lanes_limits, METH_NOARGS, "lanes_limits(): return the instruction set and the capacities."},
 	{NULL, NULL, 0, NULL},

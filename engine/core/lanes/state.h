@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "../checks.h"
 #include "capacity.h"
 #include "x86.h"
 #include "mechanism_state.h"
@@ -162,6 +163,8 @@ struct machine {
 	struct knob_lanes knobs;
 	struct tallies *now; /* those of the activity of the present event */
 	int64_t pages;       /* frames of guest memory */
+	struct event_limits limits;
+	int wrong; /* with the event at which the machine stopped */
 	/* As many as the guest has. */
 	struct frame *frames;
 	bytes_t *lengths; /* of the reverse map; all 255: they are in `wide_lengths` */

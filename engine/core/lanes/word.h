@@ -146,17 +146,23 @@ INLINE piece_t spread_piece(lanes_t lanes, int part)
 #else
 #define EIGHT(n) n, n, n, n, n, n, n, n
 #if PIECE == 32
-	const piece_t to_lanes = {EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3)};
+#define TO_LANES EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3)
 #else
-	const piece_t to_lanes = {EIGHT(0), EIGHT(1)};
+#define TO_LANES EIGHT(0), EIGHT(1)
 #endif
-#undef EIGHT
 	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
 	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
 	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
 	piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
+#ifdef __clang__
+	piece_t of_lanes = __builtin_shufflevector(all, all, TO_LANES);
+#else
+	piece_t of_lanes = __builtin_shuffle(all, (piece_t){TO_LANES});
+#endif
+#undef TO_LANES
+#undef EIGHT
 
-	return (piece_t)((__builtin_shuffle(all, to_lanes) & own) == own);
+	return (piece_t)((of_lanes & own) == own);
 #endif
 }
 
