@@ -1,10 +1,10 @@
 #include "checks.h"
 
-static int wrong_store(const struct event *event)
+static int wrong_store(const struct event *event, const struct event_limits *limits)
 {
-	unsigned length = (unsigned)event->width * event->count;
-
-	if (length == 0 || (unsigned)(event->address % PAGE_SIZE) + length > PAGE_SIZE)
+	if (event->address >= limits->memory)
+		return WRONG_ADDRESS;
+	if (!is_in_page(event))
 		return WRONG_SPAN;
 	return event->insn < INSTRUCTIONS ? WRONG_NOTHING : WRONG_INSTRUCTION;
 }
@@ -31,7 +31,7 @@ int wrong_event(const struct event *event, struct event_limits *limits)
 		return WRONG_VCPU;
 	switch (event->kind) {
 	case EVENT_STORE:
-		return event->address < limits->memory ? wrong_store(event) : WRONG_ADDRESS;
+		return wrong_store(event, limits);
 	case EVENT_CONTENT:
 		return event->address < limits->memory ? WRONG_NOTHING : WRONG_ADDRESS;
 	case EVENT_LINK:

@@ -168,19 +168,32 @@ OUT_OF_LINE void carry_out_rare(struct machine *m, const struct event *event)
 	}
 }
 
-/* Carry out an event in all lanes; whether there is a reason to stop after it. */
+/* Stop at an event that the guest cannot make, so that no number in it leads out of the machine. */
+OUT_OF_LINE enum stop refuse(struct machine *m, const struct event *event)
+{
+	m->wrong = wrong_event(event, &m->limits);
+	return m->wrong == WRONG_NOTHING ? STOP_DONE : STOP_WRONG;
+}
+
+/* Carry out an event in all lanes; whether there is a reason to stop at it, or after it. */
 INLINE enum stop carry_out(struct machine *m, const struct event *event)
 {
+	if (UNLIKELY(event->vcpu >= m->limits.vcpus))
+		return refuse(m, event);
 	struct vcpu *vcpu = &m->vcpus[event->vcpu];
 
 	m->now = &m->tallies[event->activity < ACTIVITIES ? event->activity : ACTIVITY_NONE];
 	if (event->kind == EVENT_TOUCH) {
 		touch(m, vcpu, event->address, event->access);
 	} else if (event->kind == EVENT_STORE) {
+		if (UNLIKELY(!is_right_store(event, &m->limits)))
+			return refuse(m, event);
 		store(m, vcpu, event);
 	} else {
-		if (event->kind == EVENT_WINDOW)
-			return STOP_WINDOW;
+		enum stop why = refuse(m, event);
+
+		if (UNLIKELY(why != STOP_DONE || event->kind == EVENT_WINDOW))
+			return why == STOP_DONE ? STOP_WINDOW : why;
 		carry_out_rare(m, event);
 	}
 	if (m->deferred_used)
@@ -201,22 +214,6 @@ INLINE bool is_same_beside(struct machine *m, const struct event *event)
 #endif
 }
 
-/* Whether there is a reason to stop before an event: no number in it may lead out of the machine. */
-INLINE enum stop look_at(struct machine *m, const struct event *event)
-{
-	if (m->has_grown) {
-		enum stop full = room(m);
-
-		if (UNLIKELY(full != STOP_DONE))
-			return full;
-		m->has_grown = false;
-	}
-	if (LIKELY(is_plain(event, &m->limits)))
-		return STOP_DONE;
-	m->wrong = wrong_event(event, &m->limits);
-	return UNLIKELY(m->wrong != WRONG_NOTHING) ? STOP_WRONG : STOP_DONE;
-}
-
 static struct advanced advance(struct machine *m, const struct event *events, size_t count, size_t start)
 {
 	size_t i = start;
@@ -224,14 +221,17 @@ static struct advanced advance(struct machine *m, const struct event *events, si
 
 	m->has_grown = true;
 	for (; i < count; i++) {
-		why = look_at(m, &events[i]);
-		if (UNLIKELY(why != STOP_DONE))
-			break;
+		if (m->has_grown) {
+			why = room(m);
+			if (UNLIKELY(why != STOP_DONE))
+				break;
+			m->has_grown = false;
+		}
 		if (LIKELY(i + EVENTS_AHEAD < count) && m->guesses)
 			look_ahead(m, &events[i + EVENTS_AHEAD]);
 		why = carry_out(m, &events[i]);
 		if (UNLIKELY(why != STOP_DONE)) {
-			i++;
+			i += why == STOP_WINDOW;
 			break;
 		}
 		if (!is_same_beside(m, &events[i])) {

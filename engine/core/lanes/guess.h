@@ -41,12 +41,19 @@ INLINE int32_t slot_at(const struct guess *guess, int level)
 	return slot_of((int32_t)guess->spte[below(level)]);
 }
 
+/* Make a slot the root of a vCPU. The product spreads the roots over the guesses. */
+INLINE void set_root(struct vcpu *vcpu, int32_t slot)
+{
+	vcpu->root = slot;
+	vcpu->first_guess = (uint64_t)slot * 61;
+}
+
 /* The place of a guess. All processes share the kernel's half of the address space; each has its own of the other. */
 INLINE struct guess *guess_of(struct machine *m, const struct vcpu *vcpu, uint64_t gva)
 {
 	uint64_t is_user = (gva >> 63) - 1;
 
-	return &m->guesses[((gva >> LARGE_SHIFT) + ((uint64_t)vcpu->root * 61 & is_user)) % GUESSES];
+	return &m->guesses[((gva >> LARGE_SHIFT) + (vcpu->first_guess & is_user)) % GUESSES];
 }
 
 /* A way that a guess foresaw and that is as it was. */

@@ -3,6 +3,7 @@
 
 #include "counting.h"
 #include "descs.h"
+#include "guess.h"
 #include "mechanism_hooks.h"
 #include "memory.h"
 #include "pages.h"
@@ -39,7 +40,7 @@ static void load_root(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 	top_up(m, vcpu, lanes);
 	count(m, COUNTER_LOCK_ACQUISITIONS, lanes);
 	make_pages_available(m, lanes);
-	vcpu->root = get_page(m, vcpu->cr3, key_of(ROOT_LEVEL, false, ACC_ALL), lanes);
+	set_root(vcpu, get_page(m, vcpu->cr3, key_of(ROOT_LEVEL, false, ACC_ALL), lanes));
 	vcpu->valid |= lanes;
 	sync_root(m, vcpu, lanes);
 }
@@ -148,7 +149,7 @@ static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t 
 	vcpu->cr3 = (int32_t)gfn;
 	vcpu->valid &= ~(lanes & ~hit);
 	if (hit) {
-		vcpu->root = root;
+		set_root(vcpu, root);
 		on_root(m, root, hit);
 		sync_root(m, vcpu, hit);
 	}

@@ -94,6 +94,7 @@ struct vcpu {
 	/* The CPU and what its last write touch announced. */
 	int32_t cr3; /* gfn of the root table */
 	int32_t root; /* slot of the current root, in the lanes of `valid` */
+	uint64_t first_guess; /* guess.h: where the guesses of that root begin */
 	int32_t store_gfn;
 	uint64_t store_va;
 
