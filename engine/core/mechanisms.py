@@ -121,15 +121,15 @@ def _knob_setter() -> Iterator[str]:
     yield "{"
     for one in MECHANISMS:
         into = f"lanes->{one.folder()}"
-        yield f"\t{into}.used |= (lanes_t){one.folder()}_is_used(knobs) << lane;"
+        yield f"\t{into}.used |= lanes_if({one.folder()}_is_used(knobs), bit(lane));"
         for name, knob in fields_of(one).items():
             if _is_number(knob):
                 yield f"\t{into}.{name}[lane] = ({'uint8_t' if _is_byte(knob) else 'int64_t'})knobs->{name};"
-                yield f"\t{into}.{name}_not_0 |= (lanes_t)!!knobs->{name} << lane;"
+                yield f"\t{into}.{name}_not_0 |= lanes_if(knobs->{name}, bit(lane));"
             elif knob.choices:
                 yield f"\t{into}.{name}[knobs->{name}] |= bit(lane);"
             else:
-                yield f"\t{into}.{name} |= (lanes_t)!!knobs->{name} << lane;"
+                yield f"\t{into}.{name} |= lanes_if(knobs->{name}, bit(lane));"
     yield "}"
 
 
@@ -138,7 +138,7 @@ def _wanting(hook: Hook) -> Iterator[str]:
     yield f"INLINE lanes_t lanes_with_{hook.name}(const struct machine *m)"
     yield "{"
     yield "\t(void)m;"
-    yield f"\treturn {' | '.join(f'm->knobs.{name}.used' for name in _fillers(hook)) or '0'};"
+    yield f"\treturn {' | '.join(f'm->knobs.{name}.used' for name in _fillers(hook)) or 'NO_LANES'};"
     yield "}"
 
 
@@ -160,16 +160,16 @@ def _tell(hook: Hook) -> Iterator[str]:
     yield "\tlanes_t asked;"
     yield ""
     for asked, call in _asked(hook, "lanes"):
-        yield f"\tif ((asked = {asked}))"
+        yield f"\tif (any(asked = {asked}))"
         yield f"\t\t{call};"
     yield from _all_used(hook, "asked")
 
 
 def _ask_any(hook: Hook) -> Iterator[str]:
-    yield "\tlanes_t asked, yes = 0;"
+    yield "\tlanes_t asked, yes = NO_LANES;"
     yield ""
     for asked, call in _asked(hook, "lanes & ~yes"):
-        yield f"\tif ((asked = {asked}))"
+        yield f"\tif (any(asked = {asked}))"
         yield f"\t\tyes |= {call};"
     yield from _all_used(hook, "asked")
     yield "\treturn yes;"
@@ -179,7 +179,7 @@ def _ask_all(hook: Hook) -> Iterator[str]:
     yield "\tlanes_t asked;"
     yield ""
     for asked, call in _asked(hook, "lanes"):
-        yield f"\tif ((asked = {asked}))"
+        yield f"\tif (any(asked = {asked}))"
         yield f"\t\tlanes &= ~asked | {call};"
     yield from _all_used(hook, "asked")
     yield "\treturn lanes;"

@@ -24,7 +24,7 @@ INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs
 
 static void set_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
 {
-#define SWITCH(name, condition) lanes->name |= (lanes_t)!!(condition) << lane
+#define SWITCH(name, condition) lanes->name |= lanes_if(condition, bit(lane))
 	SWITCH(all, true);
 	SWITCH(shadow, knobs->shadow);
 	SWITCH(oracle, knobs->oracle);
@@ -136,7 +136,7 @@ static struct machine *create_machine(const struct knobs *knobs, int lanes, int6
 	if (!m)
 		return NULL;
 	/* Without any lane that shadows there is no way to guess. */
-	if (m->knobs.shadow)
+	if (any(m->knobs.shadow))
 		m->guesses = reserve(GUESSES * sizeof *m->guesses);
 #ifdef CHECK_FAST_PATHS
 	m->beside = create_plain(knobs, lanes, pages, vcpus);

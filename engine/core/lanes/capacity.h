@@ -5,6 +5,7 @@
 #pragma once
 
 #include "layout.h"
+#include "word.h"
 
 enum {
 	NONE = 0,    /* no slot, entry, table of contents or odd entry */
@@ -15,7 +16,7 @@ enum {
 	TABLES = 1 << 21, /* 8 GiB */
 	FRAMES = 1 << 28, /* 1 TiB of guest memory */
 	VCPUS = 64,
-	ODD_ENTRIES = 1 << 19,
+	ODD_ENTRIES = LANES << 13,
 	HASH_BUCKETS = 4096,
 	PLACE_BITS = 22,
 	WORK_ITEMS = 1 << PLACE_BITS,

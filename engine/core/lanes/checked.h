@@ -16,7 +16,7 @@ static bool same_vcpu(const struct vcpu *a, const struct vcpu *b)
 	size_t of_mechanisms = offsetof(struct vcpu, cached_roots) + sizeof a->cached_roots;
 
 	for (size_t i = 0; i < (offsetof(struct vcpu, descs) - offsetof(struct vcpu, valid)) / sizeof *masks; i++)
-		if (masks[i] != others[i])
+		if (!same_lanes(masks[i], others[i]))
 			return false;
 	return a->cr3 == b->cr3 && a->root == b->root && a->store_gfn == b->store_gfn && a->store_va == b->store_va &&
 	       !memcmp(&a->descs, &b->descs, sizeof a->descs) &&
@@ -39,7 +39,8 @@ static bool same_state(struct machine *a, struct machine *b)
 	for (int which = 0; which < a->vcpus_used; which++)
 		if (!same_vcpu(&a->vcpus[which], &b->vcpus[which]))
 			return false;
-	return a->low == b->low && a->obsolete == b->obsolete && a->indirect == b->indirect && a->flush == b->flush &&
+	return same_lanes(a->low, b->low) && same_lanes(a->obsolete, b->obsolete) &&
+	       same_lanes(a->indirect, b->indirect) && same_lanes(a->flush, b->flush) &&
 	       a->slots_made - a->slots_free == b->slots_made - b->slots_free && a->odd_used == b->odd_used &&
 	       a->tables_made == b->tables_made &&
 	       !memcmp(&a->used, &b->used, sizeof a->used) && same_counts(a, b);

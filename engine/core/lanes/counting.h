@@ -34,7 +34,7 @@ INLINE void count_some(struct machine *m, int which, lanes_t lanes)
 
 INLINE void count(struct machine *m, int which, lanes_t lanes)
 {
-	if (lanes)
+	if (any(lanes))
 		count_some(m, which, lanes);
 }
 
@@ -94,7 +94,7 @@ static void read_tallies(struct machine *m, struct tallies *of, int64_t (*into)[
 		empty_bytes(of, which);
 	empty_hash_steps(of);
 	for (int lane = 0; lane < lanes; lane++) {
-		bool shadows = m->knobs.shadow & bit(lane);
+		bool shadows = has(m->knobs.shadow, lane);
 
 		for (int which = 0; which < COUNTERS; which++)
 			into[lane][which] = shadows ? derived((const uint64_t(*)[LANES])of->totals, of, m->vcpus_used, which, lane)

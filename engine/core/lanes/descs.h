@@ -11,7 +11,7 @@ enum { DESC_CAPACITY = 40 }; /* KVM_NR_MEM_OBJS */
 INLINE void top_up(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 {
 	lanes &= vcpu->low_desc;
-	if (lanes) {
+	if (any(lanes)) {
 		vcpu->low_desc &= ~lanes;
 		set_bytes(&vcpu->descs, lanes, DESC_CAPACITY);
 	}
@@ -27,7 +27,7 @@ INLINE lanes_t without_desc(const struct vcpu *vcpu, lanes_t lanes)
 /* The lanes in which all objects of a reverse map of this length are full, so that one more entry needs another. */
 INLINE lanes_t at_full_desc(const struct machine *m, int length, lanes_t lanes)
 {
-	lanes_t full = 0;
+	lanes_t full = NO_LANES;
 
 	for (int group = 0; m->knobs.desc_entries[group]; group++) {
 		int entries = m->knobs.desc_entries[group];
@@ -41,16 +41,16 @@ INLINE lanes_t at_full_desc(const struct machine *m, int length, lanes_t lanes)
 /* Take an object where one more spte of `gfn` needs one (pte_list_add). */
 static void take_desc(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t lanes)
 {
-	lanes_t rest = mapped_lanes(m, gfn, lanes), needed = 0;
+	lanes_t rest = mapped_lanes(m, gfn, lanes), needed = NO_LANES;
 
-	while (rest) {
+	while (any(rest)) {
 		int length = length_of(m, gfn, lowest(rest));
 		lanes_t same = lanes_of_length(m, gfn, length, rest);
 
 		rest &= ~same;
 		needed |= length == 1 ? same : at_full_desc(m, length, same);
 	}
-	if (!needed)
+	if (!any(needed))
 		return;
 	lanes_t empty = without_desc(vcpu, needed);
 

@@ -49,7 +49,7 @@ OUT_OF_LINE void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t g
 		vcpu->store_va = gva;
 		vcpu->store_gfn = (int32_t)m->walk.gfn;
 	}
-	if (access & ACCESS_USER_VA || !pending)
+	if (access & ACCESS_USER_VA || !any(pending))
 		return;
 	if (write) {
 		int64_t gpa = m->walk.gfn << 12 | (int64_t)(gva & 4088);
@@ -66,10 +66,10 @@ OUT_OF_LINE void walk_and_touch(struct machine *m, struct vcpu *vcpu, uint64_t g
 		store_in_lanes(m, vcpu, &op, pending);
 		return;
 	}
-	while (pending) {
+	while (any(pending)) {
 		lanes_t faults = access_lanes(m, vcpu, gva, pending, false);
 
-		if (!faults)
+		if (!any(faults))
 			return;
 		walk_guest(m, vcpu, gva, false);
 		pending = page_fault(m, vcpu, gva, faults, false, false).retry;
@@ -106,7 +106,7 @@ INLINE void store(struct machine *m, struct vcpu *vcpu, const struct event *even
 		.live = event->access & ACCESS_LIVE,
 	};
 
-	if (!m->knobs.shadow) {
+	if (!any(m->knobs.shadow)) {
 		write_memory(m, &op);
 		return;
 	}
@@ -122,7 +122,7 @@ static void load_root_table(struct machine *m, struct vcpu *vcpu, uint64_t cr3)
 	uint64_t gfn = cr3 >> 12;
 
 	count(m, COUNTER_CR3_LOADS, m->knobs.all & ~m->knobs.shadow);
-	if (m->knobs.shadow)
+	if (any(m->knobs.shadow))
 		load_cr3(m, vcpu, (int64_t)gfn, m->knobs.shadow);
 	else
 		vcpu->cr3 = (int32_t)gfn;

@@ -17,14 +17,14 @@
 /* Zap every indirect shadow page of `gfn` in lanes (kvm_mmu_unprotect_page). */
 static void unprotect(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	lanes_t had = 0;
+	lanes_t had = NO_LANES;
 
 	count(m, COUNTER_LOCK_ACQUISITIONS, lanes);
 	walk_chain(m, gfn, lanes, 1);
 	FOR_EACH_SLOT(m, slot, gfn) {
-		lanes_t shadowed = is_direct(&m->headers[slot]) ? 0 : m->headers[slot].shadowed & lanes;
+		lanes_t shadowed = is_direct(&m->headers[slot]) ? NO_LANES : m->headers[slot].shadowed & lanes;
 
-		if (shadowed) {
+		if (any(shadowed)) {
 			had |= shadowed;
 			count_some(m, COUNTER_RETRY_ZAPS, shadowed);
 			zap(m, slot, shadowed);
@@ -44,7 +44,7 @@ static void build_child(struct machine *m, int32_t slot, int index, lanes_t lane
 {
 	lanes_t stale = m->sptes[slot][index].present & lanes;
 
-	if (stale) {
+	if (any(stale)) {
 		drop(m, slot, index, stale);
 		flush_remote(m, stale);
 	}
@@ -57,11 +57,11 @@ static struct step step_down(struct machine *m, int32_t slot, int index, lanes_t
 	const struct spte *entry = &m->sptes[slot][index];
 	lanes_t linked = entry->present & lanes & ~large_lanes(m, slot, index);
 
-	if (linked == lanes && !(entry->odd & lanes) && m->headers[entry->target[SMALL]].gfn == gfn)
+	if (same_lanes(linked, lanes) && !any(entry->odd & lanes) && m->headers[entry->target[SMALL]].gfn == gfn)
 		return (struct step){entry->target[SMALL], lanes};
 	lanes_t missing = lanes & ~linked;
 
-	while (linked) {
+	while (any(linked)) {
 		int32_t child = link_target(m, slot, index, lowest(linked));
 		lanes_t same = lanes_to(m, slot, index, child, SMALL) & linked;
 
@@ -84,13 +84,13 @@ static lanes_t lanes_mapping_large(struct machine *m, lanes_t lanes)
 	const struct walk *walk = &m->walk;
 
 	if (walk->level == 1)
-		return 0;
+		return NO_LANES;
 	int64_t same = ~span_mask(walk->level);
 
 	if (walk->access & ACC_WRITE)
 		for (int above = walk->level; above <= ROOT_LEVEL; above++)
 			if ((walk->table[above] & same) == (walk->gfn & same))
-				return 0;
+				return NO_LANES;
 	return lanes & m->knobs.host_large & ~region_of(m, walk->gfn)->shadowed;
 }
 
@@ -99,7 +99,7 @@ static void drop_other_access(struct machine *m, int32_t slot, int index, lanes_
 {
 	lanes_t linked = m->sptes[slot][index].present & lanes & ~large_lanes(m, slot, index);
 
-	while (linked) {
+	while (any(linked)) {
 		int32_t child = link_target(m, slot, index, lowest(linked));
 		lanes_t same = lanes_to(m, slot, index, child, SMALL) & linked;
 
@@ -137,7 +137,7 @@ static struct fetched fetch(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 		if (!goal) {
 			lanes_t large = lanes_mapping_large(m, at.lanes);
 
-			goal = large & bit(lowest(at.lanes)) ? 2 : 1;
+			goal = has(large, lowest(at.lanes)) ? 2 : 1;
 			at.lanes = goal == 2 ? large : at.lanes & ~large;
 		}
 		if (level == goal)
@@ -151,7 +151,7 @@ static struct fetched fetch(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 	lanes_t spurious = leaf.spurious & ~leaf.emulate;
 	lanes_t filled = at.lanes & ~spurious & m->knobs.prefetch;
 
-	if (filled && level == 1)
+	if (any(filled) && level == 1)
 		prefetch(m, vcpu, at.slot, index, filled);
 	return (struct fetched){at.lanes, leaf.emulate, spurious};
 }
@@ -167,8 +167,8 @@ static lanes_t take_shortcut(struct machine *m, const struct vcpu *vcpu, uint64_
 {
 	lanes_t upper = tracked(m, m->walk.gfn) & lanes & m->knobs.shortcut;
 
-	if (!upper)
-		return 0;
+	if (!any(upper))
+		return NO_LANES;
 	lanes_t emulate = present_lanes(m, vcpu, gva, upper);
 
 	walk_shadow(m, vcpu, gva, emulate);
@@ -184,19 +184,19 @@ static struct fault_result page_fault(struct machine *m, struct vcpu *vcpu, uint
 				      bool dead)
 {
 	count_some(m, TALLY_FAULTS, lanes);
-	if (dead && write && lanes & m->knobs.oracle)
+	if (dead && write && any(lanes & m->knobs.oracle))
 		unprotect(m, m->walk.gfn, lanes & m->knobs.oracle);
-	lanes_t emulate = write ? take_shortcut(m, vcpu, gva, lanes) : 0;
-	lanes_t rest = lanes & ~emulate, spurious = 0;
+	lanes_t emulate = write ? take_shortcut(m, vcpu, gva, lanes) : NO_LANES;
+	lanes_t rest = lanes & ~emulate, spurious = NO_LANES;
 
-	if (rest) {
+	if (any(rest)) {
 		top_up(m, vcpu, rest);
 		make_pages_available(m, rest);
 	}
 	lanes_t retry = rest & ~vcpu->valid;
 	lanes_t built = rest & ~retry;
 
-	for (rest = built; rest;) {
+	for (rest = built; any(rest);) {
 		struct fetched way = fetch(m, vcpu, gva, rest, write);
 
 		rest &= ~way.lanes;

@@ -85,7 +85,7 @@ INLINE struct way follow(struct machine *m, const struct vcpu *vcpu, uint64_t gv
 		       (next->target[SMALL] == slot_at(guess, 2));
 
 	return (struct way){
-		.guess = (is_same & !((lanes & ~through) | elsewhere)) ? guess : NULL,
+		.guess = (is_same & !any((lanes & ~through) | elsewhere)) ? guess : NULL,
 		.upper = upper,
 		.leaf = entry_of(m, (int32_t)(leaves ? leaves | (uint32_t)index_of(gva, 1) : 0)),
 		.big = big,
@@ -146,18 +146,18 @@ OUT_OF_LINE void remember_way(struct machine *m, const struct vcpu *vcpu, uint64
 	int32_t slot = vcpu->root;
 
 	guess->region = 0;
-	if (lanes & ~vcpu->valid || vcpu->cr3 == NO_GFN)
+	if (any(lanes & ~vcpu->valid) || vcpu->cr3 == NO_GFN)
 		return;
 	for (int level = ROOT_LEVEL; level > 2; level--) {
 		const struct spte *entry = &m->sptes[slot][index_of(gva, level)];
 
-		if (lanes & ~(entry->present & ~entry->large & ~entry->odd))
+		if (any(lanes & ~(entry->present & ~entry->large & ~entry->odd)))
 			return;
 		slot = entry->target[SMALL];
 		guess->spte[below(level - 1)] = (uint32_t)spte_of(slot, index_of(gva, level - 1));
 	}
 	const struct spte *upper = &m->sptes[slot][index_of(gva, 2)];
-	bool goes_on = upper->present & ~upper->large & ~upper->odd & lanes;
+	bool goes_on = any(upper->present & ~upper->large & ~upper->odd & lanes);
 
 	guess->top = (uint16_t)index_of(gva, ROOT_LEVEL);
 	guess->spte[below(1)] = goes_on ? (uint32_t)spte_of(upper->target[SMALL], 0) : 0;

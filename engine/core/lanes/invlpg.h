@@ -18,19 +18,19 @@ static void renew_spte(struct machine *m, struct vcpu *vcpu, int32_t slot, int i
 {
 	lanes_t present = m->sptes[slot][index].present & lanes;
 
-	if (!present)
+	if (!any(present))
 		return;
 	drop(m, slot, index, present);
 	flush_remote(m, present);
 	lanes_t by_write = present & m->knobs.invlpg_3_0;
 
-	if (by_write)
+	if (any(by_write))
 		pte_write(m, vcpu, (int64_t)m->headers[slot].gfn << 12 | index << 3, 8, by_write, true, false);
 	lanes_t empty = without_desc(vcpu, present & ~by_write);
 	lanes_t filled = present & ~by_write & ~empty;
 
 	count(m, COUNTER_PREFETCH_SKIPPED, empty);
-	if (filled)
+	if (any(filled))
 		prefetch_gpte(m, vcpu, slot, index, filled);
 }
 
@@ -45,13 +45,13 @@ static lanes_t invalidate_on_way(struct machine *m, struct vcpu *vcpu, int32_t r
 		if (level == 1) {
 			lanes_t stale = lanes & m->headers[slot].unsync;
 
-			if (stale)
+			if (any(stale))
 				renew_spte(m, vcpu, slot, index, stale);
 			return lanes;
 		}
 		lanes_t linked = lanes & m->sptes[slot][index].present & ~large_lanes(m, slot, index);
 
-		if (!(linked & bit(lowest(lanes))))
+		if (!has(linked, lowest(lanes)))
 			return lanes & ~linked;
 		int32_t child = link_target(m, slot, index, lowest(lanes));
 
@@ -62,7 +62,7 @@ static lanes_t invalidate_on_way(struct machine *m, struct vcpu *vcpu, int32_t r
 
 static void invalidate_in_root(struct machine *m, struct vcpu *vcpu, int32_t root, uint64_t gva, lanes_t lanes)
 {
-	while (lanes)
+	while (any(lanes))
 		lanes &= ~invalidate_on_way(m, vcpu, root, gva, lanes);
 }
 
@@ -72,9 +72,9 @@ static void invalidate_in_cached(struct machine *m, struct vcpu *vcpu, int place
 	const int32_t *roots = vcpu->cached_roots[place];
 	lanes_t rest = m->knobs.shadow & m->knobs.invlpg_6_1;
 
-	while (rest) {
+	while (any(rest)) {
 		int32_t slot = roots[lowest(rest)];
-		lanes_t same = 0;
+		lanes_t same = NO_LANES;
 
 		FOR_EACH_LANE(lane, rest)
 			if (roots[lane] == slot)
@@ -94,7 +94,7 @@ static void invalidate_page(struct machine *m, struct vcpu *vcpu, uint64_t gva, 
 
 	count(m, COUNTER_INVLPG, lanes);
 	top_up(m, vcpu, lanes);
-	if (valid) {
+	if (any(valid)) {
 		count_some(m, COUNTER_LOCK_ACQUISITIONS, valid);
 		invalidate_in_root(m, vcpu, vcpu->root, gva, valid);
 	}
@@ -120,7 +120,7 @@ static void inject_fault(struct machine *m, struct vcpu *vcpu, uint64_t gva, lan
 
 	m->now->guest_faults++;
 	on_fault(m, vcpu, lanes);
-	if (renewing && is_mapped_as_guessed(m, vcpu, gva)) {
+	if (any(renewing) && is_mapped_as_guessed(m, vcpu, gva)) {
 		top_up(m, vcpu, renewing);
 		count_some(m, COUNTER_LOCK_ACQUISITIONS, renewing);
 		invalidate_in_root(m, vcpu, vcpu->root, gva, renewing);

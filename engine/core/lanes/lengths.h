@@ -23,7 +23,7 @@ INLINE void lengthen(struct machine *m, int64_t gfn, lanes_t lanes)
 		return;
 	}
 	increment(&m->lengths[gfn], lanes);
-	if (UNLIKELY(equal(&m->lengths[gfn], LENGTH_WIDE)))
+	if (UNLIKELY(any(equal(&m->lengths[gfn], LENGTH_WIDE))))
 		widen(m, gfn);
 }
 
@@ -34,7 +34,7 @@ INLINE void shorten(struct machine *m, int64_t gfn, lanes_t lanes)
 		return;
 	}
 	decrement_words(&m->wide_lengths[gfn], lanes);
-	if (!words_above_value(&m->wide_lengths[gfn], LENGTH_NARROW_AGAIN - 1))
+	if (!any(words_above_value(&m->wide_lengths[gfn], LENGTH_NARROW_AGAIN - 1)))
 		narrow_words(&m->lengths[gfn], &m->wide_lengths[gfn]);
 }
 
@@ -63,6 +63,6 @@ INLINE lanes_t lanes_of_length(const struct machine *m, int64_t gfn, int length,
 INLINE lanes_t lanes_longer(const struct machine *m, int64_t gfn, int limit, lanes_t lanes)
 {
 	if (LIKELY(!is_wide(m, gfn)))
-		return 0;
+		return NO_LANES;
 	return lanes & words_above_value(&m->wide_lengths[gfn], (uint16_t)limit);
 }

@@ -27,16 +27,14 @@ OUT_OF_LINE void flush_remote_some(struct machine *m, lanes_t lanes)
 
 INLINE void flush_remote(struct machine *m, lanes_t lanes)
 {
-	if (lanes)
+	if (any(lanes))
 		flush_remote_some(m, lanes);
 }
 
 /* Note whether the pool of a lane is nearly empty, after `used` changed. */
 INLINE void pool_changed(struct machine *m, int lane)
 {
-	lanes_t low = m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane];
-
-	m->low = (m->low & ~bit(lane)) | low << lane;
+	set_lane(&m->low, lane, m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane]);
 }
 
 static void use_pages(struct machine *m, lanes_t lanes)
@@ -151,7 +149,7 @@ static void forget_page(struct machine *m, int32_t slot, lanes_t lanes)
 /* The lanes in which a vCPU holds a slot as a root; with `mark`, note there that it was zapped. */
 static lanes_t held_roots(struct machine *m, int32_t slot, lanes_t lanes, bool mark)
 {
-	lanes_t held = 0;
+	lanes_t held = NO_LANES;
 
 	for (int which = 0; which < m->vcpus_used; which++) {
 		struct vcpu *vcpu = &m->vcpus[which];
@@ -187,7 +185,7 @@ static void drop_entries(struct machine *m, int32_t slot, lanes_t lanes)
 	FOR_EACH_ENTRY(index, occupied) {
 		lanes_t present = m->sptes[slot][index].present & lanes;
 
-		if (present)
+		if (any(present))
 			drop(m, slot, index, present);
 	}
 }
@@ -201,7 +199,7 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 		int32_t next = next_parent(m, spte);
 		lanes_t linked = lanes_to(m, slot_of(spte), place_of(spte), slot, SMALL) & lanes;
 
-		if (linked)
+		if (any(linked))
 			drop(m, slot_of(spte), place_of(spte), linked);
 		spte = next;
 	}
@@ -211,7 +209,7 @@ static void drop_links_to(struct machine *m, int32_t slot, lanes_t lanes)
 		struct odd odd = m->odds[place];
 
 		place = odd.next;
-		if (lanes & bit(odd_lane(&odd)))
+		if (has(lanes, odd_lane(&odd)))
 			drop(m, slot_of(odd_spte(&odd)), place_of(odd_spte(&odd)), bit(odd_lane(&odd)));
 	}
 }
@@ -229,11 +227,11 @@ static void zap_one(struct machine *m, int32_t slot, lanes_t lanes)
 	count(m, TALLY_ZAPPED_UNSYNC, page->unsync & lanes);
 	page->unsync &= ~lanes;
 	page->below_any &= ~lanes;
-	lanes_t held = level_of(page) == ROOT_LEVEL ? held_roots(m, slot, lanes, true) : 0;
+	lanes_t held = level_of(page) == ROOT_LEVEL ? held_roots(m, slot, lanes, true) : NO_LANES;
 
 	m->obsolete |= held;
 	free_pages(m, lanes & ~held);
-	if (!page->shadowed)
+	if (!any(page->shadowed))
 		defer_free(m, slot);
 }
 
@@ -254,12 +252,13 @@ static void zap(struct machine *m, int32_t slot, lanes_t lanes)
 static void recycle(struct machine *m, int lane)
 {
 	int64_t wanted = REFILL_PAGES - pages_left(m, lane);
-	bool skips_roots = m->knobs.recycle_skips_roots & bit(lane);
+	bool skips_roots = has(m->knobs.recycle_skips_roots, lane);
 	int32_t slot = m->oldest[lane];
 
 	m->freed[lane] = 0;
 	while (slot != NONE && m->freed[lane] < wanted) {
-		if (skips_roots && level_of(&m->headers[slot]) == ROOT_LEVEL && held_roots(m, slot, bit(lane), false)) {
+		if (skips_roots && level_of(&m->headers[slot]) == ROOT_LEVEL &&
+		    any(held_roots(m, slot, bit(lane), false))) {
 			slot = m->newer[slot][lane];
 			continue;
 		}

@@ -20,24 +20,24 @@ static struct leaf find_leaf(struct machine *m, const struct vcpu *vcpu, uint64_
 	lanes_t same = lanes & vcpu->valid;
 	int32_t slot = vcpu->root;
 
-	if (same != lanes)
+	if (!same_lanes(same, lanes))
 		return (struct leaf){NONE, 0, lanes & ~same};
 	for (int level = ROOT_LEVEL;; level--) {
 		int index = index_of(gva, level), first = lowest(same);
 		const struct spte *entry = &m->sptes[slot][index];
 		lanes_t present = entry->present & same;
 
-		if (!(present & bit(first)))
+		if (!has(present, first))
 			return (struct leaf){NONE, 0, same & ~present};
 		same = present;
 		if (level == 1)
 			return (struct leaf){slot, index, same};
 		lanes_t large = entry->large & same;
 
-		if (large & bit(first))
+		if (has(large, first))
 			return (struct leaf){slot, index, large};
 		same &= ~large;
-		if (entry->odd & same) {
+		if (any(entry->odd & same)) {
 			int32_t child = link_target(m, slot, index, first);
 
 			same &= lanes_to(m, slot, index, child, SMALL);
@@ -50,9 +50,9 @@ static struct leaf find_leaf(struct machine *m, const struct vcpu *vcpu, uint64_
 
 INLINE void use_any(struct spte *entry, lanes_t lanes, bool write)
 {
-	if (lanes & ~entry->accessed)
+	if (any(lanes & ~entry->accessed))
 		entry->accessed |= lanes;
-	if (write && lanes & ~entry->dirty)
+	if (write && any(lanes & ~entry->dirty))
 		entry->dirty |= lanes;
 }
 
@@ -62,7 +62,7 @@ INLINE void use_leaf(struct machine *m, struct spte *entry, lanes_t lanes, bool 
 	lanes_t first = entry->speculative & lanes;
 
 	use_any(entry, lanes, write);
-	if (first) {
+	if (any(first)) {
 		entry->speculative &= ~first;
 		count_some(m, COUNTER_PREFETCH_USED, first);
 	}
@@ -80,9 +80,9 @@ INLINE void use(struct machine *m, int32_t slot, int index, lanes_t lanes, bool 
 /* Let the guest use `gva` wherever an entry allows it; the lanes that fault. */
 static lanes_t access_lanes(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes, bool write)
 {
-	lanes_t faults = 0;
+	lanes_t faults = NO_LANES;
 
-	while (lanes) {
+	while (any(lanes)) {
 		struct leaf leaf = find_leaf(m, vcpu, gva, lanes);
 
 		lanes &= ~leaf.lanes;
@@ -104,9 +104,9 @@ static lanes_t access_lanes(struct machine *m, const struct vcpu *vcpu, uint64_t
 /* The lanes in which an entry translates `gva`, whatever access it grants. */
 static lanes_t present_lanes(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
 {
-	lanes_t present = 0;
+	lanes_t present = NO_LANES;
 
-	while (lanes) {
+	while (any(lanes)) {
 		struct leaf leaf = find_leaf(m, vcpu, gva, lanes);
 
 		lanes &= ~leaf.lanes;
@@ -128,7 +128,7 @@ static lanes_t walk_shadow_on_way(struct machine *m, const struct vcpu *vcpu, ui
 		int index = index_of(gva, level);
 		lanes_t linked = lanes & m->sptes[slot][index].present & ~large_lanes(m, slot, index);
 
-		if (!(linked & bit(lowest(lanes))))
+		if (!has(linked, lowest(lanes)))
 			return lanes & ~linked;
 		int32_t child = link_target(m, slot, index, lowest(lanes));
 
@@ -141,6 +141,6 @@ static lanes_t walk_shadow_on_way(struct machine *m, const struct vcpu *vcpu, ui
 static void walk_shadow(struct machine *m, const struct vcpu *vcpu, uint64_t gva, lanes_t lanes)
 {
 	lanes &= lanes_with_on_walk(m) & vcpu->valid;
-	while (lanes)
+	while (any(lanes))
 		lanes &= ~walk_shadow_on_way(m, vcpu, gva, lanes);
 }

@@ -31,7 +31,7 @@ INLINE bool is_rep(int instruction)
 /* The lanes that have an indirect shadow page of a gfn. */
 INLINE lanes_t shadowed_lanes(const struct machine *m, int64_t gfn)
 {
-	lanes_t lanes = 0;
+	lanes_t lanes = NO_LANES;
 
 	FOR_EACH_SLOT(m, slot, gfn)
 		if (!is_direct(&m->headers[slot]))
@@ -45,7 +45,7 @@ static void update_spte(struct machine *m, struct vcpu *vcpu, int32_t slot, int 
 	lanes_t skipped = without_desc(vcpu, lanes & m->knobs.topup_in_write);
 
 	count(m, COUNTER_MMU_PTE_UPDATED, lanes);
-	if (lanes & ~skipped)
+	if (any(lanes & ~skipped))
 		prefetch_gpte(m, vcpu, slot, index, lanes & ~skipped);
 	if (gpte & PTE_PRESENT && gpte & PTE_ACCESSED)
 		count(m, COUNTER_PREFETCH_SKIPPED, skipped);
@@ -80,16 +80,16 @@ static lanes_t write_page(struct machine *m, struct vcpu *vcpu, int32_t slot, co
 {
 	lanes_t zapped = gives_up(m, slot, written, shadowed), rest = shadowed & ~zapped;
 
-	if (zapped)
+	if (any(zapped))
 		zap(m, slot, zapped);
 	lanes_t present = present_at(m, slot, written->index) & rest;
 
-	if (present)
+	if (any(present))
 		drop(m, slot, written->index, present);
-	if (written->gpte && rest) {
+	if (written->gpte && any(rest)) {
 		if (!is_leaf(&m->headers[slot]))
 			count_some(m, COUNTER_MMU_PDE_ZAPPED, rest);
-		else if (rest & m->knobs.update)
+		else if (any(rest & m->knobs.update))
 			update_spte(m, vcpu, slot, written->index, rest & m->knobs.update, written->gpte);
 	}
 	return zapped | present;
@@ -119,7 +119,7 @@ static void pte_write(struct machine *m, struct vcpu *vcpu, int64_t gpa, int wid
 		      bool by_guest)
 {
 	lanes &= m->indirect;
-	if (!lanes)
+	if (!any(lanes))
 		return;
 	top_up(m, vcpu, lanes & m->knobs.topup_in_write);
 	make_pages_available(m, lanes & m->knobs.recycle_in_write);
@@ -130,13 +130,13 @@ static void pte_write(struct machine *m, struct vcpu *vcpu, int64_t gpa, int wid
 
 	if (by_guest)
 		on_write(m, vcpu, &written, 1, lanes);
-	lanes_t flush = 0;
+	lanes_t flush = NO_LANES;
 
 	walk_chain(m, written.gfn, lanes, 1);
 	FOR_EACH_SLOT(m, slot, written.gfn) {
 		lanes_t shadowed = m->headers[slot].shadowed & lanes;
 
-		if (shadowed && !is_direct(&m->headers[slot]))
+		if (any(shadowed) && !is_direct(&m->headers[slot]))
 			flush |= write_page(m, vcpu, slot, &written, shadowed);
 	}
 	flush_remote(m, flush);
@@ -165,18 +165,18 @@ static void drop_range(struct machine *m, int64_t gfn, int first, int last, lane
 	uint64_t occupied[8] = {0};
 
 	FOR_EACH_SLOT(m, slot, gfn)
-		if (m->headers[slot].shadowed & lanes && !is_direct(&m->headers[slot]))
+		if (any(m->headers[slot].shadowed & lanes) && !is_direct(&m->headers[slot]))
 			for (int part = 0; part < 8; part++)
 				occupied[part] |= m->headers[slot].occupied[part];
 	FOR_EACH_ENTRY(index, occupied) {
-		lanes_t dropped = 0;
+		lanes_t dropped = NO_LANES;
 
 		if (index < first || index > last)
 			continue;
 		FOR_EACH_SLOT(m, slot, gfn) {
 			lanes_t present = m->sptes[slot][index].present & lanes;
 
-			if (present && !is_direct(&m->headers[slot])) {
+			if (any(present) && !is_direct(&m->headers[slot])) {
 				drop(m, slot, index, present);
 				dropped |= present;
 			}
@@ -199,9 +199,9 @@ static void iterate_plain(struct machine *m, struct vcpu *vcpu, const struct sto
 	if (!op->live)
 		count_amount(m, COUNTER_DEAD_TABLE_WRITES, lanes, times);
 	walk_chain(m, gfn, lanes, times);
-	if (lanes)
+	if (any(lanes))
 		on_write(m, vcpu, &written, times, lanes);
-	if (shadowed_lanes(m, gfn) & lanes)
+	if (any(shadowed_lanes(m, gfn) & lanes))
 		drop_range(m, gfn, (offset + begin * op->width) >> 3, (offset + end * op->width - 1) >> 3, lanes);
 }
 
@@ -214,14 +214,14 @@ static void iterate(struct machine *m, struct vcpu *vcpu, const struct store *op
 		if (k > done) {
 			lanes_t plain = plain_lanes(m, op, lanes, unshadowed);
 
-			if (plain)
+			if (any(plain))
 				iterate_plain(m, vcpu, op, k, done + operands, plain);
 			lanes &= ~plain;
 		}
-		if (!lanes)
+		if (!any(lanes))
 			return;
 		count_some(m, COUNTER_PAGE_WALKS, lanes);
 		pte_write(m, vcpu, op->gpa + (int64_t)k * op->width, op->width, lanes, op->live, true);
-		unshadowed = shadowed_lanes(m, op->gpa >> 12) & lanes ? 0 : unshadowed + 1;
+		unshadowed = any(shadowed_lanes(m, op->gpa >> 12) & lanes) ? 0 : unshadowed + 1;
 	}
 }

@@ -23,7 +23,7 @@
 /* The lanes in which a use of an entry leaves it as it is. */
 INLINE lanes_t settled_lanes(const struct spte *entry, bool write)
 {
-	lanes_t if_read = (lanes_t)write - 1;
+	lanes_t if_read = every_lane_if(!write);
 
 	return entry->present & entry->accessed & ((entry->writable & entry->dirty) | if_read);
 }
@@ -34,7 +34,7 @@ INLINE bool is_settled(const struct machine *m, const struct way *way, bool writ
 	lanes_t big = way->big & settled_lanes(way->upper, write);
 	lanes_t small = way->small & settled_lanes(way->leaf, write) & ~way->leaf->speculative;
 
-	return (big | small) == m->knobs.shadow;
+	return same_lanes(big | small, m->knobs.shadow);
 }
 
 /* Whether a fault would find the shadow pages of the guest's present tables on the way, all of level 1 for 4 KiB. */
@@ -65,7 +65,7 @@ OUT_OF_LINE void quick_fault(struct machine *m, struct vcpu *vcpu, const struct 
 	struct installed leaf = set_spte(m, vcpu, slot, index, faults, gfn, granted, write, false);
 	lanes_t filled = faults & ~leaf.spurious & m->knobs.prefetch;
 
-	if (filled)
+	if (any(filled))
 		prefetch(m, vcpu, slot, index, filled);
 	count(m, COUNTER_PF_SPURIOUS, leaf.spurious);
 	on_fault(m, vcpu, faults);
@@ -90,7 +90,7 @@ OUT_OF_LINE void repeat_write(struct machine *m, struct vcpu *vcpu, const struct
 
 	use(m, slot_at(guess, 1), index_of(gva, 1), stores, true);
 	/* The reverse map became too long, so that the entry is gone again (rmap_recycle). */
-	if (UNLIKELY(lanes & ~stores))
+	if (UNLIKELY(any(lanes & ~stores)))
 		store_in_lanes(m, vcpu, &op, lanes & ~stores);
 }
 
@@ -108,10 +108,10 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	lanes_t faults = m->knobs.shadow & ~way->leaf->present;
 
 	if (access & ACCESS_USER_VA)
-		faults = 0;
+		faults = NO_LANES;
 	else if (write)
 		faults |= m->knobs.shadow & ~way->leaf->writable;
-	if (faults && ((m->low | m->obsolete) & faults || (write && m->frames[gfn].first_slot != NONE) ||
+	if (any(faults) && (any((m->low | m->obsolete) & faults) || (write && m->frames[gfn].first_slot != NONE) ||
 		       !shadows_guest(m, guess) || m->headers[slot_at(guess, 1)].gfn != gfn_of(guess->gpte[above(2)])))
 		return false;
 	if (!write && !(*gpte & PTE_DIRTY))
@@ -127,7 +127,7 @@ INLINE bool touch_small(struct machine *m, struct vcpu *vcpu, const struct way *
 	if (access & ACCESS_USER_VA)
 		return true;
 	use_leaf(m, way->leaf, m->knobs.shadow & ~faults, write);
-	if (faults) {
+	if (any(faults)) {
 		quick_fault(m, vcpu, guess, gva, faults, gfn, granted, write);
 		if (write)
 			repeat_write(m, vcpu, guess, gva, gfn, faults);
@@ -157,7 +157,7 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 	if (!way.guess || !follow_guest(m, vcpu, way.guess))
 		return false;
 	if (way.guess->is_small)
-		return !way.big && touch_small(m, vcpu, &way, gva, access);
+		return !any(way.big) && touch_small(m, vcpu, &way, gva, access);
 	return !(access & ACCESS_USER_VA) && touch_large(m, vcpu, &way, gva, access & ACCESS_WRITE);
 }
 
@@ -165,21 +165,21 @@ INLINE bool quick_touch(struct machine *m, struct vcpu *vcpu, uint64_t gva, int 
 static bool is_group_full(struct machine *m, int32_t slot, int index, lanes_t lanes)
 {
 	int first = index & ~(PREFETCH_SPTES - 1);
-	lanes_t present = ~(lanes_t)0;
+	lanes_t present = EVERY_LANE;
 
 	if (!not_full(&m->headers[slot], first))
 		return true;
 	for (int other = first; other < first + PREFETCH_SPTES; other++)
 		present &= m->sptes[slot][other].present;
-	return !(lanes & m->knobs.prefetch & ~present);
+	return !any(lanes & m->knobs.prefetch & ~present);
 }
 
 /* The lanes of a mask in which a store to `gfn` traps now and ever: its spte never becomes writable by a fault. */
 INLINE lanes_t denied_lanes(struct machine *m, int64_t gfn, lanes_t lanes, lanes_t *upper)
 {
-	lanes_t denied = 0, undecided = lanes;
+	lanes_t denied = NO_LANES, undecided = lanes;
 
-	*upper = 0;
+	*upper = NO_LANES;
 	FOR_EACH_SLOT(m, slot, gfn) {
 		const struct page *page = &m->headers[slot];
 
@@ -215,7 +215,7 @@ INLINE bool is_plain_trap(struct machine *m, const struct way *way, const struct
 		return false;
 	if (page->gfn != (gfn & ~span_mask(2)) || (page->key & ACC_ALL) != guess->access)
 		return false;
-	if (traps & way->leaf->odd || way->leaf->target[SMALL] != gfn)
+	if (any(traps & way->leaf->odd) || way->leaf->target[SMALL] != gfn)
 		return false;
 	return is_group_full(m, slot_at(guess, 1), index_of(op->gva, 1), traps);
 }
@@ -227,11 +227,11 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	lanes_t traps = way->small & ~way->leaf->writable, upper;
 	int64_t gfn = op->gpa >> 12;
 
-	if (used != way->small || way->big & ~settled_lanes(way->upper, true) || op->count > 1 ||
-	    is_rep(op->instruction) || may_retry(m, op->instruction, traps) || (m->low | m->obsolete) & traps ||
-	    (!op->live && traps & m->knobs.oracle))
+	if (!same_lanes(used, way->small) || any(way->big & ~settled_lanes(way->upper, true)) || op->count > 1 ||
+	    is_rep(op->instruction) || any(may_retry(m, op->instruction, traps)) || any((m->low | m->obsolete) & traps) ||
+	    (!op->live && any(traps & m->knobs.oracle)))
 		return false;
-	if (denied_lanes(m, gfn, traps, &upper) != traps || !is_plain_trap(m, way, op, traps) ||
+	if (!same_lanes(denied_lanes(m, gfn, traps, &upper), traps) || !is_plain_trap(m, way, op, traps) ||
 	    !follow_guest(m, vcpu, way->guess))
 		return false;
 	lanes_t shortcut = traps & upper & m->knobs.shortcut, locked = traps & ~shortcut;
@@ -246,7 +246,7 @@ OUT_OF_LINE bool quick_trap(struct machine *m, struct vcpu *vcpu, const struct w
 	count(m, TALLY_SHORTCUTS, shortcut);
 	top_up(m, vcpu, locked);
 	walk_way(m, vcpu, way->guess, traps);
-	if (locked)
+	if (any(locked))
 		walk_chain(m, gfn, locked, 1);
 	write_memory(m, op);
 	on_trap(m, vcpu, op->gva, op->instruction, traps);
@@ -267,5 +267,5 @@ INLINE bool quick_store(struct machine *m, struct vcpu *vcpu, const struct store
 		write_memory(m, op);
 		return true;
 	}
-	return way.small && quick_trap(m, vcpu, &way, op);
+	return any(way.small) && quick_trap(m, vcpu, &way, op);
 }

@@ -11,7 +11,7 @@ INLINE lanes_t large_lanes(const struct machine *m, int32_t slot, int index)
 {
 	const struct spte *entry = &m->sptes[slot][index];
 
-	return is_leaf(&m->headers[slot]) ? 0 : entry->large & entry->present;
+	return is_leaf(&m->headers[slot]) ? NO_LANES : entry->large & entry->present;
 }
 
 /* The lanes in which an entry is present; the bitmap spares a look at one that is absent in all. */
@@ -19,7 +19,7 @@ INLINE lanes_t present_at(const struct machine *m, int32_t slot, int index)
 {
 	bool occupied = m->headers[slot].occupied[index >> 6] >> (index & 63) & 1;
 
-	return occupied ? m->sptes[slot][index].present : 0;
+	return occupied ? m->sptes[slot][index].present : NO_LANES;
 }
 
 /* The first entry of the list of those with the same target: of a region, a frame or a shadow page. */
@@ -85,7 +85,7 @@ static void install(struct machine *m, int32_t slot, int index, lanes_t lanes, i
 	lanes_t large = large_lanes(m, slot, index);
 	lanes_t holders = entry->present & (kind == BIG ? large : ~large) & ~entry->odd;
 
-	if (!holders) {
+	if (!any(holders)) {
 		entry->target[kind] = target;
 		enter_list(m, slot, index, kind, target);
 	} else if (entry->target[kind] != target) {
@@ -101,7 +101,7 @@ static void install(struct machine *m, int32_t slot, int index, lanes_t lanes, i
 		entry->large |= lanes;
 	}
 	set_entry(page->occupied, index);
-	if (!(m->knobs.shadow & ~entry->present))
+	if (!any(m->knobs.shadow & ~entry->present))
 		set_entry(page->full, index);
 }
 
@@ -117,14 +117,14 @@ INLINE void forget_targets(struct machine *m, int32_t slot, int index, lanes_t l
 		if (leaf)
 			shorten(m, target, bit(lane));
 	}
-	if (!usual)
+	if (!any(usual))
 		return;
 	int32_t target = entry->target[kind];
 	lanes_t same_kind = leaf ? entry->present : entry->present & (kind == BIG ? entry->large : ~entry->large);
 
 	if (leaf)
 		shorten(m, target, usual);
-	if (!(same_kind & ~entry->odd & ~usual))
+	if (!any(same_kind & ~entry->odd & ~usual))
 		leave_list(m, slot, index, kind, target, leaf);
 }
 
@@ -144,23 +144,23 @@ static void drop(struct machine *m, int32_t slot, int index, lanes_t lanes)
 	struct page *page = &m->headers[slot];
 	struct spte *entry = &m->sptes[slot][index];
 	bool leaf = is_leaf(page);
-	lanes_t large = leaf ? 0 : lanes & entry->large, small = lanes & ~large;
+	lanes_t large = leaf ? NO_LANES : lanes & entry->large, small = lanes & ~large;
 
 	if (leaf) {
 		count_some(m, COUNTER_SPTES_ZAPPED, lanes);
 		count(m, COUNTER_PREFETCH_UNUSED, lanes & entry->speculative);
 		decrement_words(&m->present_count[slot], lanes);
-	} else if (large) {
+	} else if (any(large)) {
 		count_some(m, COUNTER_SPTES_ZAPPED, large);
 		forget_targets(m, slot, index, large, BIG, false);
 	}
-	if (small)
+	if (any(small))
 		forget_targets(m, slot, index, small, SMALL, leaf);
 	clear_spte(entry, lanes);
 	clear_entry(page->full, index);
 	if (!leaf)
 		entry->below &= ~lanes;
-	if (!entry->present)
+	if (!any(entry->present))
 		clear_entry(page->occupied, index);
 }
 
@@ -170,12 +170,12 @@ INLINE bool drop_leaf(struct machine *m, int32_t slot, int index, lanes_t lanes)
 	struct spte *entry = &m->sptes[slot][index];
 	lanes_t present = entry->present & lanes;
 
-	if (!present)
+	if (!any(present))
 		return false;
 	count(m, COUNTER_PREFETCH_UNUSED, present & entry->speculative);
 	forget_targets(m, slot, index, present, SMALL, true);
 	clear_spte(entry, present);
-	if (!entry->present)
+	if (!any(entry->present))
 		clear_entry(m->headers[slot].occupied, index);
 	return true;
 }
@@ -195,13 +195,13 @@ INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
 static void drop_leaves(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	struct page *page = &m->headers[slot];
-	bool is_whole = lanes == page->shadowed;
+	bool is_whole = same_lanes(lanes, page->shadowed);
 
 	lanes &= ~equal_words(&m->present_count[slot], 0);
-	if (!lanes)
+	if (!any(lanes))
 		return;
 	/* Of one lane it is known when the last entry was found. */
-	int left = lanes & (lanes - 1) ? ENTRIES + 1 : m->present_count[slot][lowest(lanes)];
+	int left = several(lanes) ? ENTRIES + 1 : m->present_count[slot][lowest(lanes)];
 
 	count_words(m, COUNTER_SPTES_ZAPPED, &m->present_count[slot], lanes);
 	clear_words(&m->present_count[slot], lanes);
@@ -220,7 +220,7 @@ INLINE lanes_t lanes_to(struct machine *m, int32_t slot, int index, int32_t targ
 	const struct spte *entry = &m->sptes[slot][index];
 	lanes_t large = large_lanes(m, slot, index);
 	lanes_t lanes = entry->present & (kind == BIG ? large : ~large);
-	lanes_t found = entry->target[kind] == target ? lanes & ~entry->odd : 0;
+	lanes_t found = entry->target[kind] == target ? lanes & ~entry->odd : NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes & entry->odd)
 		if (odd_get(m, spte_of(slot, index), lane) == target)
@@ -233,7 +233,7 @@ INLINE int32_t link_target(struct machine *m, int32_t slot, int index, int lane)
 {
 	const struct spte *entry = &m->sptes[slot][index];
 
-	return entry->odd & bit(lane) ? odd_get(m, spte_of(slot, index), lane) : entry->target[SMALL];
+	return has(entry->odd, lane) ? odd_get(m, spte_of(slot, index), lane) : entry->target[SMALL];
 }
 
 /* Drop every 4 KiB leaf that maps a frame (kvm_zap_all_rmap_sptes, what rmap_recycle does). */
@@ -246,7 +246,7 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 		const struct spte *entry = entry_of(m, spte);
 		lanes_t mapped = entry->present & ~entry->odd & lanes;
 
-		if (mapped)
+		if (any(mapped))
 			drop(m, slot_of(spte), place_of(spte), mapped);
 		spte = next;
 	}
@@ -256,7 +256,7 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 		struct odd odd = m->odds[place];
 
 		place = odd.next;
-		if (lanes & bit(odd_lane(&odd)))
+		if (has(lanes, odd_lane(&odd)))
 			drop(m, slot_of(odd_spte(&odd)), place_of(odd_spte(&odd)), bit(odd_lane(&odd)));
 	}
 }
@@ -265,14 +265,14 @@ static void drop_frame(struct machine *m, int64_t gfn, lanes_t lanes)
 static void protect_large(struct machine *m, int32_t spte, lanes_t had)
 {
 	entry_of(m, spte)->writable &= ~had;
-	if (had & m->knobs.large_drop)
+	if (any(had & m->knobs.large_drop))
 		drop(m, slot_of(spte), place_of(spte), had & m->knobs.large_drop);
 }
 
 /* What `write_protect` does with the odd entries that map a frame. */
 static lanes_t write_protect_odd(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	lanes_t changed = 0;
+	lanes_t changed = NO_LANES;
 
 	for (int32_t place = m->frames[gfn].first_odd; place != NONE; place = m->odds[place].next) {
 		struct spte *entry = entry_of(m, odd_spte(&m->odds[place]));
@@ -288,7 +288,7 @@ static lanes_t write_protect_odd(struct machine *m, int64_t gfn, lanes_t lanes)
 		lanes_t had = entry_of(m, odd_spte(&odd))->writable & lanes & bit(odd_lane(&odd));
 
 		place = odd.next;
-		if (had)
+		if (any(had))
 			protect_large(m, odd_spte(&odd), had);
 		changed |= had;
 	}
@@ -298,7 +298,7 @@ static lanes_t write_protect_odd(struct machine *m, int64_t gfn, lanes_t lanes)
 /* Take write access from all leaves that map a frame; the lanes in which one had it (rmap_write_protect). */
 static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	lanes_t changed = 0;
+	lanes_t changed = NO_LANES;
 
 	for (int32_t spte = m->frames[gfn].first_spte; spte != NONE; spte = next_leaf(m, spte)) {
 		struct spte *entry = entry_of(m, spte);
@@ -314,7 +314,7 @@ static lanes_t write_protect(struct machine *m, int64_t gfn, lanes_t lanes)
 		const struct spte *entry = entry_of(m, spte);
 		lanes_t had = entry->writable & entry->large & lanes & ~entry->odd;
 
-		if (had)
+		if (any(had))
 			protect_large(m, spte, had);
 		changed |= had;
 		spte = next;

@@ -30,7 +30,7 @@ OUT_OF_LINE void flush_local(struct machine *m, lanes_t lanes)
 static void sync_root(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 {
 	lanes &= vcpu->valid;
-	if (lanes)
+	if (any(lanes))
 		count(m, COUNTER_LOCK_ACQUISITIONS, sync_children(m, vcpu->root, lanes));
 }
 
@@ -74,7 +74,7 @@ static void release_zapped(struct machine *m, int lane)
 				*root = NONE;
 			}
 		}
-		if (vcpu->zapped & bit(lane)) {
+		if (has(vcpu->zapped, lane)) {
 			used = release_once(m, lane, released, used, vcpu->root);
 			vcpu->zapped &= ~bit(lane);
 		}
@@ -85,7 +85,7 @@ static void release_zapped(struct machine *m, int lane)
 /* Replace roots that were zapped (kvm_mmu_free_obsolete_roots, kvm_mmu_reload). */
 static void replace_roots(struct machine *m, lanes_t lanes)
 {
-	while (m->obsolete & lanes) {
+	while (any(m->obsolete & lanes)) {
 		lanes_t obsolete = m->obsolete & lanes;
 
 		m->obsolete &= ~obsolete;
@@ -95,7 +95,7 @@ static void replace_roots(struct machine *m, lanes_t lanes)
 			struct vcpu *vcpu = &m->vcpus[which];
 			lanes_t missing = obsolete & ~vcpu->valid;
 
-			if (missing && vcpu->cr3 != NO_GFN)
+			if (any(missing) && vcpu->cr3 != NO_GFN)
 				load_root(m, vcpu, missing);
 		}
 	}
@@ -105,16 +105,16 @@ static void replace_roots(struct machine *m, lanes_t lanes)
 INLINE void finish_exit(struct machine *m, lanes_t lanes)
 {
 	on_exit_end(m, lanes);
-	if (m->obsolete & lanes)
+	if (any(m->obsolete & lanes))
 		replace_roots(m, lanes);
-	if (m->flush & lanes)
+	if (any(m->flush & lanes))
 		flush_local(m, lanes);
 }
 
 /* Rotate the current root into the cache and `root`, if it is cached, out of it (fast_pgd_switch). */
 static bool rotate_roots(struct machine *m, struct vcpu *vcpu, int lane, int32_t root)
 {
-	int32_t moving = vcpu->valid & bit(lane) ? vcpu->root : NONE;
+	int32_t moving = has(vcpu->valid, lane) ? vcpu->root : NONE;
 
 	for (int place = 0; place < m->knobs.cached_roots[lane]; place++) {
 		int32_t taken = vcpu->cached_roots[place][lane];
@@ -130,7 +130,7 @@ static bool rotate_roots(struct machine *m, struct vcpu *vcpu, int lane, int32_t
 /* Serve a guest load of CR3 (kvm_set_cr3, kvm_mmu_new_pgd). */
 static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t lanes)
 {
-	lanes_t hit = 0;
+	lanes_t hit = NO_LANES;
 
 	count_some(m, COUNTER_CR3_LOADS, lanes);
 	on_cr3(m, vcpu, lanes);
@@ -148,12 +148,12 @@ static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t 
 			hit |= bit(lane);
 	vcpu->cr3 = (int32_t)gfn;
 	vcpu->valid &= ~(lanes & ~hit);
-	if (hit) {
+	if (any(hit)) {
 		set_root(vcpu, root);
 		on_root(m, root, hit);
 		sync_root(m, vcpu, hit);
 	}
-	if (lanes & ~hit) {
+	if (any(lanes & ~hit)) {
 		flush_local(m, lanes & ~hit);
 		load_root(m, vcpu, lanes & ~hit);
 	}

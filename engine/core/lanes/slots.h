@@ -34,7 +34,7 @@ static void enter_chains(struct machine *m, int64_t gfn, lanes_t lanes)
 			increment(&m->byte_buckets[hash][bucket], lanes);
 			longer = above_value(&m->byte_buckets[hash][bucket], (uint8_t)m->highest_bucket);
 		}
-		if (longer)
+		if (any(longer))
 			m->highest_bucket++;
 	}
 }
@@ -57,7 +57,7 @@ INLINE void add_chain_lengths(const struct machine *m, words_t *steps, int64_t g
 	for (int hash = 0; hash < 2; hash++) {
 		int bucket = bucket_of(gfn, hash);
 
-		if (!of_hash[hash])
+		if (!any(of_hash[hash]))
 			continue;
 		if (UNLIKELY(m->wide_buckets))
 			add_words(steps, &m->word_buckets[hash][bucket], of_hash[hash]);
@@ -136,7 +136,7 @@ static void free_deferred(struct machine *m)
 		struct page *page = &m->headers[slot];
 
 		page->is_deferred = false;
-		if (page->shadowed)
+		if (any(page->shadowed))
 			continue;
 		int32_t *link = &m->frames[page->gfn].first_slot;
 

@@ -27,7 +27,7 @@ INLINE void recycle_rmap(struct machine *m, int64_t gfn, lanes_t lanes)
 {
 	lanes_t longer = lanes_longer(m, gfn, RMAP_RECYCLE_THRESHOLD, lanes);
 
-	if (UNLIKELY(longer)) {
+	if (UNLIKELY(any(longer))) {
 		drop_frame(m, gfn, longer);
 		flush_remote(m, longer);
 	}
@@ -40,12 +40,12 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 	struct spte *entry = &m->sptes[slot][index];
 	bool leaf = is_leaf(&m->headers[slot]);
 	enum kind kind = leaf ? SMALL : BIG;
-	lanes_t flush = 0, writable = 0, old = entry->present & lanes;
+	lanes_t flush = NO_LANES, writable = NO_LANES, old = entry->present & lanes;
 
-	if (old) {
+	if (any(old)) {
 		lanes_t other = old & ~lanes_to(m, slot, index, (int32_t)gfn, kind);
 
-		if (other) {
+		if (any(other)) {
 			drop(m, slot, index, other);
 			flush = other;
 			old &= ~other;
@@ -55,20 +55,20 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 
 	if (granted & ACC_WRITE) {
 		writable = had;
-		if (lanes & ~had)
+		if (any(lanes & ~had))
 			writable |= may_write(m, vcpu, gfn, lanes & ~had, speculative);
 	}
 	lanes_t dirty = writable & ~had, new = lanes & ~old, was_dirty = entry->dirty & old;
 	lanes_t same = old & entry->accessed & ~(had ^ writable) & ~(was_dirty ^ dirty);
 	lanes_t changed = old & ~same, keep = ~(new | changed);
 
-	if (new) {
+	if (any(new)) {
 		if (leaf)
 			take_desc(m, vcpu, gfn, new);
 		count_some(m, speculative ? COUNTER_SPTES_PREFETCHED : COUNTER_SPTES_INSTALLED, new);
 		install(m, slot, index, new, (int32_t)gfn, kind);
 	}
-	if (changed) {
+	if (any(changed)) {
 		count(m, COUNTER_WRITE_UPGRADES, changed & writable & ~had);
 		flush |= changed & was_dirty & ~dirty;
 	}
@@ -80,11 +80,11 @@ static struct installed set_spte(struct machine *m, struct vcpu *vcpu, int32_t s
 	} else {
 		use(m, slot, index, new | changed, false);
 	}
-	if (new && leaf)
+	if (any(new) && leaf)
 		recycle_rmap(m, gfn, new);
 	flush_remote(m, flush);
 	return (struct installed){
-		.emulate = granted & ACC_WRITE && write ? lanes & ~writable : 0,
+		.emulate = granted & ACC_WRITE && write ? lanes & ~writable : NO_LANES,
 		.spurious = same,
 	};
 }
@@ -128,7 +128,7 @@ static void prefetch_direct(struct machine *m, struct vcpu *vcpu, int32_t slot, 
 
 		if (page->gfn + other >= m->pages)
 			return;
-		if (other != index && absent)
+		if (other != index && any(absent))
 			set_spte(m, vcpu, slot, other, absent, page->gfn + other, page->key & ACC_ALL, false, true);
 	}
 }
@@ -143,11 +143,11 @@ static void prefetch(struct machine *m, struct vcpu *vcpu, int32_t slot, int ind
 		prefetch_direct(m, vcpu, slot, index, lanes);
 		return;
 	}
-	for (unsigned rest = not_full(page, first); rest && lanes; rest &= rest - 1) {
+	for (unsigned rest = not_full(page, first); rest && any(lanes); rest &= rest - 1) {
 		int other = first + __builtin_ctz(rest);
 		lanes_t absent = lanes & ~present_at(m, slot, other);
 
-		if (other != index && absent && !prefetch_gpte(m, vcpu, slot, other, absent))
+		if (other != index && any(absent) && !prefetch_gpte(m, vcpu, slot, other, absent))
 			lanes &= ~(absent & m->knobs.prefetch_stops);
 	}
 }

@@ -38,7 +38,7 @@ struct spte {
 	};
 	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
 };
-_Static_assert(sizeof(struct spte) == 64, "an entry is one cache line");
+_Static_assert(sizeof(struct spte) == LANES, "an entry is one cache line, or eight");
 
 enum kind { SMALL, BIG };
 

@@ -12,7 +12,7 @@
 /* The lanes in which a gfn is shadowed as an upper-level table: it never becomes writable there (page_track). */
 INLINE lanes_t tracked(const struct machine *m, int64_t gfn)
 {
-	lanes_t lanes = 0;
+	lanes_t lanes = NO_LANES;
 
 	FOR_EACH_SLOT(m, slot, gfn)
 		if (!is_leaf(&m->headers[slot]) && !is_direct(&m->headers[slot]))
@@ -44,17 +44,17 @@ static lanes_t may_write(struct machine *m, struct vcpu *vcpu, int64_t gfn, lane
 		const struct page *page = &m->headers[slot];
 		lanes_t shadowed = page->shadowed & allowed;
 
-		if (!shadowed || is_direct(page))
+		if (!any(shadowed) || is_direct(page))
 			continue;
 		if (!vcpu) {
 			allowed &= ~shadowed;
 			continue;
 		}
 		lanes_t synced = shadowed & ~page->unsync;
-		lanes_t going = synced ? may_unsync(m, slot, speculative, synced) : 0;
+		lanes_t going = any(synced) ? may_unsync(m, slot, speculative, synced) : NO_LANES;
 
 		allowed &= ~(synced & ~going);
-		if (going)
+		if (any(going))
 			unsync_page(m, vcpu, slot, going);
 	}
 	return allowed;
@@ -64,7 +64,7 @@ static lanes_t may_write(struct machine *m, struct vcpu *vcpu, int64_t gfn, lane
 INLINE lanes_t lanes_elsewhere(struct machine *m, int32_t slot, int index, lanes_t lanes, int64_t gfn)
 {
 	const struct spte *entry = &m->sptes[slot][index];
-	lanes_t elsewhere = entry->target[SMALL] != gfn ? lanes & ~entry->odd : 0;
+	lanes_t elsewhere = entry->target[SMALL] != gfn ? lanes & ~entry->odd : NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes & entry->odd)
 		if (odd_get(m, spte_of(slot, index), lane) != gfn)
@@ -81,16 +81,16 @@ static lanes_t sync_entry(struct machine *m, int32_t slot, int index, lanes_t la
 	bool maps = gpte & PTE_PRESENT && gpte & PTE_ACCESSED && gfn < m->pages;
 	lanes_t gone = maps ? lanes_elsewhere(m, slot, index, lanes, gfn) : lanes;
 
-	if (gone)
+	if (any(gone))
 		drop(m, slot, index, gone);
 	lanes &= ~gone;
-	if (!lanes)
+	if (!any(lanes))
 		return gone;
-	lanes_t had = entry->writable & lanes, writable = 0;
+	lanes_t had = entry->writable & lanes, writable = NO_LANES;
 
 	if (access & ACC_WRITE && gpte & PTE_DIRTY) {
 		writable = had;
-		if (lanes & ~had)
+		if (any(lanes & ~had))
 			writable |= may_write(m, NULL, gfn, lanes & ~had, true);
 	}
 	lanes_t dirty = writable & ~had;
@@ -106,13 +106,13 @@ static lanes_t sync_entry(struct machine *m, int32_t slot, int index, lanes_t la
 static lanes_t sync_sptes(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	const struct page *page = &m->headers[slot];
-	lanes_t flush = 0;
+	lanes_t flush = NO_LANES;
 
 	count_words(m, COUNTER_SYNC_SPTES, &m->present_count[slot], lanes);
 	FOR_EACH_ENTRY(index, page->occupied) {
 		lanes_t present = m->sptes[slot][index].present & lanes;
 
-		if (present)
+		if (any(present))
 			flush |= sync_entry(m, slot, index, present, read_entry(m, page->gfn, index));
 	}
 	return flush;
@@ -123,9 +123,9 @@ static lanes_t zap_empty(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	lanes_t empty = lanes & m->knobs.sync_zaps_empty;
 
-	if (empty)
+	if (any(empty))
 		empty &= equal_words(&m->present_count[slot], 0);
-	if (empty)
+	if (any(empty))
 		zap(m, slot, empty);
 	return empty;
 }
@@ -133,7 +133,7 @@ static lanes_t zap_empty(struct machine *m, int32_t slot, lanes_t lanes)
 /* Write-protect the leaves on the work list from `begin` on, bring them in line, and take them off (mmu_sync_children). */
 static void sync_listed(struct machine *m, int32_t begin)
 {
-	lanes_t protected = 0, flush = 0;
+	lanes_t protected = NO_LANES, flush = NO_LANES;
 	int32_t end = m->work_used;
 
 	for (int32_t item = begin; item < end; item++)
@@ -157,23 +157,23 @@ static void sync_listed(struct machine *m, int32_t begin)
 static lanes_t sync_children(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	int32_t begin = collect_unsync(m, slot, lanes, true);
-	lanes_t stale = 0;
+	lanes_t stale = NO_LANES;
 
 	for (int32_t item = begin; item < m->work_used; item++)
 		stale |= m->work[item].lanes;
-	if (stale)
+	if (any(stale))
 		sync_listed(m, begin);
 	return stale;
 }
 
 static void zap_unsync_siblings(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	lanes_t stale = 0;
+	lanes_t stale = NO_LANES;
 
 	FOR_EACH_SLOT(m, slot, gfn) {
 		lanes_t unsync = m->headers[slot].unsync & lanes;
 
-		if (unsync) {
+		if (any(unsync)) {
 			zap(m, slot, unsync);
 			stale |= unsync;
 		}
@@ -188,7 +188,7 @@ static void sync_siblings(struct machine *m, int64_t gfn, lanes_t lanes)
 	FOR_EACH_SLOT(m, slot, gfn) {
 		lanes_t unsync = m->headers[slot].unsync & lanes;
 
-		if (unsync)
+		if (any(unsync))
 			add_work(m, slot, unsync);
 	}
 	sync_listed(m, begin);
@@ -203,9 +203,9 @@ static int32_t get_page(struct machine *m, int64_t gfn, int32_t key, lanes_t lan
 	if (upper && m->frames[gfn].first_slot != NONE)
 		zap_unsync_siblings(m, gfn, lanes & m->knobs.create_zaps_unsync);
 	int32_t slot = find_slot(m, gfn, key);
-	lanes_t stale = slot == NONE ? 0 : m->headers[slot].unsync & lanes;
+	lanes_t stale = slot == NONE ? NO_LANES : m->headers[slot].unsync & lanes;
 
-	if (stale) {
+	if (any(stale)) {
 		count_some(m, COUNTER_SYNC_TRANSIENT, stale);
 		flush_remote(m, sync_sptes(m, slot, stale));
 		zap_empty(m, slot, stale);
@@ -214,7 +214,7 @@ static int32_t get_page(struct machine *m, int64_t gfn, int32_t key, lanes_t lan
 	on_lookup(m, slot, lanes);
 	lanes_t new = lanes & ~m->headers[slot].shadowed;
 
-	if (new) {
+	if (any(new)) {
 		create(m, slot, new);
 		if (upper && !is_direct(&m->headers[slot]))
 			sync_siblings(m, gfn, new & ~m->knobs.create_zaps_unsync);

@@ -10,7 +10,7 @@ INLINE lanes_t mark_link(struct machine *m, int32_t slot, int index, lanes_t lan
 	struct spte *entry = &m->sptes[slot][index];
 	lanes_t news = lanes & ~entry->below;
 
-	if (news) {
+	if (any(news)) {
 		entry->below |= news;
 		m->headers[slot].below_any |= news;
 		set_entry(m->headers[slot].below, index);
@@ -28,7 +28,7 @@ static void mark_parents(struct machine *m, int32_t slot, lanes_t lanes)
 		lanes_t linked = lanes_to(m, slot_of(spte), place_of(spte), slot, SMALL) & lanes;
 		lanes_t news = mark_link(m, slot_of(spte), place_of(spte), linked);
 
-		if (news)
+		if (any(news))
 			mark_parents(m, slot_of(spte), news);
 	}
 	for (int32_t place = m->headers[slot].first_odd; place != NONE; place = m->odds[place].next) {
@@ -36,7 +36,7 @@ static void mark_parents(struct machine *m, int32_t slot, lanes_t lanes)
 		lanes_t linked = lanes & bit(odd_lane(&m->odds[place]));
 		lanes_t news = mark_link(m, slot_of(spte), place_of(spte), linked);
 
-		if (news)
+		if (any(news))
 			mark_parents(m, slot_of(spte), news);
 	}
 }
@@ -50,7 +50,7 @@ static void link_page(struct machine *m, int32_t slot, int index, lanes_t lanes,
 	install(m, slot, index, lanes, child, SMALL);
 	lanes_t news = mark_link(m, slot, index, stale);
 
-	if (news)
+	if (any(news))
 		mark_parents(m, slot, news);
 }
 
@@ -72,7 +72,7 @@ INLINE int found_below(struct machine *m, int32_t child, lanes_t lanes, int dept
 	}
 	lanes_t unsync = page->unsync & lanes;
 
-	if (!unsync)
+	if (!any(unsync))
 		return depth;
 	if (page->stamp >> PLACE_BITS == m->stamp) {
 		m->work[page->stamp & (WORK_ITEMS - 1)].lanes |= unsync;
@@ -92,14 +92,14 @@ static int collect_links(struct machine *m, int32_t slot, lanes_t wanted, int de
 		struct spte *entry = &m->sptes[slot][index];
 		lanes_t below = entry->below & wanted;
 
-		if (below & ~entry->odd)
+		if (any(below & ~entry->odd))
 			depth = found_below(m, entry->target[SMALL], below & ~entry->odd, depth);
 		FOR_EACH_LANE(lane, below & entry->odd)
 			depth = found_below(m, odd_get(m, spte_of(slot, index), lane), bit(lane), depth);
 		if (!forget)
 			continue;
 		entry->below &= ~below;
-		if (!entry->below)
+		if (!any(entry->below))
 			clear_entry(page->below, index);
 	}
 	if (forget)
@@ -124,7 +124,7 @@ static int32_t collect_unsync(struct machine *m, int32_t slot, lanes_t lanes, bo
 		struct item item = m->climb[--depth];
 		lanes_t wanted = item.lanes & m->headers[item.slot].below_any;
 
-		if (wanted)
+		if (any(wanted))
 			depth = collect_links(m, item.slot, wanted, depth, forget);
 	}
 	return begin;

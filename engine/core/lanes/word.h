@@ -1,5 +1,8 @@
 /*
- * Lane masks and numbers of lanes: 64 policies side by side, one bit of a word each, or one byte of a vector each.
+ * Lane masks and numbers of lanes: policies side by side, one bit of a word each, or one byte of a vector each.
+ *
+ * A word has 64 lanes, or 512: one number, or a register of eight. The build says which (LANES); `&`, `|`, `^` and `~`
+ * work on both, and what else is done with masks is a function here.
  *
  * A mask says in which lanes something holds. Small numbers that differ between lanes are byte lanes: adding one in any
  * set of lanes is one vector addition, whatever the set. All of this is exact integer arithmetic, so that every
@@ -15,34 +18,54 @@
 #include <immintrin.h>
 #endif
 
-#define LANES 64
-#define LANE_BITS 6
-
-typedef uint64_t lanes_t;
-typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
-typedef uint32_t counts_t[LANES]; /* numbers that memory alone limits; few events change them */
-typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
-
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define INLINE static inline __attribute__((always_inline))
 /* What the event loop calls now and then stays out of it, so that its own values stay in registers. */
 #define OUT_OF_LINE static __attribute__((noinline))
 
-INLINE int lowest(lanes_t lanes)
+#ifndef LANES
+#define LANES 64
+#endif
+enum { LANE_BITS = LANES == 64 ? 6 : 9 };
+
+#if LANES == 64
+#include "narrow.h"
+#elif LANES == 512
+#include "wide.h"
+#else
+#error "a word has 64 or 512 lanes"
+#endif
+
+#define NO_LANES ((lanes_t){0})
+#define EVERY_LANE (~NO_LANES)
+
+typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
+typedef uint32_t counts_t[LANES]; /* numbers that memory alone limits; few events change them */
+typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
+
+/* The mask, or no lane. */
+INLINE lanes_t lanes_if(bool condition, lanes_t lanes)
 {
-	return __builtin_ctzll(lanes);
+	return condition ? lanes : NO_LANES;
 }
 
-INLINE lanes_t bit(int lane)
+/* Every lane, or no lane; no branch. */
+INLINE lanes_t every_lane_if(bool condition)
 {
-	return (lanes_t)1 << lane;
+	return NO_LANES - (uint64_t)condition;
 }
 
-/* For each lane of a mask, lowest first. */
-#define FOR_EACH_LANE(lane, lanes) \
-	for (lanes_t lane##_rest = (lanes); lane##_rest; lane##_rest &= lane##_rest - 1) \
-		for (int lane = lowest(lane##_rest), lane##_once = 1; lane##_once; lane##_once = 0)
+/* Whether two masks are the same. */
+INLINE bool same_lanes(lanes_t a, lanes_t b)
+{
+	return !any(a ^ b);
+}
+
+/* Have the memory of an object brought near. */
+#define FETCH(object) \
+	for (size_t line = 0; line < sizeof(object); line += 64) \
+		__builtin_prefetch((const char *)&(object) + line)
 
 /*
  * Compilers split sums of vectors that are wider than the registers, but take comparisons, conversions and shuffles of
@@ -88,7 +111,7 @@ INLINE void store_words(words_t *words, int part, word_piece_t piece)
 }
 
 /* The mask of the lanes of a piece whose byte is 255, where all are 0 or 255. */
-INLINE lanes_t gather_piece(piece_t piece)
+INLINE uint64_t gather_piece(piece_t piece)
 {
 #if defined(__AVX512BW__)
 	return _mm512_movepi8_mask((__m512i)piece);
@@ -98,7 +121,7 @@ INLINE lanes_t gather_piece(piece_t piece)
 	return (uint32_t)_mm_movemask_epi8((__m128i)piece);
 #else
 	uint64_t parts[PIECE / 8];
-	lanes_t lanes = 0;
+	uint64_t lanes = 0;
 
 	memcpy(parts, &piece, sizeof parts);
 	for (int part = 0; part < PIECE / 8; part++) {
@@ -112,7 +135,7 @@ INLINE lanes_t gather_piece(piece_t piece)
 }
 
 /* The same for numbers of 16 bits that are 0 or 65535. */
-INLINE lanes_t gather_word_piece(word_piece_t piece)
+INLINE uint64_t gather_word_piece(word_piece_t piece)
 {
 #if defined(__AVX512BW__)
 	return _mm512_movepi16_mask((__m512i)piece);
@@ -125,7 +148,7 @@ INLINE lanes_t gather_word_piece(word_piece_t piece)
 	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16((__m128i)piece, _mm_setzero_si128()));
 #else
 	uint64_t parts[PIECE / 8];
-	lanes_t lanes = 0;
+	uint64_t lanes = 0;
 
 	memcpy(parts, &piece, sizeof parts);
 	for (int part = 0; part < PIECE / 8; part++) {
@@ -141,8 +164,7 @@ INLINE lanes_t gather_word_piece(word_piece_t piece)
 INLINE piece_t spread_piece(lanes_t lanes, int part)
 {
 #ifdef __AVX512BW__
-	(void)part;
-	return (piece_t)_mm512_movm_epi8(lanes);
+	return (piece_t)_mm512_movm_epi8(bits_from(lanes, part * PIECE));
 #else
 #define EIGHT(n) n, n, n, n, n, n, n, n
 #if PIECE == 32
@@ -153,7 +175,7 @@ INLINE piece_t spread_piece(lanes_t lanes, int part)
 	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
 	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
 	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
-	piece_t all = (piece_t)((quads_t){0} + (lanes >> part * PIECE));
+	piece_t all = (piece_t)((quads_t){0} + bits_from(lanes, part * PIECE));
 #ifdef __clang__
 	piece_t of_lanes = __builtin_shufflevector(all, all, TO_LANES);
 #else
@@ -170,7 +192,7 @@ INLINE piece_t spread_piece(lanes_t lanes, int part)
 INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
 {
 #ifdef __AVX512BW__
-	return (word_piece_t)_mm512_movm_epi16((__mmask32)(lanes >> part * WORDS));
+	return (word_piece_t)_mm512_movm_epi16((__mmask32)bits_from(lanes, part * WORDS));
 #else
 #if PIECE == 32
 	const word_piece_t own = {1,   2,   4,	  8,	16,   32,   64,	  128,
@@ -178,7 +200,7 @@ INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
 #else
 	const word_piece_t own = {1, 2, 4, 8, 16, 32, 64, 128};
 #endif
-	word_piece_t all = (word_piece_t){0} + (uint16_t)(lanes >> part * WORDS);
+	word_piece_t all = (word_piece_t){0} + (uint16_t)bits_from(lanes, part * WORDS);
 
 	return (word_piece_t)((all & own) == own);
 #endif
@@ -228,49 +250,49 @@ INLINE void clear_words(words_t *words, lanes_t lanes)
 /* The lanes in which a number has a value. */
 INLINE lanes_t equal(const bytes_t *bytes, uint8_t value)
 {
-	lanes_t lanes = 0;
+	uint64_t found[LANES / 64] = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		lanes |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE;
-	return lanes;
+		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE % 64;
+	return from_words(found);
 }
 
 /* The lanes in which a number is greater than a value. */
 INLINE lanes_t above_value(const bytes_t *bytes, uint8_t value)
 {
-	lanes_t lanes = 0;
+	uint64_t found[LANES / 64] = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		lanes |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE;
-	return lanes;
+		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE % 64;
+	return from_words(found);
 }
 
 /* The lanes in which the first number is greater than the second. */
 INLINE lanes_t greater(const bytes_t *a, const bytes_t *b)
 {
-	lanes_t lanes = 0;
+	uint64_t found[LANES / 64] = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		lanes |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE;
-	return lanes;
+		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE % 64;
+	return from_words(found);
 }
 
 INLINE lanes_t equal_words(const words_t *words, uint16_t value)
 {
-	lanes_t lanes = 0;
+	uint64_t found[LANES / 64] = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS;
-	return lanes;
+		found[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS % 64;
+	return from_words(found);
 }
 
 INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 {
-	lanes_t lanes = 0;
+	uint64_t found[LANES / 64] = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		lanes |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS;
-	return lanes;
+		found[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS % 64;
+	return from_words(found);
 }
 
 /* Bytes of one piece of words, as words. */

@@ -38,11 +38,11 @@ static int least_done(const struct machine *m, const struct store *op, lanes_t p
 	*group = pending;
 	if (op->count == 1)
 		return 0;
-	*group = 0;
+	*group = NO_LANES;
 	FOR_EACH_LANE(lane, pending) {
 		if (m->done[lane] < least) {
 			least = m->done[lane];
-			*group = 0;
+			*group = NO_LANES;
 		}
 		if (m->done[lane] == least)
 			*group |= bit(lane);
@@ -53,7 +53,7 @@ static int least_done(const struct machine *m, const struct store *op, lanes_t p
 /* Advance lanes by so many operands; those that have stored all. */
 static lanes_t advance_lanes(struct machine *m, const struct store *op, lanes_t lanes, int operands)
 {
-	lanes_t finished = 0;
+	lanes_t finished = NO_LANES;
 
 	if (op->count == 1)
 		return lanes;
@@ -69,7 +69,7 @@ static lanes_t advance_lanes(struct machine *m, const struct store *op, lanes_t 
 static lanes_t same_limit(const struct machine *m, lanes_t lanes)
 {
 	int limit = m->knobs.rep_limit[lowest(lanes)];
-	lanes_t same = 0;
+	lanes_t same = NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes)
 		if (m->knobs.rep_limit[lane] == limit)
@@ -82,18 +82,18 @@ static lanes_t emulate(struct machine *m, struct vcpu *vcpu, const struct store 
 {
 	uint64_t skip = (uint64_t)done * (uint64_t)op->width;
 	lanes_t retried = on_trap(m, vcpu, op->gva + skip, op->instruction, lanes);
-	lanes_t rest = lanes & ~retried, finished = 0;
+	lanes_t rest = lanes & ~retried, finished = NO_LANES;
 
-	if (retried)
+	if (any(retried))
 		unprotect(m, op->gpa >> 12, retried);
 	if (!is_rep(op->instruction)) {
-		if (rest) {
+		if (any(rest)) {
 			count_some(m, COUNTER_PAGE_WALKS, rest);
 			pte_write(m, vcpu, op->gpa + (int64_t)skip, op->width, rest, op->live, true);
 		}
 		return advance_lanes(m, op, rest, 1);
 	}
-	while (rest) {
+	while (any(rest)) {
 		lanes_t same = same_limit(m, rest);
 		int limit = m->knobs.rep_limit[lowest(same)], operands = (op->count - done) % limit;
 
@@ -115,24 +115,24 @@ OUT_OF_LINE void store_in_lanes(struct machine *m, struct vcpu *vcpu, const stru
 	int done = 0;
 	bool written = false;
 
-	if (op->count > 1 && faults)
+	if (op->count > 1 && any(faults))
 		memset(m->done, 0, sizeof m->done);
-	while (pending) {
+	while (any(pending)) {
 		uint64_t gva = op->gva + (uint64_t)done * (uint64_t)op->width;
 
 		if (written) {
 			faults = access_lanes(m, vcpu, gva, group, true);
 			pending &= ~(group & ~faults);
 		}
-		if (faults && (!walk_guest(m, vcpu, gva, true) || m->walk.gfn != op->gpa >> 12)) {
+		if (any(faults) && (!walk_guest(m, vcpu, gva, true) || m->walk.gfn != op->gpa >> 12)) {
 			pending &= ~faults;
-		} else if (faults) {
+		} else if (any(faults)) {
 			struct fault_result result = page_fault(m, vcpu, gva, faults, true, !op->live && !written);
 
 			if (!written)
 				write_memory(m, op);
 			written = true;
-			if (result.emulate)
+			if (any(result.emulate))
 				pending &= ~emulate(m, vcpu, op, done, result.emulate);
 			finish_exit(m, faults);
 		}

@@ -29,7 +29,7 @@ INLINE void clear_count(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	lanes_t counted = m->headers[slot].flooding.counted & lanes;
 
-	if (counted) {
+	if (any(counted)) {
 		set_bytes(&m->flooding.counts[slot], counted, 0);
 		m->headers[slot].flooding.counted &= ~counted;
 	}
@@ -76,7 +76,7 @@ INLINE void flooding_on_prefetch(struct machine *m, struct vcpu *vcpu, int32_t s
 	struct flooding_vcpu *last = &vcpu->flooding;
 
 	lanes &= by_vcpu(m);
-	if (!lanes)
+	if (!any(lanes))
 		return;
 	lanes_t others = last->updated & ~lanes;
 
@@ -95,10 +95,10 @@ static bool updated_was_used(struct machine *m, const struct flooding_vcpu *last
 {
 	int32_t spte, mapped;
 
-	if (last->updated & bit(lane)) {
+	if (has(last->updated, lane)) {
 		spte = last->updated_spte;
 		mapped = last->updated_gfn;
-	} else if (last->updated_own & bit(lane)) {
+	} else if (has(last->updated_own, lane)) {
 		spte = last->own_updated_spte[lane];
 		mapped = last->own_updated_gfn[lane];
 	} else {
@@ -106,11 +106,11 @@ static bool updated_was_used(struct machine *m, const struct flooding_vcpu *last
 	}
 	struct spte *entry = entry_of(m, spte);
 
-	if (!(entry->present & bit(lane)))
+	if (!has(entry->present, lane))
 		return false;
 	if (mapped == gfn)
 		entry->accessed |= bit(lane);
-	return entry->accessed & bit(lane);
+	return has(entry->accessed, lane);
 }
 
 /*
@@ -123,14 +123,14 @@ static void flooding_on_write(struct machine *m, struct vcpu *vcpu, const struct
 	const struct flooding_knobs *knobs = &m->knobs.flooding;
 	struct flooding_vcpu *last = &vcpu->flooding;
 	int32_t gfn = (int32_t)written->gfn + 1;
-	lanes_t flooded = 0;
+	lanes_t flooded = NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes & by_vcpu(m)) {
-		if (last->count_reset & bit(lane))
+		if (has(last->count_reset, lane))
 			last->write_count[lane] = 0;
 		bool used = updated_was_used(m, last, lane, written->gfn);
 
-		if (last->write_gfn[lane] == gfn && !(used && knobs->flood_accessed_exception & bit(lane))) {
+		if (last->write_gfn[lane] == gfn && !(used && has(knobs->flood_accessed_exception, lane))) {
 			last->write_count[lane] += times;
 			if (knobs->flood_threshold[lane] && last->write_count[lane] >= knobs->flood_threshold[lane])
 				flooded |= bit(lane);
@@ -156,16 +156,16 @@ static lanes_t counts_full(struct machine *m, int32_t slot, int index, lanes_t l
 	lanes_t counting = lanes & ~by_vcpu(m);
 	lanes_t spared = counting & knobs->flood_scope[FLOOD_SCOPE_SPTE];
 
-	if (spared) {
+	if (any(spared)) {
 		const struct spte *entry = &m->sptes[slot][index];
 
 		/* A link always was accessed. */
-		spared &= entry->accessed | (is_leaf(page) ? 0 : entry->present & ~entry->large);
+		spared &= entry->accessed | (is_leaf(page) ? NO_LANES : entry->present & ~entry->large);
 		clear_count(m, slot, spared);
 		counting &= ~spared;
 	}
-	if (!counting)
-		return 0;
+	if (!any(counting))
+		return NO_LANES;
 	increment(&m->flooding.counts[slot], counting);
 	page->flooding.counted |= counting;
 	return counting & ~greater(&knobs->flood_threshold, &m->flooding.counts[slot]);
@@ -176,8 +176,8 @@ static lanes_t flooding_gives_up(struct machine *m, int32_t slot, const struct w
 	lanes &= can_flood(m);
 	if (is_leaf(&m->headers[slot]))
 		lanes &= m->knobs.flooding.flood_level1;
-	if (!written->by_guest || !lanes)
-		return 0;
+	if (!written->by_guest || !any(lanes))
+		return NO_LANES;
 	lanes_t flooded = (lanes & m->flooding.repeats) | counts_full(m, slot, written->index, lanes);
 
 	count(m, COUNTER_FLOOD_ZAPS, flooded);
@@ -190,6 +190,6 @@ static lanes_t flooding_watches(struct machine *m, const struct iterations *next
 {
 	lanes_t watched = can_flood(m) & next->shadowed & (next->upper | m->knobs.flooding.flood_level1);
 
-	watched |= by_vcpu(m) & (next->unshadowed <= SETTLED ? ~(lanes_t)0 : next->shadowed);
+	watched |= by_vcpu(m) & (next->unshadowed <= SETTLED ? EVERY_LANE : next->shadowed);
 	return lanes & watched;
 }

@@ -14,7 +14,7 @@ INLINE lanes_t misaligned_lanes(const struct machine *m, int offset, int width)
 	const lanes_t *rule = m->knobs.misaligned.misaligned;
 	bool low_byte = width == 1 && offset % ENTRY_BYTES == 0;
 	bool crosses = offset / ENTRY_BYTES != (offset + width - 1) / ENTRY_BYTES;
-	lanes_t lanes = 0;
+	lanes_t lanes = NO_LANES;
 
 	if (crosses || width < 4) {
 		lanes |= rule[MISALIGNED_BEFORE_2011];

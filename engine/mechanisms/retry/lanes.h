@@ -27,7 +27,7 @@ INLINE bool is_tagged(int instruction)
 
 INLINE lanes_t retry_may_retry(struct machine *m, int instruction, lanes_t lanes)
 {
-	lanes_t asked = 0;
+	lanes_t asked = NO_LANES;
 
 	if (instruction == INSTRUCTION_REP_STOS || instruction == INSTRUCTION_REP_MOVS)
 		asked |= m->knobs.retry.rep_string_zap;
@@ -39,7 +39,7 @@ INLINE lanes_t retry_may_retry(struct machine *m, int instruction, lanes_t lanes
 /* The lanes whose last retry was of this instruction at this place: it is not retried again (last_retry_eip). */
 INLINE lanes_t same_retry(const struct retry_vcpu *last, lanes_t lanes, int64_t place, int instruction)
 {
-	lanes_t same = 0;
+	lanes_t same = NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes & last->retried)
 		if (last->place[lane] == place && last->instruction[lane] == instruction)

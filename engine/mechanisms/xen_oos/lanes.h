@@ -13,7 +13,7 @@ INLINE bool xen_oos_is_used(const struct knobs *knobs)
 /* The lanes in which no other shadow page is of the same gfn. */
 static lanes_t xen_oos_may_unsync(struct machine *m, int32_t slot, bool speculative, lanes_t lanes)
 {
-	lanes_t others = 0;
+	lanes_t others = NO_LANES;
 
 	(void)speculative;
 	FOR_EACH_SLOT(m, other, m->headers[slot].gfn)
@@ -27,7 +27,7 @@ INLINE int home_of(const struct machine *m, int32_t slot, int lane)
 {
 	uint64_t name = (uint64_t)m->headers[slot].gfn;
 
-	if (m->knobs.xen_oos.xen_oos_hash[XEN_OOS_HASH_SCATTERED] & bit(lane))
+	if (has(m->knobs.xen_oos.xen_oos_hash[XEN_OOS_HASH_SCATTERED], lane))
 		name = name * UINT64_C(0x61C8864680B583EB) >> 52;
 	return (int)(name % m->knobs.xen_oos.xen_oos_pages[lane]);
 }
@@ -47,7 +47,7 @@ static void make_due(struct machine *m, int32_t slot, int lane)
 /* Note a page at one of its two places; what is there makes room (oos_hash_add). */
 static void xen_oos_on_unsync(struct machine *m, struct vcpu *vcpu, int32_t slot, lanes_t lanes)
 {
-	lanes_t evicting = 0;
+	lanes_t evicting = NO_LANES;
 
 	FOR_EACH_LANE(lane, lanes & m->knobs.xen_oos.xen_oos_pages_not_0) {
 		int size = m->knobs.xen_oos.xen_oos_pages[lane], at = home_of(m, slot, lane);
@@ -99,7 +99,7 @@ static void xen_oos_on_sync(struct machine *m, int32_t slot, lanes_t lanes)
 static void xen_oos_on_zap(struct machine *m, int32_t slot, lanes_t lanes)
 {
 	lanes &= m->headers[slot].unsync;
-	if (lanes)
+	if (any(lanes))
 		xen_oos_on_sync(m, slot, lanes);
 }
 
@@ -129,11 +129,11 @@ static void xen_oos_on_exit_end(struct machine *m, lanes_t lanes)
 	for (int32_t i = 0; i < all->listed; i++) {
 		int32_t slot = all->list[i];
 
-		if (all->due[slot] & lanes)
+		if (any(all->due[slot] & lanes))
 			add_work(m, slot, all->due[slot] & lanes);
 		all->due[slot] &= ~lanes;
-		all->is_listed[slot] = all->due[slot];
-		if (all->due[slot])
+		all->is_listed[slot] = any(all->due[slot]);
+		if (any(all->due[slot]))
 			all->list[kept++] = slot;
 	}
 	all->listed = kept;
@@ -156,7 +156,7 @@ static void xen_oos_on_write(struct machine *m, struct vcpu *vcpu, const struct 
 	bool is_zero = is_aligned && !read_entry(m, written->gfn, written->index);
 	int32_t gfn = (int32_t)written->gfn + 1;
 
-	m->xen_oos.cleared = 0;
+	m->xen_oos.cleared = NO_LANES;
 	FOR_EACH_LANE(lane, lanes & m->knobs.xen_oos.xen_zero_writes_not_0) {
 		if (!is_zero) {
 			noted->zeros[lane] = 0;
@@ -171,7 +171,7 @@ static void xen_oos_on_write(struct machine *m, struct vcpu *vcpu, const struct 
 
 INLINE lanes_t xen_oos_gives_up(struct machine *m, int32_t slot, const struct written *written, lanes_t lanes)
 {
-	lanes_t cleared = written->by_guest ? lanes & m->xen_oos.cleared : 0;
+	lanes_t cleared = written->by_guest ? lanes & m->xen_oos.cleared : NO_LANES;
 
 	(void)slot;
 	count(m, COUNTER_ZERO_WRITE_ZAPS, cleared);

@@ -1,0 +1,54 @@
+/* Masks of a word of 64 lanes: a number. */
+#pragma once
+
+typedef uint64_t lanes_t;
+
+/* Whether a mask has any lane. */
+INLINE bool any(lanes_t lanes)
+{
+	return lanes;
+}
+
+/* Whether a mask has more than one lane; it has at least one. */
+INLINE bool several(lanes_t lanes)
+{
+	return lanes & (lanes - 1);
+}
+
+INLINE int lowest(lanes_t lanes)
+{
+	return __builtin_ctzll(lanes);
+}
+
+/* The mask of one lane. */
+INLINE lanes_t bit(int lane)
+{
+	return (lanes_t)1 << lane;
+}
+
+INLINE bool has(lanes_t lanes, int lane)
+{
+	return lanes & bit(lane);
+}
+
+/* Have a lane in a mask or not. */
+INLINE void set_lane(lanes_t *lanes, int lane, bool is_in)
+{
+	*lanes = (*lanes & ~bit(lane)) | (lanes_t)is_in << lane;
+}
+
+/* A mask from some lane on: a bit each. */
+INLINE uint64_t bits_from(lanes_t lanes, int first)
+{
+	return lanes >> first;
+}
+
+INLINE lanes_t from_words(const uint64_t *words)
+{
+	return *words;
+}
+
+/* For each lane of a mask, lowest first. */
+#define FOR_EACH_LANE(lane, lanes) \
+	for (lanes_t lane##_rest = (lanes); lane##_rest; lane##_rest &= lane##_rest - 1) \
+		for (int lane = lowest(lane##_rest), lane##_once = 1; lane##_once; lane##_once = 0)

@@ -1,0 +1,92 @@
+/* Masks of a word of 512 lanes: a register of eight numbers of 64 lanes each. */
+#pragma once
+
+typedef uint64_t lanes_t __attribute__((vector_size(LANES / 8)));
+
+/* Which of the numbers of a mask are not 0: a bit each. */
+INLINE unsigned used_words(lanes_t lanes)
+{
+	return _mm512_test_epi64_mask((__m512i)lanes, (__m512i)lanes);
+}
+
+/* Whether a mask has any lane. */
+INLINE bool any(lanes_t lanes)
+{
+	return used_words(lanes);
+}
+
+/* The first number of a mask that is not 0. */
+INLINE uint64_t first_word(lanes_t lanes)
+{
+	__m512i words = _mm512_maskz_compress_epi64((__mmask8)used_words(lanes), (__m512i)lanes);
+
+	return (uint64_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(words));
+}
+
+/* Whether a mask has more than one lane; it has at least one. */
+INLINE bool several(lanes_t lanes)
+{
+	unsigned used = used_words(lanes);
+	uint64_t first = first_word(lanes);
+
+	return (used & (used - 1)) || (first & (first - 1));
+}
+
+INLINE int lowest(lanes_t lanes)
+{
+	return __builtin_ctz(used_words(lanes)) * 64 + __builtin_ctzll(first_word(lanes));
+}
+
+/* The mask of one lane. */
+INLINE lanes_t bit(int lane)
+{
+	return (lanes_t)_mm512_maskz_set1_epi64((__mmask8)(1 << (lane >> 6)), (int64_t)((uint64_t)1 << (lane & 63)));
+}
+
+INLINE bool has(lanes_t lanes, int lane)
+{
+	return lanes[lane >> 6] >> (lane & 63) & 1;
+}
+
+/* Have a lane in a mask or not. */
+INLINE void set_lane(lanes_t *lanes, int lane, bool is_in)
+{
+	lanes_t one = bit(lane);
+
+	*lanes = is_in ? *lanes | one : *lanes & ~one;
+}
+
+/* A mask from some lane on, up to the end of its number: a bit each. */
+INLINE uint64_t bits_from(lanes_t lanes, int first)
+{
+	return lanes[first / 64] >> first % 64;
+}
+
+INLINE lanes_t from_words(const uint64_t *words)
+{
+	return (lanes_t){words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]};
+}
+
+/* The lanes of a mask that are left in a loop over them. */
+struct lanes_left {
+	_Alignas(64) uint64_t words[LANES / 64];
+	unsigned used; /* which of them are not 0 */
+};
+
+INLINE struct lanes_left left_of(lanes_t lanes)
+{
+	struct lanes_left left;
+
+	memcpy(left.words, &lanes, sizeof left.words);
+	left.used = used_words(lanes);
+	return left;
+}
+
+/* For each lane of a mask, lowest first. */
+#define FOR_EACH_LANE(lane, lanes) \
+	for (struct lanes_left lane##_left = left_of(lanes); lane##_left.used; lane##_left.used &= lane##_left.used - 1) \
+		for (uint64_t lane##_word = (uint64_t)__builtin_ctz(lane##_left.used), \
+			      lane##_rest = lane##_left.words[lane##_word]; \
+		     lane##_rest; lane##_rest &= lane##_rest - 1) \
+			for (int lane = (int)lane##_word * 64 + __builtin_ctzll(lane##_rest), lane##_once = 1; lane##_once; \
+			     lane##_once = 0)
