@@ -32,9 +32,13 @@ LANES: Final = CORE / "lanes" / "lanes.c"
 LANES_OPTIONS: Final = ("-O2",)
 """What is to be inlined and what is a vector is said in its sources: -O3 compiles longer and runs no faster."""
 BASELINE: Final = "x86-64-v2"
-LEVELS: Final = {"lanes_x86_64_v3": ("x86-64-v3", "skylake"), "lanes_x86_64_v4": ("x86-64-v4", "icelake-server")}
-"""Instruction sets beside the baseline for which the lane machine is compiled, and models of CPU with such a set whose
-speeds the compiler is to assume: name of the object -> both."""
+LEVELS: Final = {
+    "lanes_x86_64_v3": ("x86-64-v3", "skylake", 64),
+    "lanes_x86_64_v4": ("x86-64-v4", "icelake-server", 64),
+    "lanes_x86_64_v4_512": ("x86-64-v4", "icelake-server", 512),
+}
+"""Instruction sets beside the baseline for which the lane machine is compiled, a model of CPU with such a set whose
+speeds the compiler is to assume, and the lanes of a word: name of the object -> these."""
 
 
 def is_x86() -> bool:
@@ -74,13 +78,13 @@ class BuildCore(build_ext):
         ext.extra_objects += [self._lanes(ext, "lanes_baseline", *([instruction_set(BASELINE)] if is_x86() else []))]
         if is_x86():
             ext.define_macros.append(("LANES_X86", "1"))
-            for name, (level, model) in LEVELS.items():
+            for name, (level, model, lanes) in LEVELS.items():
                 tuning = [] if is_zig() else [f"-mtune={model}"]  # zig's models have other names
-                ext.extra_objects.append(self._lanes(ext, name, instruction_set(level), *tuning))
+                ext.extra_objects.append(self._lanes(ext, name, f"-DLANES={lanes}", instruction_set(level), *tuning))
         super().build_extension(ext)
 
     def _lanes(self, ext: Extension, name: str, *set_options: str) -> str:
-        """Compile the lane machine for one instruction set; return the object file."""
+        """Compile the lane machine for one instruction set and word; return the object file."""
         source = Path(self.build_temp, f"{name}.c")
         source.write_text('#include "lanes/lanes.c"\n', encoding="utf-8")
         (made,) = self.compiler.compile(

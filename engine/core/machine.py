@@ -1,8 +1,8 @@
 """The lane machine: any number of policies over one trace, the counterpart of the reference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,27 @@ from engine.core.layout import KNOB_RECORD, knob_values
 from engine.events import Events
 from engine.guests import Guest
 from engine.knobs import Policy
-from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES, LANES_MAX
+from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES
 
-INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS, MACHINE_BYTES = core.lanes_limits()
+
+class Word(NamedTuple):
+    """A kind of machine that this CPU has: the instruction set, how many lanes, and what there is room for."""
+
+    instruction_set: str
+    lanes: int
+    slots: int
+    tables: int
+    odd_entries: int
+    frames: int
+    vcpus: int
+
+
+WORDS: Final = tuple(Word(*word) for word in core.lanes_words())
+"""Narrowest first: 64 lanes, and 512 where the CPU has AVX-512."""
+INSTRUCTION_SET, _, _, TABLES, _, FRAMES, VCPUS = WORDS[0]
+
+WIDE_FROM: Final = 193
+"""So many policies take a wide word, if there is one: fewer are faster as two or three narrow ones (measured)."""
 
 EVENTS_PER_BLOCK: Final = 1 << 14
 """Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""
@@ -34,9 +52,9 @@ class Stop(IntEnum):
 
 
 _EXHAUSTED: Final = {
-    Stop.NO_SLOTS: f"{SLOTS} shadow pages over all lanes",
-    Stop.NO_TABLES: f"{TABLES} guest frames that were ever page tables",
-    Stop.NO_ODD: f"{ODD_ENTRIES} entries that differ between lanes",
+    Stop.NO_SLOTS: "{0.slots} shadow pages over all lanes",
+    Stop.NO_TABLES: "{0.tables} guest frames that were ever page tables",
+    Stop.NO_ODD: "{0.odd_entries} entries that differ between lanes",
 }
 
 
@@ -47,10 +65,10 @@ class CapacityError(RuntimeError):
 class CoreMachine:
     """One machine of the core: a word of lanes."""
 
-    def __init__(self, knobs: npt.NDArray[np.void], guest: Guest) -> None:
-        """Make the lanes from rows of KNOB_RECORD, LANES_MAX at the most."""
-        self._lanes, self._guest = len(knobs), guest
-        self._machine: Any = core.lanes_new(knobs, guest.pages, guest.vcpus)
+    def __init__(self, word: int, knobs: npt.NDArray[np.void], guest: Guest) -> None:
+        """Make the lanes from rows of KNOB_RECORD, as many as WORDS[word] has at the most."""
+        self._word, self._lanes, self._guest = WORDS[word], len(knobs), guest
+        self._machine: Any = core.lanes_new(word, knobs, guest.pages, guest.vcpus)
         self._events = 0
         self.windows: list[npt.NDArray[np.int64]] = []
 
@@ -67,9 +85,8 @@ class CoreMachine:
             if why == Stop.WINDOW:
                 self.windows.append(totals(*self.read()))
             elif why in _EXHAUSTED:
-                raise CapacityError(
-                    f"the machine has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
-                )
+                room = _EXHAUSTED[Stop(why)].format(self._word)
+                raise CapacityError(f"the machine has room for {room}; put fewer policies into one batch")
             elif why == Stop.WRONG:
                 raise ValueError(complaint(events[start], self._events + start, wrong, self._guest, window))
             elif why == Stop.DIFFERENCE:
@@ -89,6 +106,16 @@ def totals(counters: npt.NDArray[np.int64], peaks: npt.NDArray[np.int64]) -> npt
     added: npt.NDArray[np.int64] = counters.sum(axis=0)
     added[:, COUNTER_INDEX["pages_peak"]] = peaks
     return added
+
+
+def cut(policies: int) -> Iterator[tuple[int, int, int]]:
+    """Yield words for so many policies: number of the word, first policy, and the one after its last."""
+    start = 0
+    while start < policies:
+        word = len(WORDS) - 1 if policies - start >= WIDE_FROM else 0
+        end = min(start + WORDS[word].lanes, policies)
+        yield word, start, end
+        start = end
 
 
 class LaneMachine:
@@ -111,8 +138,7 @@ class LaneMachine:
             raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
         knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
         knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages
-        starts = range(0, len(knobs), LANES_MAX)
-        self._machines = [CoreMachine(knobs[start : start + LANES_MAX], guest) for start in starts]
+        self._machines = [CoreMachine(word, knobs[start:end], guest) for word, start, end in cut(len(knobs))]
 
     def feed(self, events: Events) -> None:
         """Advance by events of dtype EVENT.

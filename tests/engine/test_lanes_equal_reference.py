@@ -80,7 +80,8 @@ def test_more_lanes_than_a_word_has_change_nothing(
 ) -> None:
     """A lane alone counts what it counts among 512, however long the blocks are that machines take turns at."""
     many = [chosen[(place + place // LANES_MAX) % LANES_MAX] for place in range(MANY)]
-    with mock.patch("engine.core.machine.EVENTS_PER_BLOCK", block):
+    machine = "engine.core.machine"
+    with mock.patch(f"{machine}.EVENTS_PER_BLOCK", block), mock.patch(f"{machine}.WIDE_FROM", MANY + 1):
         among = lanes_of(many, run.guest, run.events)
     alone = lanes_of([many[lane]], run.guest, run.events)
 

@@ -19,10 +19,10 @@ INLINE void look_ahead(struct machine *m, const struct event *event)
 	if (event->kind != EVENT_STORE)
 		return;
 	if (gfn < (uint64_t)m->pages && m->frames[gfn].first_slot != NONE)
-		__builtin_prefetch(&m->sptes[m->frames[gfn].first_slot][(event->address & 4095) >> 3]);
+		FETCH(m->sptes[m->frames[gfn].first_slot][(event->address & 4095) >> 3]);
 	if (event->value & PTE_PRESENT && target < (uint64_t)m->pages) {
 		__builtin_prefetch(&m->frames[target]);
-		__builtin_prefetch(&m->lengths[target]);
-		__builtin_prefetch(&m->byte_buckets[1][bucket_of((int64_t)target, 1)]);
+		FETCH(m->lengths[target]);
+		FETCH(m->byte_buckets[1][bucket_of((int64_t)target, 1)]);
 	}
 }

@@ -1,4 +1,4 @@
-/* Which of the compiled instruction sets this CPU has. */
+/* Which of the compiled instruction sets and words this CPU has. */
 #include "lanes.h"
 
 #include <stdlib.h>
@@ -7,6 +7,7 @@ extern const struct lanes_functions lanes_baseline;
 #ifdef LANES_X86
 extern const struct lanes_functions lanes_x86_64_v3;
 extern const struct lanes_functions lanes_x86_64_v4;
+extern const struct lanes_functions lanes_x86_64_v4_512;
 #endif
 
 #ifdef LANES_X86
@@ -38,16 +39,20 @@ static int usable_level(void)
 }
 #endif
 
-const struct lanes_functions *lanes_functions(void)
+const struct lanes_functions *lanes_word(int which)
 {
+	enum { NARROW, WIDE };
+
 #ifdef LANES_X86
 	__builtin_cpu_init();
 	int level = usable_level();
 
-	if (level == 4)
+	if (which == WIDE)
+		return level == 4 ? &lanes_x86_64_v4_512 : NULL;
+	if (which == NARROW && level == 4)
 		return &lanes_x86_64_v4;
-	if (level == 3)
+	if (which == NARROW && level == 3)
 		return &lanes_x86_64_v3;
 #endif
-	return &lanes_baseline;
+	return which == NARROW ? &lanes_baseline : NULL;
 }

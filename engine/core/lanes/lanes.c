@@ -1,7 +1,7 @@
 /*
  * The lane machine, one translation unit: the parts are headers, each of which includes what it stands on, so that the
- * compiler sees all of it at once. The build compiles this file once for each instruction set (setup.py), with the name
- * of its functions in LANES_NAME.
+ * compiler sees all of it at once. The build compiles this file once for each instruction set and word (setup.py), with the
+ * name of its functions in LANES_NAME and the lanes of a word in LANES.
  */
 #define _DEFAULT_SOURCE /* madvise and its flags */
 
@@ -27,6 +27,7 @@ static void read_counters(struct machine *m, int lanes, int64_t (*counters)[COUN
 extern const struct lanes_functions LANES_NAME;
 const struct lanes_functions LANES_NAME = {
 	.name = STRING_OF(LANES_NAME),
+	.lanes = LANES,
 	.create = create_machine,
 	.destroy = destroy_machine,
 	.advance = advance,
@@ -34,5 +35,4 @@ const struct lanes_functions LANES_NAME = {
 	.capacity = {SLOTS, TABLES, ODD_ENTRIES - ODD_PER_EVENT},
 	.frames = FRAMES,
 	.vcpus = VCPUS,
-	.bytes = sizeof(struct machine),
 };

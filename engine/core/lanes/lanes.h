@@ -1,7 +1,8 @@
 /*
- * The lane machine as the rest of the core sees it: up to 64 policies over one trace.
+ * The lane machine as the rest of the core sees it: a word of policies over one trace.
  *
- * It is compiled once for each level of the instruction set; `lanes_functions()` returns the best that this CPU has.
+ * It is compiled with words of 64 lanes for each level of the instruction set, and once more with words of 512 lanes for
+ * the highest level. `lanes_word` returns the best that this CPU has.
  */
 #pragma once
 
@@ -29,7 +30,8 @@ struct advanced {
 
 struct lanes_functions {
 	const char *name; /* of the instruction set */
-	/* A machine for so many lanes, or NULL where memory is short. `pool_pages` of the knobs is never 0. */
+	int lanes;        /* that a word has */
+	/* A machine for 1 to `lanes` lanes, or NULL where memory is short. `pool_pages` of the knobs is never 0. */
 	struct machine *(*create)(const struct knobs *knobs, int lanes, int64_t pages, int vcpus);
 	void (*destroy)(struct machine *machine);
 	/* Advance all lanes from event `start` on, to the end or to what is a reason to stop. */
@@ -40,8 +42,7 @@ struct lanes_functions {
 	int64_t capacity[3];
 	int64_t frames;
 	int64_t vcpus;
-	/* Memory that a machine takes, whatever the number of lanes. */
-	int64_t bytes;
 };
 
-const struct lanes_functions *lanes_functions(void);
+/* The words that this CPU has, narrowest first; NULL: it has no more. */
+const struct lanes_functions *lanes_word(int which);

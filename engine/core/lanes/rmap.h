@@ -186,7 +186,7 @@ INLINE void fetch_targets(struct machine *m, int32_t slot, int part)
 	for (uint64_t bits = m->headers[slot].occupied[part]; bits; bits &= bits - 1) {
 		int32_t target = m->sptes[slot][part * 64 + __builtin_ctzll(bits)].target[SMALL];
 
-		__builtin_prefetch(&m->lengths[target]);
+		FETCH(m->lengths[target]);
 		__builtin_prefetch(&m->frames[target]);
 	}
 }

@@ -9,6 +9,11 @@ INLINE unsigned used_words(lanes_t lanes)
 	return _mm512_test_epi64_mask((__m512i)lanes, (__m512i)lanes);
 }
 
+INLINE int lowest_word(unsigned used)
+{
+	return __builtin_ctz(used);
+}
+
 /* Whether a mask has any lane. */
 INLINE bool any(lanes_t lanes)
 {
@@ -34,7 +39,7 @@ INLINE bool several(lanes_t lanes)
 
 INLINE int lowest(lanes_t lanes)
 {
-	return __builtin_ctz(used_words(lanes)) * 64 + __builtin_ctzll(first_word(lanes));
+	return lowest_word(used_words(lanes)) * 64 + __builtin_ctzll(first_word(lanes));
 }
 
 /* The mask of one lane. */
@@ -67,26 +72,11 @@ INLINE lanes_t from_words(const uint64_t *words)
 	return (lanes_t){words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]};
 }
 
-/* The lanes of a mask that are left in a loop over them. */
-struct lanes_left {
-	_Alignas(64) uint64_t words[LANES / 64];
-	unsigned used; /* which of them are not 0 */
-};
-
-INLINE struct lanes_left left_of(lanes_t lanes)
-{
-	struct lanes_left left;
-
-	memcpy(left.words, &lanes, sizeof left.words);
-	left.used = used_words(lanes);
-	return left;
-}
-
-/* For each lane of a mask, lowest first. */
+/* For each lane of a mask, lowest first: number by number of those that are not 0. */
 #define FOR_EACH_LANE(lane, lanes) \
-	for (struct lanes_left lane##_left = left_of(lanes); lane##_left.used; lane##_left.used &= lane##_left.used - 1) \
-		for (uint64_t lane##_word = (uint64_t)__builtin_ctz(lane##_left.used), \
-			      lane##_rest = lane##_left.words[lane##_word]; \
-		     lane##_rest; lane##_rest &= lane##_rest - 1) \
-			for (int lane = (int)lane##_word * 64 + __builtin_ctzll(lane##_rest), lane##_once = 1; lane##_once; \
-			     lane##_once = 0)
+	for (lanes_t lane##_all = (lanes), *lane##_of = &lane##_all; lane##_of; lane##_of = NULL) \
+		for (unsigned lane##_words = used_words(lane##_all); lane##_words; lane##_words &= lane##_words - 1) \
+			for (uint64_t lane##_rest = bits_from(*lane##_of, lowest_word(lane##_words) * 64); lane##_rest; \
+			     lane##_rest &= lane##_rest - 1) \
+				for (int lane = lowest_word(lane##_words) * 64 + __builtin_ctzll(lane##_rest), lane##_once = 1; \
+				     lane##_once; lane##_once = 0)

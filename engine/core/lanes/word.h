@@ -296,24 +296,25 @@ INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 }
 
 /* Bytes of one piece of words, as words. */
-INLINE word_piece_t widen_piece(piece_t bytes, int half)
+INLINE word_piece_t load_widened(const bytes_t *bytes, int part)
 {
+#ifdef __AVX512BW__
+	return (word_piece_t)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)bytes + part));
+#else
 	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
-	half_t part;
+	half_t half;
 
-	memcpy(&part, (const char *)&bytes + half * WORDS, sizeof part);
-	return __builtin_convertvector(part, word_piece_t);
+	memcpy(&half, (const char *)bytes + part * WORDS, sizeof half);
+	return __builtin_convertvector(half, word_piece_t);
+#endif
 }
 
 /* Add byte lanes to words, in the lanes of a mask. */
 INLINE void add_bytes(words_t *words, const bytes_t *bytes, lanes_t lanes)
 {
-	for (int part = 0; part < PIECES; part++) {
-		piece_t piece = load_piece(bytes, part) & spread_piece(lanes, part);
-
-		for (int half = 0; half < 2; half++)
-			store_words(words, 2 * part + half, load_words(words, 2 * part + half) + widen_piece(piece, half));
-	}
+	for (int part = 0; part < WORD_PIECES; part++)
+		store_words(words, part,
+			    load_words(words, part) + (load_widened(bytes, part) & spread_word_piece(lanes, part)));
 }
 
 INLINE void add_words(words_t *words, const words_t *more, lanes_t lanes)
@@ -326,7 +327,7 @@ INLINE void add_words(words_t *words, const words_t *more, lanes_t lanes)
 INLINE void widen_bytes(words_t *words, const bytes_t *bytes)
 {
 	for (int part = 0; part < WORD_PIECES; part++)
-		store_words(words, part, widen_piece(load_piece(bytes, part / 2), part % 2));
+		store_words(words, part, load_widened(bytes, part));
 }
 
 /* Words as bytes; all are below 256. */
