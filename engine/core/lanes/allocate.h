@@ -13,7 +13,8 @@ INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs
 	lanes->desc_minimum[lane] = (uint8_t)knobs->desc_minimum;
 	lanes->pool[lane] = (uint32_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
 	lanes->rep_limit[lane] = (int32_t)knobs->rep_limit;
-	lanes->cached_roots[lane] = (uint8_t)knobs->cached_roots;
+	for (int place = 0; place < CACHED_ROOTS; place++)
+		lanes->caches[place] |= lanes_if(place < knobs->cached_roots, bit(lane));
 	int group = 0;
 
 	while (lanes->desc_entries[group] && lanes->desc_entries[group] != knobs->desc_entries)
@@ -124,8 +125,7 @@ static struct machine *create_plain(const struct knobs *knobs, int lanes, int64_
 	for (int activity = 0; activity < ACTIVITIES; activity++)
 		m->tallies[activity].hash_room = HASH_ROOM;
 	m->now = &m->tallies[ACTIVITY_NONE];
-	FOR_EACH_LANE(lane, m->knobs.all)
-		pool_changed(m, lane);
+	pools_changed(m, m->knobs.all);
 	return m;
 }
 

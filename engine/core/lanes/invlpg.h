@@ -74,11 +74,8 @@ static void invalidate_in_cached(struct machine *m, struct vcpu *vcpu, int place
 
 	while (any(rest)) {
 		int32_t slot = roots[lowest(rest)];
-		lanes_t same = NO_LANES;
+		lanes_t same = numbers_equal(roots, slot, rest);
 
-		FOR_EACH_LANE(lane, rest)
-			if (roots[lane] == slot)
-				same |= bit(lane);
 		rest &= ~same;
 		if (slot > NONE) {
 			count_some(m, COUNTER_LOCK_ACQUISITIONS, same);

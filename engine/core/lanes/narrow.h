@@ -15,6 +15,18 @@ INLINE bool several(lanes_t lanes)
 	return lanes & (lanes - 1);
 }
 
+/* Which of the numbers of 64 lanes that a mask consists of are not 0, a bit each, and the first of these. */
+INLINE unsigned used_words(lanes_t lanes)
+{
+	return lanes != 0;
+}
+
+INLINE int lowest_word(unsigned used)
+{
+	(void)used;
+	return 0;
+}
+
 INLINE int lowest(lanes_t lanes)
 {
 	return __builtin_ctzll(lanes);
@@ -35,17 +47,6 @@ INLINE bool has(lanes_t lanes, int lane)
 INLINE void set_lane(lanes_t *lanes, int lane, bool is_in)
 {
 	*lanes = (*lanes & ~bit(lane)) | (lanes_t)is_in << lane;
-}
-
-/* A mask from some lane on: a bit each. */
-INLINE uint64_t bits_from(lanes_t lanes, int first)
-{
-	return lanes >> first;
-}
-
-INLINE lanes_t from_words(const uint64_t *words)
-{
-	return *words;
 }
 
 /* For each lane of a mask, lowest first. */

@@ -3,6 +3,7 @@
 
 #include "counting.h"
 #include "mechanism_hooks.h"
+#include "numbers.h"
 #include "rmap.h"
 #include "slots.h"
 #include "state.h"
@@ -31,28 +32,24 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 		flush_remote_some(m, lanes);
 }
 
-/* Note whether the pool of a lane is nearly empty, after `used` changed. */
-INLINE void pool_changed(struct machine *m, int lane)
+/* Note in which lanes the pool is nearly empty, after `used` changed. */
+INLINE void pools_changed(struct machine *m, lanes_t lanes)
 {
-	set_lane(&m->low, lane, m->used[lane] + MIN_FREE_PAGES > m->knobs.pool[lane]);
+	m->low = (m->low & ~lanes) | counts_above(m->used, MIN_FREE_PAGES, m->knobs.pool, lanes);
 }
 
 static void use_pages(struct machine *m, lanes_t lanes)
 {
-	FOR_EACH_LANE(lane, lanes) {
-		if (++m->used[lane] > m->peak[lane])
-			m->peak[lane] = m->used[lane];
-		pool_changed(m, lane);
-	}
+	add_counts(m->used, lanes, 1);
+	raise_counts(m->peak, m->used, lanes);
+	pools_changed(m, lanes);
 }
 
 static void free_pages(struct machine *m, lanes_t lanes)
 {
-	FOR_EACH_LANE(lane, lanes) {
-		m->used[lane]--;
-		m->freed[lane]++;
-		pool_changed(m, lane);
-	}
+	add_counts(m->used, lanes, UINT32_MAX);
+	add_counts(m->freed, lanes, 1);
+	pools_changed(m, lanes);
 }
 
 INLINE int64_t pages_left(const struct machine *m, int lane)
@@ -65,33 +62,17 @@ INLINE int64_t pages_left(const struct machine *m, int lane)
 /* Put a page into each lane's pool as the newest (active_mmu_pages). */
 static void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
 {
-	FOR_EACH_LANE(lane, lanes) {
-		int32_t newest = m->newest[lane];
-
-		m->older[slot][lane] = newest;
-		m->newer[slot][lane] = NONE;
-		if (newest == NONE)
-			m->oldest[lane] = slot;
-		else
-			m->newer[newest][lane] = slot;
-		m->newest[lane] = slot;
-	}
+	copy_numbers(m->older[slot], m->older[NONE], lanes);
+	set_numbers(m->newer[slot], NONE, lanes);
+	set_numbers(m->older[NONE], slot, lanes);
+	/* The newest so far may be none: then this is the oldest as well. */
+	scatter_numbers(m->newer, m->older[slot], m->older[NONE], lanes);
 }
 
 static void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
 {
-	FOR_EACH_LANE(lane, lanes) {
-		int32_t older = m->older[slot][lane], newer = m->newer[slot][lane];
-
-		if (older == NONE)
-			m->oldest[lane] = newer;
-		else
-			m->newer[older][lane] = newer;
-		if (newer == NONE)
-			m->newest[lane] = older;
-		else
-			m->older[newer][lane] = older;
-	}
+	scatter_numbers(m->newer, m->older[slot], m->newer[slot], lanes);
+	scatter_numbers(m->older, m->newer[slot], m->older[slot], lanes);
 }
 
 /* An indirect page forbids large leaves in its region (account_shadowed). */
@@ -101,20 +82,19 @@ static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
-	FOR_EACH_LANE(lane, lanes)
-		m->indirect_count[lane]++;
+	add_counts(m->indirect_count, lanes, 1);
 	m->indirect |= lanes;
 }
 
 static void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
+	static const counts_t no_counts;
 	struct region *region = region_of(m, gfn);
 
 	decrement_words(&region->shadowed_count, lanes);
 	region->shadowed = ~equal_words(&region->shadowed_count, 0);
-	FOR_EACH_LANE(lane, lanes)
-		if (!--m->indirect_count[lane])
-			m->indirect &= ~bit(lane);
+	add_counts(m->indirect_count, lanes, UINT32_MAX);
+	m->indirect = (m->indirect & ~lanes) | counts_above(m->indirect_count, 0, no_counts, lanes);
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -163,13 +143,13 @@ static lanes_t held_roots(struct machine *m, int32_t slot, lanes_t lanes, bool m
 				vcpu->zapped |= valid;
 			}
 		}
-		for (int place = 0; place < CACHED_ROOTS; place++)
-			FOR_EACH_LANE(lane, lanes)
-				if (vcpu->cached_roots[place][lane] == slot) {
-					held |= bit(lane);
-					if (mark)
-						vcpu->cached_roots[place][lane] = -slot;
-				}
+		for (int place = 0; place < CACHED_ROOTS; place++) {
+			lanes_t cached = numbers_equal(vcpu->cached_roots[place], slot, lanes);
+
+			held |= cached;
+			if (mark && any(cached))
+				set_numbers(vcpu->cached_roots[place], -slot, cached);
+		}
 	}
 	return held;
 }
@@ -253,7 +233,7 @@ static void recycle(struct machine *m, int lane)
 {
 	int64_t wanted = REFILL_PAGES - pages_left(m, lane);
 	bool skips_roots = has(m->knobs.recycle_skips_roots, lane);
-	int32_t slot = m->oldest[lane];
+	int32_t slot = m->newer[NONE][lane];
 
 	m->freed[lane] = 0;
 	while (slot != NONE && m->freed[lane] < wanted) {
@@ -266,7 +246,7 @@ static void recycle(struct machine *m, int lane)
 
 		zap(m, slot, bit(lane));
 		count_amount(m, COUNTER_MMU_RECYCLED, bit(lane), skips_roots ? m->freed[lane] - before : 1);
-		slot = m->oldest[lane];
+		slot = m->newer[NONE][lane];
 	}
 	if (m->freed[lane])
 		flush_remote(m, bit(lane));

@@ -45,20 +45,18 @@ static void load_root(struct machine *m, struct vcpu *vcpu, lanes_t lanes)
 	sync_root(m, vcpu, lanes);
 }
 
-/* Count a zapped root that a lane lets go of, unless it is among those counted just now. */
-INLINE int release_once(struct machine *m, int lane, int32_t *released, int count_of, int32_t slot)
+/* Note a zapped root that a lane lets go of, unless it is among those noted just now; how many are. */
+INLINE int release_once(int32_t *released, int count_of, int32_t slot)
 {
 	for (int one = 0; one < count_of; one++)
 		if (released[one] == slot)
 			return count_of;
 	released[count_of] = slot;
-	count_some(m, COUNTER_MMU_SHADOW_ZAPPED, bit(lane));
-	free_pages(m, bit(lane));
 	return count_of + 1;
 }
 
-/* Drop all references of a lane to roots that were zapped; each root is freed once and counted once more. */
-static void release_zapped(struct machine *m, int lane)
+/* Drop all references of a lane to roots that were zapped; how many roots. */
+static int release_zapped(struct machine *m, int lane)
 {
 	int32_t released[VCPUS * (CACHED_ROOTS + 1)];
 	int used = 0;
@@ -70,16 +68,37 @@ static void release_zapped(struct machine *m, int lane)
 			int32_t *root = &vcpu->cached_roots[place][lane];
 
 			if (*root < NONE) {
-				used = release_once(m, lane, released, used, -*root);
+				used = release_once(released, used, -*root);
 				*root = NONE;
 			}
 		}
 		if (has(vcpu->zapped, lane)) {
-			used = release_once(m, lane, released, used, vcpu->root);
+			used = release_once(released, used, vcpu->root);
 			vcpu->zapped &= ~bit(lane);
 		}
 	}
-	on_root_freed(m, bit(lane));
+	return used;
+}
+
+/* Have lanes let go of roots that were zapped; each is freed once and counted once more. */
+static void release_roots(struct machine *m, lanes_t lanes)
+{
+	int released[LANES], most = 0;
+
+	FOR_EACH_LANE(lane, lanes) {
+		released[lane] = release_zapped(m, lane);
+		most = released[lane] > most ? released[lane] : most;
+	}
+	for (int one = 0; one < most; one++) {
+		lanes_t freeing = NO_LANES;
+
+		FOR_EACH_LANE(lane, lanes)
+			if (released[lane] > one)
+				freeing |= bit(lane);
+		count_some(m, COUNTER_MMU_SHADOW_ZAPPED, freeing);
+		free_pages(m, freeing);
+	}
+	on_root_freed(m, lanes);
 }
 
 /* Replace roots that were zapped (kvm_mmu_free_obsolete_roots, kvm_mmu_reload). */
@@ -89,8 +108,7 @@ static void replace_roots(struct machine *m, lanes_t lanes)
 		lanes_t obsolete = m->obsolete & lanes;
 
 		m->obsolete &= ~obsolete;
-		FOR_EACH_LANE(lane, obsolete)
-			release_zapped(m, lane);
+		release_roots(m, obsolete);
 		for (int which = 0; which < m->vcpus_used; which++) {
 			struct vcpu *vcpu = &m->vcpus[which];
 			lanes_t missing = obsolete & ~vcpu->valid;
@@ -111,27 +129,29 @@ INLINE void finish_exit(struct machine *m, lanes_t lanes)
 		flush_local(m, lanes);
 }
 
-/* Rotate the current root into the cache and `root`, if it is cached, out of it (fast_pgd_switch). */
-static bool rotate_roots(struct machine *m, struct vcpu *vcpu, int lane, int32_t root)
+/* Rotate the current root into the cache and `root`, if it is cached, out of it; where it is (fast_pgd_switch). */
+static lanes_t rotate_roots(struct machine *m, struct vcpu *vcpu, int32_t root, lanes_t lanes)
 {
-	int32_t moving = has(vcpu->valid, lane) ? vcpu->root : NONE;
+	numbers_t moving, taken;
+	lanes_t hit = NO_LANES;
 
-	for (int place = 0; place < m->knobs.cached_roots[lane]; place++) {
-		int32_t taken = vcpu->cached_roots[place][lane];
-
-		vcpu->cached_roots[place][lane] = moving;
-		moving = taken;
-		if (root != NONE && taken == root)
-			return true;
+	set_numbers(moving, NONE, lanes);
+	set_numbers(moving, vcpu->root, lanes & vcpu->valid);
+	for (int place = 0; place < CACHED_ROOTS; place++) {
+		lanes &= m->knobs.caches[place];
+		copy_numbers(taken, vcpu->cached_roots[place], lanes);
+		copy_numbers(vcpu->cached_roots[place], moving, lanes);
+		if (root != NONE)
+			hit |= numbers_equal(taken, root, lanes);
+		lanes &= ~hit;
+		copy_numbers(moving, taken, lanes);
 	}
-	return false;
+	return hit;
 }
 
 /* Serve a guest load of CR3 (kvm_set_cr3, kvm_mmu_new_pgd). */
 static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t lanes)
 {
-	lanes_t hit = NO_LANES;
-
 	count_some(m, COUNTER_CR3_LOADS, lanes);
 	on_cr3(m, vcpu, lanes);
 	vcpu->flush_current |= lanes;
@@ -142,10 +162,8 @@ static void load_cr3(struct machine *m, struct vcpu *vcpu, int64_t gfn, lanes_t 
 		return;
 	}
 	int32_t root = find_slot(m, gfn, key_of(ROOT_LEVEL, false, ACC_ALL));
+	lanes_t hit = rotate_roots(m, vcpu, root, lanes);
 
-	FOR_EACH_LANE(lane, lanes)
-		if (rotate_roots(m, vcpu, lane, root))
-			hit |= bit(lane);
 	vcpu->cr3 = (int32_t)gfn;
 	vcpu->valid &= ~(lanes & ~hit);
 	if (any(hit)) {

@@ -1,5 +1,5 @@
 /*
- * The state of up to 64 hypervisors that see one trace.
+ * The state of a word of hypervisors that see one trace.
  *
  * All policies see the same guest tables, so at any event they look at the same (gfn, role) and the same entry. A slot
  * is one (gfn, role) that at least one lane shadows; `headers[slot]` is its header and `sptes[slot][index]` an entry in
@@ -21,24 +21,27 @@ struct chain {
 	int32_t previous;
 };
 
-/* One entry of a shadow page, and in which lanes what holds of it; one cache line. */
+/*
+ * One entry of a shadow page, and in which lanes what holds of it: one cache line, or eight. What is looked at together
+ * is side by side, because CPUs fetch lines in pairs.
+ */
 struct spte {
+	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
 	lanes_t present;
-	lanes_t writable;
-	lanes_t accessed;
-	lanes_t dirty;
+	lanes_t odd; /* lanes whose target is in the odd table and not here */
 	union {
 		lanes_t speculative; /* level 1: installed before the guest asked */
 		lanes_t large;       /* level 2 and up: a large leaf and no link */
 	};
-	lanes_t odd; /* lanes whose target is in the odd table and not here */
+	lanes_t accessed;
 	union {
 		struct chain chain; /* level 1: the entries that map the same frame; zeros while it is in no list */
 		lanes_t below;      /* level 2 and up: an out-of-sync leaf may lie below the link */
 	};
-	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
+	lanes_t writable;
+	lanes_t dirty;
 };
-_Static_assert(sizeof(struct spte) == LANES, "an entry is one cache line, or eight");
+_Static_assert(sizeof(struct spte) == LANES, "an entry is as many bytes as there are lanes");
 
 enum kind { SMALL, BIG };
 
@@ -119,7 +122,7 @@ struct knob_lanes {
 	bytes_t desc_minimum;
 	counts_t pool;
 	int32_t rep_limit[LANES];
-	uint8_t cached_roots[LANES];
+	lanes_t caches[CACHED_ROOTS]; /* lanes that cache more roots than that */
 	/* The different values of desc_entries and the lanes of each; 0 ends the list. */
 	int32_t desc_entries[LANES + 1];
 	lanes_t desc_lanes[LANES];
@@ -194,10 +197,8 @@ struct machine {
 	counts_t used;
 	counts_t peak;
 	counts_t indirect_count; /* indirect shadow pages */
-	int32_t oldest[LANES];
-	int32_t newest[LANES];
 	counts_t freed; /* pages freed since somebody set it to 0 */
-	int32_t done[LANES]; /* operands of the present store that were stored */
+	counts_t done; /* operands of the present store that were stored */
 
 	struct guess *guesses; /* guess.h */
 	struct machine *beside; /* checked builds: the machine that takes the slow path only */
@@ -212,7 +213,8 @@ struct machine {
 	words_t present_count[SLOTS]; /* level 1: present entries */
 	struct spte sptes[SLOTS][ENTRIES];
 	struct chain chains[2][SLOTS][ENTRIES]; /* level 2 and up: by kind */
-	int32_t older[SLOTS][LANES]; /* neighbours in the lane's pool */
+	/* The pages of each lane's pool in a ring that slot NONE closes: newer than it is the oldest, older the newest. */
+	int32_t older[SLOTS][LANES];
 	int32_t newer[SLOTS][LANES];
 	uint64_t tables[TABLES][ENTRIES];
 

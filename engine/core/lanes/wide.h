@@ -61,22 +61,11 @@ INLINE void set_lane(lanes_t *lanes, int lane, bool is_in)
 	*lanes = is_in ? *lanes | one : *lanes & ~one;
 }
 
-/* A mask from some lane on, up to the end of its number: a bit each. */
-INLINE uint64_t bits_from(lanes_t lanes, int first)
-{
-	return lanes[first / 64] >> first % 64;
-}
-
-INLINE lanes_t from_words(const uint64_t *words)
-{
-	return (lanes_t){words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]};
-}
-
 /* For each lane of a mask, lowest first: number by number of those that are not 0. */
 #define FOR_EACH_LANE(lane, lanes) \
 	for (lanes_t lane##_all = (lanes), *lane##_of = &lane##_all; lane##_of; lane##_of = NULL) \
 		for (unsigned lane##_words = used_words(lane##_all); lane##_words; lane##_words &= lane##_words - 1) \
-			for (uint64_t lane##_rest = bits_from(*lane##_of, lowest_word(lane##_words) * 64); lane##_rest; \
+			for (uint64_t lane##_rest = (*lane##_of)[lowest_word(lane##_words)]; lane##_rest; \
 			     lane##_rest &= lane##_rest - 1) \
 				for (int lane = lowest_word(lane##_words) * 64 + __builtin_ctzll(lane##_rest), lane##_once = 1; \
 				     lane##_once; lane##_once = 0)

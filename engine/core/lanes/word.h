@@ -44,6 +44,33 @@ typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
 typedef uint32_t counts_t[LANES]; /* numbers that memory alone limits; few events change them */
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
 
+/* A mask as numbers of 64 lanes each, in memory, where a loop over parts of it reads them. */
+struct words {
+	uint64_t words[LANES / 64];
+};
+
+INLINE struct words words_of(lanes_t lanes)
+{
+	struct words of;
+
+	memcpy(of.words, &lanes, sizeof of.words);
+	return of;
+}
+
+/* A bit for each lane from some on, up to the end of its number. */
+INLINE uint64_t bits_from(const struct words *of, int first)
+{
+	return of->words[first / 64] >> first % 64;
+}
+
+INLINE lanes_t from_words(struct words of)
+{
+	lanes_t lanes;
+
+	memcpy(&lanes, of.words, sizeof lanes);
+	return lanes;
+}
+
 /* The mask, or no lane. */
 INLINE lanes_t lanes_if(bool condition, lanes_t lanes)
 {
@@ -161,10 +188,10 @@ INLINE uint64_t gather_word_piece(word_piece_t piece)
 }
 
 /* A part of the byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
-INLINE piece_t spread_piece(lanes_t lanes, int part)
+INLINE piece_t spread_piece(const struct words *of, int part)
 {
 #ifdef __AVX512BW__
-	return (piece_t)_mm512_movm_epi8(bits_from(lanes, part * PIECE));
+	return (piece_t)_mm512_movm_epi8(bits_from(of, part * PIECE));
 #else
 #define EIGHT(n) n, n, n, n, n, n, n, n
 #if PIECE == 32
@@ -175,7 +202,7 @@ INLINE piece_t spread_piece(lanes_t lanes, int part)
 	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
 	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
 	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
-	piece_t all = (piece_t)((quads_t){0} + bits_from(lanes, part * PIECE));
+	piece_t all = (piece_t)((quads_t){0} + bits_from(of, part * PIECE));
 #ifdef __clang__
 	piece_t of_lanes = __builtin_shufflevector(all, all, TO_LANES);
 #else
@@ -189,10 +216,10 @@ INLINE piece_t spread_piece(lanes_t lanes, int part)
 }
 
 /* The same for numbers of 16 bits. */
-INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
+INLINE word_piece_t spread_word_piece(const struct words *of, int part)
 {
 #ifdef __AVX512BW__
-	return (word_piece_t)_mm512_movm_epi16((__mmask32)bits_from(lanes, part * WORDS));
+	return (word_piece_t)_mm512_movm_epi16((__mmask32)bits_from(of, part * WORDS));
 #else
 #if PIECE == 32
 	const word_piece_t own = {1,   2,   4,	  8,	16,   32,   64,	  128,
@@ -200,7 +227,7 @@ INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
 #else
 	const word_piece_t own = {1, 2, 4, 8, 16, 32, 64, 128};
 #endif
-	word_piece_t all = (word_piece_t){0} + (uint16_t)bits_from(lanes, part * WORDS);
+	word_piece_t all = (word_piece_t){0} + (uint16_t)bits_from(of, part * WORDS);
 
 	return (word_piece_t)((all & own) == own);
 #endif
@@ -209,21 +236,27 @@ INLINE word_piece_t spread_word_piece(lanes_t lanes, int part)
 /* Add 1 in lanes. */
 INLINE void increment(bytes_t *bytes, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < PIECES; part++)
-		store_piece(bytes, part, load_piece(bytes, part) - spread_piece(lanes, part));
+		store_piece(bytes, part, load_piece(bytes, part) - spread_piece(&of, part));
 }
 
 INLINE void decrement(bytes_t *bytes, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < PIECES; part++)
-		store_piece(bytes, part, load_piece(bytes, part) + spread_piece(lanes, part));
+		store_piece(bytes, part, load_piece(bytes, part) + spread_piece(&of, part));
 }
 
 /* Set lanes to one value. */
 INLINE void set_bytes(bytes_t *bytes, lanes_t lanes, uint8_t value)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < PIECES; part++) {
-		piece_t set = spread_piece(lanes, part);
+		piece_t set = spread_piece(&of, part);
 
 		store_piece(bytes, part, (load_piece(bytes, part) & ~set) | (set & value));
 	}
@@ -231,67 +264,73 @@ INLINE void set_bytes(bytes_t *bytes, lanes_t lanes, uint8_t value)
 
 INLINE void increment_words(words_t *words, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < WORD_PIECES; part++)
-		store_words(words, part, load_words(words, part) - spread_word_piece(lanes, part));
+		store_words(words, part, load_words(words, part) - spread_word_piece(&of, part));
 }
 
 INLINE void decrement_words(words_t *words, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < WORD_PIECES; part++)
-		store_words(words, part, load_words(words, part) + spread_word_piece(lanes, part));
+		store_words(words, part, load_words(words, part) + spread_word_piece(&of, part));
 }
 
 INLINE void clear_words(words_t *words, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < WORD_PIECES; part++)
-		store_words(words, part, load_words(words, part) & ~spread_word_piece(lanes, part));
+		store_words(words, part, load_words(words, part) & ~spread_word_piece(&of, part));
 }
 
 /* The lanes in which a number has a value. */
 INLINE lanes_t equal(const bytes_t *bytes, uint8_t value)
 {
-	uint64_t found[LANES / 64] = {0};
+	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE % 64;
+		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE % 64;
 	return from_words(found);
 }
 
 /* The lanes in which a number is greater than a value. */
 INLINE lanes_t above_value(const bytes_t *bytes, uint8_t value)
 {
-	uint64_t found[LANES / 64] = {0};
+	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE % 64;
+		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE % 64;
 	return from_words(found);
 }
 
 /* The lanes in which the first number is greater than the second. */
 INLINE lanes_t greater(const bytes_t *a, const bytes_t *b)
 {
-	uint64_t found[LANES / 64] = {0};
+	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE % 64;
+		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE % 64;
 	return from_words(found);
 }
 
 INLINE lanes_t equal_words(const words_t *words, uint16_t value)
 {
-	uint64_t found[LANES / 64] = {0};
+	struct words found = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		found[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS % 64;
+		found.words[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS % 64;
 	return from_words(found);
 }
 
 INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 {
-	uint64_t found[LANES / 64] = {0};
+	struct words found = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		found[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS % 64;
+		found.words[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS % 64;
 	return from_words(found);
 }
 
@@ -312,15 +351,19 @@ INLINE word_piece_t load_widened(const bytes_t *bytes, int part)
 /* Add byte lanes to words, in the lanes of a mask. */
 INLINE void add_bytes(words_t *words, const bytes_t *bytes, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < WORD_PIECES; part++)
 		store_words(words, part,
-			    load_words(words, part) + (load_widened(bytes, part) & spread_word_piece(lanes, part)));
+			    load_words(words, part) + (load_widened(bytes, part) & spread_word_piece(&of, part)));
 }
 
 INLINE void add_words(words_t *words, const words_t *more, lanes_t lanes)
 {
+	struct words of = words_of(lanes);
+
 	for (int part = 0; part < WORD_PIECES; part++)
-		store_words(words, part, load_words(words, part) + (load_words(more, part) & spread_word_piece(lanes, part)));
+		store_words(words, part, load_words(words, part) + (load_words(more, part) & spread_word_piece(&of, part)));
 }
 
 /* Bytes as words. */

@@ -33,48 +33,28 @@ INLINE void write_memory(struct machine *m, const struct store *op)
 /* The fewest operands that any pending lane has stored; `group` becomes the lanes that are there. */
 static int least_done(const struct machine *m, const struct store *op, lanes_t pending, lanes_t *group)
 {
-	int least = op->count;
-
 	*group = pending;
 	if (op->count == 1)
 		return 0;
-	*group = NO_LANES;
-	FOR_EACH_LANE(lane, pending) {
-		if (m->done[lane] < least) {
-			least = m->done[lane];
-			*group = NO_LANES;
-		}
-		if (m->done[lane] == least)
-			*group |= bit(lane);
-	}
-	return least;
+	uint32_t least = least_count(m->done, (uint32_t)op->count, pending);
+
+	*group = counts_equal(m->done, least, pending);
+	return (int)least;
 }
 
-/* Advance lanes by so many operands; those that have stored all. */
+/* Advance lanes by so many operands, of those that are left; the lanes that have stored all. */
 static lanes_t advance_lanes(struct machine *m, const struct store *op, lanes_t lanes, int operands)
 {
-	lanes_t finished = NO_LANES;
-
 	if (op->count == 1)
 		return lanes;
-	FOR_EACH_LANE(lane, lanes) {
-		m->done[lane] += operands;
-		if (m->done[lane] >= op->count)
-			finished |= bit(lane);
-	}
-	return finished;
+	add_counts(m->done, lanes, (uint32_t)operands);
+	return counts_equal(m->done, (uint32_t)op->count, lanes);
 }
 
 /* The lanes of a mask that emulate as many iterations at one exit as the lowest one. */
 static lanes_t same_limit(const struct machine *m, lanes_t lanes)
 {
-	int limit = m->knobs.rep_limit[lowest(lanes)];
-	lanes_t same = NO_LANES;
-
-	FOR_EACH_LANE(lane, lanes)
-		if (m->knobs.rep_limit[lane] == limit)
-			same |= bit(lane);
-	return same;
+	return numbers_equal(m->knobs.rep_limit, m->knobs.rep_limit[lowest(lanes)], lanes);
 }
 
 /* Decode the instruction, retry or emulate it; the lanes that have stored all (x86_emulate_instruction). */
