@@ -32,8 +32,8 @@ WORDS: Final = tuple(Word(*word) for word in core.lanes_words())
 """Narrowest first: 64 lanes, and 512 where the CPU has AVX-512."""
 INSTRUCTION_SET, _, _, TABLES, _, FRAMES, VCPUS = WORDS[0]
 
-WIDE_FROM: Final = 193
-"""So many policies take a wide word, if there is one: fewer are faster as two or three narrow ones (measured)."""
+WIDE_FROM: Final = 2 * WORDS[0].lanes + 1
+"""So many policies take a wide word, if there is one: fewer are faster as two narrow ones (measured)."""
 
 EVENTS_PER_BLOCK: Final = 1 << 14
 """Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""

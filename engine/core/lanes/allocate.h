@@ -11,7 +11,7 @@
 INLINE void set_number_knobs(struct knob_lanes *lanes, const struct knobs *knobs, int lane)
 {
 	lanes->desc_minimum[lane] = (uint8_t)knobs->desc_minimum;
-	lanes->pool[lane] = (uint32_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
+	lanes->pool[lane] = (int32_t)(knobs->pool_pages < POOL_MAX ? knobs->pool_pages : POOL_MAX);
 	lanes->rep_limit[lane] = (int32_t)knobs->rep_limit;
 	for (int place = 0; place < CACHED_ROOTS; place++)
 		lanes->caches[place] |= lanes_if(place < knobs->cached_roots, bit(lane));

@@ -35,20 +35,20 @@ INLINE void flush_remote(struct machine *m, lanes_t lanes)
 /* Note in which lanes the pool is nearly empty, after `used` changed. */
 INLINE void pools_changed(struct machine *m, lanes_t lanes)
 {
-	m->low = (m->low & ~lanes) | counts_above(m->used, MIN_FREE_PAGES, m->knobs.pool, lanes);
+	m->low = (m->low & ~lanes) | numbers_above(m->used, MIN_FREE_PAGES, m->knobs.pool, lanes);
 }
 
 static void use_pages(struct machine *m, lanes_t lanes)
 {
-	add_counts(m->used, lanes, 1);
-	raise_counts(m->peak, m->used, lanes);
+	add_numbers(m->used, lanes, 1);
+	raise_numbers(m->peak, m->used, lanes);
 	pools_changed(m, lanes);
 }
 
 static void free_pages(struct machine *m, lanes_t lanes)
 {
-	add_counts(m->used, lanes, UINT32_MAX);
-	add_counts(m->freed, lanes, 1);
+	add_numbers(m->used, lanes, -1);
+	add_numbers(m->freed, lanes, 1);
 	pools_changed(m, lanes);
 }
 
@@ -59,22 +59,6 @@ INLINE int64_t pages_left(const struct machine *m, int lane)
 	return left < 0 ? 0 : left;
 }
 
-/* Put a page into each lane's pool as the newest (active_mmu_pages). */
-static void enter_pools(struct machine *m, int32_t slot, lanes_t lanes)
-{
-	copy_numbers(m->older[slot], m->older[NONE], lanes);
-	set_numbers(m->newer[slot], NONE, lanes);
-	set_numbers(m->older[NONE], slot, lanes);
-	/* The newest so far may be none: then this is the oldest as well. */
-	scatter_numbers(m->newer, m->older[slot], m->older[NONE], lanes);
-}
-
-static void leave_pools(struct machine *m, int32_t slot, lanes_t lanes)
-{
-	scatter_numbers(m->newer, m->older[slot], m->newer[slot], lanes);
-	scatter_numbers(m->older, m->newer[slot], m->older[slot], lanes);
-}
-
 /* An indirect page forbids large leaves in its region (account_shadowed). */
 static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
@@ -82,19 +66,19 @@ static void account_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 
 	increment_words(&region->shadowed_count, lanes);
 	region->shadowed |= lanes;
-	add_counts(m->indirect_count, lanes, 1);
+	add_numbers(m->indirect_count, lanes, 1);
 	m->indirect |= lanes;
 }
 
 static void unaccount_shadowed(struct machine *m, int64_t gfn, lanes_t lanes)
 {
-	static const counts_t no_counts;
+	static const numbers_t zeros;
 	struct region *region = region_of(m, gfn);
 
 	decrement_words(&region->shadowed_count, lanes);
 	region->shadowed = ~equal_words(&region->shadowed_count, 0);
-	add_counts(m->indirect_count, lanes, UINT32_MAX);
-	m->indirect = (m->indirect & ~lanes) | counts_above(m->indirect_count, 0, no_counts, lanes);
+	add_numbers(m->indirect_count, lanes, -1);
+	m->indirect = (m->indirect & ~lanes) | numbers_above(m->indirect_count, 0, zeros, lanes);
 }
 
 /* Make a slot's shadow page in lanes and, if indirect, write-protect its gfn (kvm_mmu_alloc_shadow_page). */
@@ -106,7 +90,7 @@ static void create(struct machine *m, int32_t slot, lanes_t lanes)
 	count_some(m, COUNTER_MMU_CACHE_MISS, lanes);
 	page->shadowed |= lanes;
 	enter_chains(m, gfn, lanes);
-	enter_pools(m, slot, lanes);
+	enter_rings(m->older, m->newer, slot, lanes); /* as the newest (active_mmu_pages) */
 	use_pages(m, lanes);
 	if (!is_direct(page)) {
 		account_shadowed(m, gfn, lanes);
@@ -121,7 +105,7 @@ static void forget_page(struct machine *m, int32_t slot, lanes_t lanes)
 
 	page->shadowed &= ~lanes;
 	leave_chains(m, page->gfn, lanes);
-	leave_pools(m, slot, lanes);
+	leave_rings(m->older, m->newer, slot, lanes);
 	if (!is_direct(page))
 		unaccount_shadowed(m, page->gfn, lanes);
 }
@@ -242,7 +226,7 @@ static void recycle(struct machine *m, int lane)
 			slot = m->newer[slot][lane];
 			continue;
 		}
-		uint32_t before = m->freed[lane];
+		int32_t before = m->freed[lane];
 
 		zap(m, slot, bit(lane));
 		count_amount(m, COUNTER_MMU_RECYCLED, bit(lane), skips_roots ? m->freed[lane] - before : 1);

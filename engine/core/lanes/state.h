@@ -13,6 +13,7 @@
 #include "capacity.h"
 #include "x86.h"
 #include "mechanism_state.h"
+#include "numbers.h"
 #include "word.h"
 
 /* Neighbours of an entry among those with the same target: the reverse map, or the parents of a shadow page. */
@@ -108,7 +109,7 @@ struct vcpu {
 	lanes_t low_desc; /* pte_list_desc cache below its minimum */
 
 	bytes_t descs; /* objects left in the pte_list_desc cache */
-	int32_t cached_roots[CACHED_ROOTS][LANES]; /* last used first; NONE, or -slot of a root that was zapped */
+	numbers_t cached_roots[CACHED_ROOTS]; /* last used first; NONE, or -slot of a root that was zapped */
 	STATE_OF_VCPU
 };
 
@@ -120,8 +121,8 @@ struct knob_lanes {
 	lanes_t recycle_skips_roots, recycle_in_write, large_drop, host_large;
 	lanes_t invlpg_3_0, invlpg_6_1, topup_in_write, hash_64;
 	bytes_t desc_minimum;
-	counts_t pool;
-	int32_t rep_limit[LANES];
+	numbers_t pool;
+	numbers_t rep_limit;
 	lanes_t caches[CACHED_ROOTS]; /* lanes that cache more roots than that */
 	/* The different values of desc_entries and the lanes of each; 0 ends the list. */
 	int32_t desc_entries[LANES + 1];
@@ -194,11 +195,11 @@ struct machine {
 	int32_t highest_bucket; /* no bucket ever held more */
 	bool wide_buckets;      /* one held more than a byte does */
 
-	counts_t used;
-	counts_t peak;
-	counts_t indirect_count; /* indirect shadow pages */
-	counts_t freed; /* pages freed since somebody set it to 0 */
-	counts_t done; /* operands of the present store that were stored */
+	numbers_t used;
+	numbers_t peak;
+	numbers_t indirect_count; /* indirect shadow pages */
+	numbers_t freed; /* pages freed since somebody set it to 0 */
+	numbers_t done; /* operands of the present store that were stored */
 
 	struct guess *guesses; /* guess.h */
 	struct machine *beside; /* checked builds: the machine that takes the slow path only */
@@ -214,8 +215,8 @@ struct machine {
 	struct spte sptes[SLOTS][ENTRIES];
 	struct chain chains[2][SLOTS][ENTRIES]; /* level 2 and up: by kind */
 	/* The pages of each lane's pool in a ring that slot NONE closes: newer than it is the oldest, older the newest. */
-	int32_t older[SLOTS][LANES];
-	int32_t newer[SLOTS][LANES];
+	numbers_t older[SLOTS];
+	numbers_t newer[SLOTS];
 	uint64_t tables[TABLES][ENTRIES];
 
 	struct odd odds[ODD_ENTRIES];

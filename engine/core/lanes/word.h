@@ -41,7 +41,6 @@ enum { LANE_BITS = LANES == 64 ? 6 : 9 };
 #define EVERY_LANE (~NO_LANES)
 
 typedef uint8_t bytes_t __attribute__((vector_size(LANES)));
-typedef uint32_t counts_t[LANES]; /* numbers that memory alone limits; few events change them */
 typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
 
 /* A mask as numbers of 64 lanes each, in memory, where a loop over parts of it reads them. */
@@ -57,10 +56,22 @@ INLINE struct words words_of(lanes_t lanes)
 	return of;
 }
 
+/* The number of a mask that has a lane. */
+INLINE int word_of(int lane)
+{
+	return LANES == 64 ? 0 : lane >> 6;
+}
+
 /* A bit for each lane from some on, up to the end of its number. */
 INLINE uint64_t bits_from(const struct words *of, int first)
 {
-	return of->words[first / 64] >> first % 64;
+	return of->words[word_of(first)] >> (first & 63);
+}
+
+/* Add bits, each of a lane from some on. */
+INLINE void add_bits(struct words *to, int first, uint64_t bits)
+{
+	to->words[word_of(first)] |= bits << (first & 63);
 }
 
 INLINE lanes_t from_words(struct words of)
@@ -292,7 +303,7 @@ INLINE lanes_t equal(const bytes_t *bytes, uint8_t value)
 	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) == value)) << part * PIECE % 64;
+		add_bits(&found, part * PIECE, gather_piece((piece_t)(load_piece(bytes, part) == value)));
 	return from_words(found);
 }
 
@@ -302,7 +313,7 @@ INLINE lanes_t above_value(const bytes_t *bytes, uint8_t value)
 	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(bytes, part) > value)) << part * PIECE % 64;
+		add_bits(&found, part * PIECE, gather_piece((piece_t)(load_piece(bytes, part) > value)));
 	return from_words(found);
 }
 
@@ -312,7 +323,7 @@ INLINE lanes_t greater(const bytes_t *a, const bytes_t *b)
 	struct words found = {0};
 
 	for (int part = 0; part < PIECES; part++)
-		found.words[part * PIECE / 64] |= gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))) << part * PIECE % 64;
+		add_bits(&found, part * PIECE, gather_piece((piece_t)(load_piece(a, part) > load_piece(b, part))));
 	return from_words(found);
 }
 
@@ -321,7 +332,7 @@ INLINE lanes_t equal_words(const words_t *words, uint16_t value)
 	struct words found = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		found.words[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) == value)) << part * WORDS % 64;
+		add_bits(&found, part * WORDS, gather_word_piece((word_piece_t)(load_words(words, part) == value)));
 	return from_words(found);
 }
 
@@ -330,7 +341,7 @@ INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 	struct words found = {0};
 
 	for (int part = 0; part < WORD_PIECES; part++)
-		found.words[part * WORDS / 64] |= gather_word_piece((word_piece_t)(load_words(words, part) > value)) << part * WORDS % 64;
+		add_bits(&found, part * WORDS, gather_word_piece((word_piece_t)(load_words(words, part) > value)));
 	return from_words(found);
 }
 

@@ -36,10 +36,10 @@ static int least_done(const struct machine *m, const struct store *op, lanes_t p
 	*group = pending;
 	if (op->count == 1)
 		return 0;
-	uint32_t least = least_count(m->done, (uint32_t)op->count, pending);
+	int least = least_number(m->done, op->count, pending);
 
-	*group = counts_equal(m->done, least, pending);
-	return (int)least;
+	*group = numbers_equal(m->done, least, pending);
+	return least;
 }
 
 /* Advance lanes by so many operands, of those that are left; the lanes that have stored all. */
@@ -47,8 +47,8 @@ static lanes_t advance_lanes(struct machine *m, const struct store *op, lanes_t 
 {
 	if (op->count == 1)
 		return lanes;
-	add_counts(m->done, lanes, (uint32_t)operands);
-	return counts_equal(m->done, (uint32_t)op->count, lanes);
+	add_numbers(m->done, lanes, operands);
+	return numbers_equal(m->done, op->count, lanes);
 }
 
 /* The lanes of a mask that emulate as many iterations at one exit as the lowest one. */
