@@ -24,7 +24,7 @@ MECHANISMS: Final = Path("engine", "mechanisms")
 PYTHON_3_11: Final = "0x030B0000"
 # `&` of truth values, of which clang warns, is meant: one branch instead of several.
 WARNINGS: Final = ("-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-bitwise-instead-of-logical")
-OPTIONS: Final = ("-std=c11", "-O3", "-g1", "-fno-math-errno", *WARNINGS)
+OPTIONS: Final = ("-std=c11", "-O2", "-g0", "-fno-math-errno", *WARNINGS)
 SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 
 
@@ -33,7 +33,7 @@ LANES_OPTIONS: Final = ("-O2",)
 """What is to be inlined and what is a vector is said in its sources: -O3 compiles longer and runs no faster."""
 BASELINE: Final = "x86-64-v2"
 LEVELS: Final = {
-    "lanes_x86_64_v3": ("x86-64-v3", "skylake", 64),
+    "lanes_x86_64_v3_16": ("x86-64-v3", "skylake", 16),
     "lanes_x86_64_v4": ("x86-64-v4", "icelake-server", 64),
     "lanes_x86_64_v4_512": ("x86-64-v4", "icelake-server", 512),
 }

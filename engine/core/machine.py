@@ -29,11 +29,11 @@ class Word(NamedTuple):
 
 
 WORDS: Final = tuple(Word(*word) for word in core.lanes_words())
-"""Narrowest first: 64 lanes, and 512 where the CPU has AVX-512."""
-INSTRUCTION_SET, _, _, TABLES, _, FRAMES, VCPUS = WORDS[0]
+"""Narrowest first: 16 lanes where the CPU has AVX2, 64, and 512 where it has AVX-512."""
+FRAMES, VCPUS = WORDS[0].frames, WORDS[0].vcpus
 
-WIDE_FROM: Final = 2 * WORDS[0].lanes + 1
-"""So many policies take a wide word, if there is one: fewer are faster as two narrow ones (measured)."""
+TAKEN_FROM: Final = {16: 1, 64: 17, 512: 129}
+"""Lanes of a word -> the least policies that take it: fewer are faster in one or several narrower ones (measured)."""
 
 EVENTS_PER_BLOCK: Final = 1 << 14
 """Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""
@@ -112,7 +112,8 @@ def cut(policies: int) -> Iterator[tuple[int, int, int]]:
     """Yield words for so many policies: number of the word, first policy, and the one after its last."""
     start = 0
     while start < policies:
-        word = len(WORDS) - 1 if policies - start >= WIDE_FROM else 0
+        rest = policies - start
+        word = max(i for i, one in enumerate(WORDS) if i == 0 or TAKEN_FROM[one.lanes] <= rest)
         end = min(start + WORDS[word].lanes, policies)
         yield word, start, end
         start = end

@@ -27,7 +27,7 @@ def bench(
     Two versions are compared by running both in turns on one machine; figures of two days say little.
     """
     from engine.core.extension import core
-    from engine.core.machine import INSTRUCTION_SET
+    from engine.core.machine import WORDS
     from engine.guests import Guest
     from sweep.bench import engine, surroundings
     from sweep.bench.figures import as_text
@@ -50,7 +50,7 @@ def bench(
     ]
     facts = {
         "engine": engine_fingerprint(),
-        "instruction_set": INSTRUCTION_SET,
+        "words": [word.instruction_set for word in WORDS],
         "compiler": core.COMPILER,
         "scale": scale,
         "events": trace.count,
@@ -59,5 +59,6 @@ def bench(
     if as_json:
         typer.echo(json.dumps({**facts, "figures": [one.content() for one in measured]}, indent=1))
         return
+    facts["words"] = " ".join(facts["words"])
     title = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
     typer.echo(as_text(title, measured), nl=False)

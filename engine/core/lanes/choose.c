@@ -5,7 +5,7 @@
 
 extern const struct lanes_functions lanes_baseline;
 #ifdef LANES_X86
-extern const struct lanes_functions lanes_x86_64_v3;
+extern const struct lanes_functions lanes_x86_64_v3_16;
 extern const struct lanes_functions lanes_x86_64_v4;
 extern const struct lanes_functions lanes_x86_64_v4_512;
 #endif
@@ -41,18 +41,18 @@ static int usable_level(void)
 
 const struct lanes_functions *lanes_word(int which)
 {
-	enum { NARROW, WIDE };
-
+	enum { WORDS = 3 };
 #ifdef LANES_X86
-	__builtin_cpu_init();
-	int level = usable_level();
-
-	if (which == WIDE)
-		return level == 4 ? &lanes_x86_64_v4_512 : NULL;
-	if (which == NARROW && level == 4)
-		return &lanes_x86_64_v4;
-	if (which == NARROW && level == 3)
-		return &lanes_x86_64_v3;
+	/* Two levels and a few policies are what most machines and sweeps are: not every pair is worth a compilation. */
+	static const struct lanes_functions *const of_level[][WORDS] = {
+		[2] = {&lanes_baseline},
+		[3] = {&lanes_x86_64_v3_16, &lanes_baseline},
+		[4] = {&lanes_x86_64_v3_16, &lanes_x86_64_v4, &lanes_x86_64_v4_512},
+	};
+	const struct lanes_functions *const *words = of_level[usable_level()];
+#else
+	const struct lanes_functions *const words[WORDS] = {&lanes_baseline};
 #endif
-	return which == NARROW ? &lanes_baseline : NULL;
+
+	return which >= 0 && which < WORDS ? words[which] : NULL;
 }

@@ -1,8 +1,8 @@
 /*
  * The lane machine as the rest of the core sees it: a word of policies over one trace.
  *
- * It is compiled with words of 64 lanes for each level of the instruction set, and once more with words of 512 lanes for
- * the highest level. `lanes_word` returns the best that this CPU has.
+ * It is compiled for words of 16, 64 and 512 lanes, for those levels of the instruction set that each gains most from
+ * (setup.py). `lanes_word` returns those that this CPU has.
  */
 #pragma once
 

@@ -1,7 +1,11 @@
-/* Masks of a word of 64 lanes: a number. */
+/* Masks of a word of 16 or 64 lanes: a number. */
 #pragma once
 
+#if LANES == 16
+typedef uint16_t lanes_t;
+#else
 typedef uint64_t lanes_t;
+#endif
 
 /* Whether a mask has any lane. */
 INLINE bool any(lanes_t lanes)

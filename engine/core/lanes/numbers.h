@@ -37,13 +37,11 @@ INLINE void store_group(int32_t *numbers, group_t group)
 	memcpy(numbers, &group, sizeof group);
 }
 
-#ifndef __AVX512BW__
+#if PIECE != 64
 /* A bit for each of a group that is all ones; the others are 0. */
 INLINE unsigned gather_group(group_t group)
 {
-#if defined(__AVX2__)
-	return (unsigned)_mm256_movemask_ps((__m256)group);
-#elif defined(__SSE2__)
+#if defined(__SSE2__)
 	return (unsigned)_mm_movemask_ps((__m128)group);
 #else
 	unsigned in = 0;
@@ -58,7 +56,7 @@ INLINE unsigned gather_group(group_t group)
 /* Where the first group is above the second, a bit each. */
 INLINE unsigned where_above(group_t a, group_t b)
 {
-#ifdef __AVX512BW__
+#if PIECE == 64
 	return _mm512_cmpgt_epi32_mask((__m512i)a, (__m512i)b);
 #else
 	return gather_group(a > b);
@@ -68,7 +66,7 @@ INLINE unsigned where_above(group_t a, group_t b)
 /* Where they are equal. */
 INLINE unsigned where_equal(group_t a, group_t b)
 {
-#ifdef __AVX512BW__
+#if PIECE == 64
 	return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b);
 #else
 	return gather_group(a == b);
@@ -78,14 +76,10 @@ INLINE unsigned where_equal(group_t a, group_t b)
 /* The first group where it is in, else the second. */
 INLINE group_t blend(unsigned in, group_t group, group_t other)
 {
-#if defined(__AVX512BW__)
+#if PIECE == 64
 	return (group_t)_mm512_mask_mov_epi32((__m512i)other, (__mmask16)in, (__m512i)group);
 #else
-#if PIECE == 32
-	const group_t own = {1, 2, 4, 8, 16, 32, 64, 128};
-#else
 	const group_t own = {1, 2, 4, 8};
-#endif
 	group_t all = (((group_t){0} + (int32_t)in) & own) == own;
 
 	return (group & all) | (other & ~all);
@@ -163,7 +157,7 @@ INLINE void set_numbers(numbers_t to, int32_t number, lanes_t lanes)
 		store_group(&to[first], blend(in, (group_t){0} + number, load_group(&to[first])));
 }
 
-#ifdef __AVX512F__
+#if PIECE == 64
 /* In each of the lanes, set a number in a row of its own, `which[lane]`. */
 INLINE void scatter_numbers(numbers_t *rows, const numbers_t which, const numbers_t from, lanes_t lanes)
 {
@@ -184,7 +178,7 @@ INLINE void scatter_numbers(numbers_t *rows, const numbers_t which, const number
  */
 INLINE void enter_rings(numbers_t *before, numbers_t *after, int32_t row, lanes_t lanes)
 {
-#ifdef __AVX512F__
+#if PIECE == 64
 	if (several(lanes)) {
 		copy_numbers(before[row], before[0], lanes);
 		set_numbers(after[row], 0, lanes);
@@ -205,7 +199,7 @@ INLINE void enter_rings(numbers_t *before, numbers_t *after, int32_t row, lanes_
 
 INLINE void leave_rings(numbers_t *before, numbers_t *after, int32_t row, lanes_t lanes)
 {
-#ifdef __AVX512F__
+#if PIECE == 64
 	if (several(lanes)) {
 		scatter_numbers(after, before[row], after[row], lanes);
 		scatter_numbers(before, after[row], before[row], lanes);

@@ -22,12 +22,14 @@ struct chain {
 	int32_t previous;
 };
 
+enum { SPTE_BYTES = LANES == 16 ? 32 : LANES };
+
 /*
- * One entry of a shadow page, and in which lanes what holds of it: one cache line, or eight. What is looked at together
+ * One entry of a shadow page, and in which lanes what holds of it: half a cache line, one, or eight. What is looked at together
  * is side by side, because CPUs fetch lines in pairs.
  */
 struct spte {
-	int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
+	_Alignas(SPTE_BYTES) int32_t target[2]; /* SMALL: gfn of a 4 KiB leaf, or slot of a link; BIG: first gfn of a large leaf */
 	lanes_t present;
 	lanes_t odd; /* lanes whose target is in the odd table and not here */
 	union {
@@ -42,7 +44,7 @@ struct spte {
 	lanes_t writable;
 	lanes_t dirty;
 };
-_Static_assert(sizeof(struct spte) == LANES, "an entry is as many bytes as there are lanes");
+_Static_assert(sizeof(struct spte) == SPTE_BYTES, "an entry is half a cache line, one, or eight");
 
 enum kind { SMALL, BIG };
 

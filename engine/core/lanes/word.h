@@ -1,7 +1,7 @@
 /*
  * Lane masks and numbers of lanes: policies side by side, one bit of a word each, or one byte of a vector each.
  *
- * A word has 64 lanes, or 512: one number, or a register of eight. The build says which (LANES); `&`, `|`, `^` and `~`
+ * A word has 16 lanes, 64, or 512: one number, or a register of eight. The build says which (LANES); `&`, `|`, `^` and `~`
  * work on both, and what else is done with masks is a function here.
  *
  * A mask says in which lanes something holds. Small numbers that differ between lanes are byte lanes: adding one in any
@@ -14,8 +14,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __SSE2__
+#if defined(__AVX512BW__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -27,14 +29,14 @@
 #ifndef LANES
 #define LANES 64
 #endif
-enum { LANE_BITS = LANES == 64 ? 6 : 9 };
+enum { LANE_BITS = LANES == 16 ? 4 : LANES == 64 ? 6 : 9 };
 
-#if LANES == 64
+#if LANES == 16 || LANES == 64
 #include "narrow.h"
 #elif LANES == 512
 #include "wide.h"
 #else
-#error "a word has 64 or 512 lanes"
+#error "a word has 16, 64 or 512 lanes"
 #endif
 
 #define NO_LANES ((lanes_t){0})
@@ -45,14 +47,14 @@ typedef uint16_t words_t __attribute__((vector_size(2 * LANES)));
 
 /* A mask as numbers of 64 lanes each, in memory, where a loop over parts of it reads them. */
 struct words {
-	uint64_t words[LANES / 64];
+	uint64_t words[(LANES + 63) / 64];
 };
 
 INLINE struct words words_of(lanes_t lanes)
 {
-	struct words of;
+	struct words of = {0};
 
-	memcpy(of.words, &lanes, sizeof of.words);
+	memcpy(of.words, &lanes, sizeof lanes);
 	return of;
 }
 
@@ -109,10 +111,8 @@ INLINE bool same_lanes(lanes_t a, lanes_t b)
  * Compilers split sums of vectors that are wider than the registers, but take comparisons, conversions and shuffles of
  * such vectors apart into single numbers. Those are therefore spelled out here in pieces that fill one register.
  */
-#if defined(__AVX512BW__)
+#if defined(__AVX512BW__) && LANES >= 64
 #define PIECE 64
-#elif defined(__AVX2__)
-#define PIECE 32
 #else
 #define PIECE 16
 #endif
@@ -151,10 +151,8 @@ INLINE void store_words(words_t *words, int part, word_piece_t piece)
 /* The mask of the lanes of a piece whose byte is 255, where all are 0 or 255. */
 INLINE uint64_t gather_piece(piece_t piece)
 {
-#if defined(__AVX512BW__)
+#if PIECE == 64
 	return _mm512_movepi8_mask((__m512i)piece);
-#elif defined(__AVX2__)
-	return (uint32_t)_mm256_movemask_epi8((__m256i)piece);
 #elif defined(__SSE2__)
 	return (uint32_t)_mm_movemask_epi8((__m128i)piece);
 #else
@@ -175,13 +173,8 @@ INLINE uint64_t gather_piece(piece_t piece)
 /* The same for numbers of 16 bits that are 0 or 65535. */
 INLINE uint64_t gather_word_piece(word_piece_t piece)
 {
-#if defined(__AVX512BW__)
+#if PIECE == 64
 	return _mm512_movepi16_mask((__m512i)piece);
-#elif defined(__AVX2__)
-	__m256i bytes = _mm256_packs_epi16((__m256i)piece, _mm256_setzero_si256());
-	uint32_t mask = (uint32_t)_mm256_movemask_epi8(bytes);
-
-	return (mask & 255) | (mask >> 8 & 65280);
 #elif defined(__SSE2__)
 	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16((__m128i)piece, _mm_setzero_si128()));
 #else
@@ -201,15 +194,11 @@ INLINE uint64_t gather_word_piece(word_piece_t piece)
 /* A part of the byte lanes that hold 255 in the lanes of a mask and 0 elsewhere. */
 INLINE piece_t spread_piece(const struct words *of, int part)
 {
-#ifdef __AVX512BW__
+#if PIECE == 64
 	return (piece_t)_mm512_movm_epi8(bits_from(of, part * PIECE));
 #else
 #define EIGHT(n) n, n, n, n, n, n, n, n
-#if PIECE == 32
-#define TO_LANES EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3)
-#else
 #define TO_LANES EIGHT(0), EIGHT(1)
-#endif
 	typedef uint64_t quads_t __attribute__((vector_size(PIECE)));
 	piece_t own = (piece_t)((quads_t){0} + UINT64_C(0x8040201008040201));
 	/* Bring each byte of the mask to its eight lanes, then leave the lane's own bit. */
@@ -229,15 +218,10 @@ INLINE piece_t spread_piece(const struct words *of, int part)
 /* The same for numbers of 16 bits. */
 INLINE word_piece_t spread_word_piece(const struct words *of, int part)
 {
-#ifdef __AVX512BW__
+#if PIECE == 64
 	return (word_piece_t)_mm512_movm_epi16((__mmask32)bits_from(of, part * WORDS));
 #else
-#if PIECE == 32
-	const word_piece_t own = {1,   2,   4,	  8,	16,   32,   64,	  128,
-				  256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-#else
 	const word_piece_t own = {1, 2, 4, 8, 16, 32, 64, 128};
-#endif
 	word_piece_t all = (word_piece_t){0} + (uint16_t)bits_from(of, part * WORDS);
 
 	return (word_piece_t)((all & own) == own);
@@ -348,7 +332,7 @@ INLINE lanes_t words_above_value(const words_t *words, uint16_t value)
 /* Bytes of one piece of words, as words. */
 INLINE word_piece_t load_widened(const bytes_t *bytes, int part)
 {
-#ifdef __AVX512BW__
+#if PIECE == 64
 	return (word_piece_t)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)bytes + part));
 #else
 	typedef uint8_t half_t __attribute__((vector_size(WORDS)));
