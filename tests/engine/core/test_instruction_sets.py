@@ -1,47 +1,21 @@
 """The lane machine is compiled for several instruction sets; all of them count the same."""
 
-import os
-import subprocess
-import sys
 from typing import Final
 
 import pytest
 
 from engine.core.machine import INSTRUCTION_SET
+from tests.support.engine.core_builds import counted
 from tests.support.project import ROOT
 
 NAMES: Final = {"2": "lanes_baseline", "3": "lanes_x86_64_v3", "4": "lanes_x86_64_v4"}
-PROGRAM: Final = """
-from hashlib import blake2b
-from engine.core.machine import INSTRUCTION_SET
-from engine.guests import Guest
-from engine.simulate import Batch, run_batch
-from engine.workloads import WORKLOADS
-from tests.support.policies import POLICIES
-
-drawn = {"rounds": 30, "pages": 300, "child_writes": 20}
-guest = Guest(vcpus=1, memory_mib=256)
-parameters = {name: field.default for name, field in WORKLOADS["fork"].parameters.items()} | drawn
-policies = tuple(POLICIES.values())
-counts = run_batch(Batch(workload="fork", parameters=parameters, guest=guest, policies=policies, seed=1))
-print(INSTRUCTION_SET, blake2b(counts.activities.tobytes() + counts.windows.tobytes()).hexdigest())
-"""
-
-
-def counted(level: str) -> tuple[str, str]:
-    """Return the instruction set that a process was given which may use this level, and a digest of what it counted."""
-    environment = os.environ | {"SHADOWSWEEP_LEVEL": level, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", PROGRAM]
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    name, digest = said.split()
-    return name, digest
 
 
 @pytest.mark.skipif(INSTRUCTION_SET == NAMES["2"], reason="this CPU has the baseline only")
 def test_every_instruction_set_counts_the_same() -> None:
     """A process that may use less of the CPU does so, and gets the same counts."""
     best = max(level for level, name in NAMES.items() if name <= INSTRUCTION_SET)
-    found = {level: counted(level) for level in NAMES if level <= best}
+    found = {level: counted(ROOT, SHADOWSWEEP_LEVEL=level) for level in NAMES if level <= best}
 
-    assert {level: name for level, (name, _) in found.items()} == {level: NAMES[level] for level in found}
-    assert len({digest for _, digest in found.values()}) == 1
+    assert {level: name for level, (name, _, _) in found.items()} == {level: NAMES[level] for level in found}
+    assert len({digest for *_, digest in found.values()}) == 1
