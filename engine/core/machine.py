@@ -15,7 +15,7 @@ from engine.guests import Guest
 from engine.knobs import Policy
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES, LANES_MAX
 
-INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS, MACHINE_BYTES = core.lanes_limits()
+INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS = core.lanes_limits()
 
 EVENTS_PER_BLOCK: Final = 1 << 14
 """Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""
