@@ -35,10 +35,11 @@ class Stop(IntEnum):
     DIFFERENCE = 8
 
 
+_FEWER: Final = "put fewer policies into one batch"
 _EXHAUSTED: Final = {
-    Stop.NO_SLOTS: f"{SLOTS} shadow pages over all lanes",
-    Stop.NO_TABLES: f"{TABLES} guest frames that were ever page tables",
-    Stop.NO_ODD: f"{ODD_ENTRIES} entries that differ between lanes",
+    Stop.NO_SLOTS: f"{SLOTS} shadow pages over all lanes; {_FEWER}",
+    Stop.NO_TABLES: f"{TABLES} guest frames that were ever page tables; give the guest less memory, or end sooner",
+    Stop.NO_ODD: f"{ODD_ENTRIES} entries that differ between lanes; {_FEWER}",
 }
 
 
@@ -68,9 +69,7 @@ class CoreMachine:
             if why == Stop.WINDOW:
                 self.windows.append(totals(*self.read()))
             elif why in _EXHAUSTED:
-                raise CapacityError(
-                    f"the machine has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
-                )
+                raise CapacityError(f"the machine has room for {_EXHAUSTED[Stop(why)]}")
             elif why == Stop.DIFFERENCE:
                 raise AssertionError(f"event {self._events + start}: a fast path differs from the slow one")
             elif why != Stop.DONE:

@@ -5,9 +5,10 @@ from typing import Final
 import numpy as np
 import pytest
 
-from engine.core.machine import FRAMES, TABLES, VCPUS, CapacityError, LaneMachine
+from engine.core.machine import FRAMES, SLOTS, TABLES, VCPUS, CapacityError, LaneMachine
 from engine.events import EVENT
-from engine.guests import Guest
+from engine.guests import GUEST_FIELDS, Guest
+from engine.knobs import KNOBS
 from engine.vocabulary import Event
 from tests.support.policies import POLICIES
 
@@ -28,7 +29,7 @@ def test_too_many_tables_are_an_error() -> None:
     """A trace with more tables than there is room for ends with what is exhausted, how much there is, and advice."""
     machine = LaneMachine(ONE, Guest(vcpus=1, memory_mib=TABLES // 256 + 1))
 
-    with pytest.raises(CapacityError, match=rf"room for {TABLES} guest frames .*; put fewer policies into one"):
+    with pytest.raises(CapacityError, match=rf"room for {TABLES} guest frames .*; give the guest less memory"):
         machine.feed(full_of_tables(1))
 
 
@@ -40,6 +41,17 @@ def test_tables_that_fit_are_no_error() -> None:
     machine.feed(events)
 
     assert not machine.counters().any()
+
+
+def test_what_may_be_asked_for_has_room() -> None:
+    """What fields of guests and knobs allow is what the machine has room for, so that a plan refuses all beyond it."""
+    asked = {"memory": GUEST_FIELDS["memory_mib"], "vCPUs": GUEST_FIELDS["vcpus"], "pool": KNOBS["pool_pages"]}
+
+    assert {name: field.maximum for name, field in asked.items()} == {
+        "memory": FRAMES // 256,
+        "vCPUs": VCPUS,
+        "pool": SLOTS,
+    }
 
 
 @pytest.mark.parametrize(
