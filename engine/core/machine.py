@@ -107,7 +107,7 @@ class LaneMachine:
         if not policies:
             raise ValueError("a batch has at least one policy, found none")
         if guest.pages > FRAMES or guest.vcpus > VCPUS:
-            found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
+            found = f"memory_mib {guest.memory_mib} and vcpus {guest.vcpus}"
             raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
         self._checks = EventChecks(guest, core.first_wrong)
         knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from results.wording import counted
 from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend
 from sweep.exit_codes import ExitCode, SweepError
@@ -16,7 +17,7 @@ from sweep.plan.adaptive import round_lines, wanted_plan
 from sweep.plan.estimate import Estimate, estimate_cost
 from sweep.plan.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.plan.timings import TIMINGS_FILE, timings_of
-from sweep.progress import Progress, counted, format_seconds, show_progress
+from sweep.progress import Progress, format_seconds, show_progress
 from sweep.runs import check_engine, driver_facts, neighbours, results_errors
 from sweep.spec.costs import read_prices
 from sweep.spec.spec import SweepSpec
@@ -90,7 +91,7 @@ def _execute(execution: Execution, store: Any, prices: Mapping[str, Any]) -> Exi
     if not left:
         _refresh(execution, store, wanted, prices=prices, before=len(finished))
         finish_run(store)
-        say(f"nothing to do: {wanted.cell_count} cells are already there")
+        say(f"nothing to do: {counted(wanted.cell_count, 'cell is', 'cells are')} already there")
         _say_rounds(execution.spec, plan, store)
         _close(store, execution.spec)
         return ExitCode.OK
@@ -196,7 +197,7 @@ def _drive(
     # A run in a folder is among its neighbours.
     own = () if store.storage.stages else timings_of(store.storage.lines(TIMINGS_FILE))
     cost = estimate_cost(left, neighbours(execution.run), own)
-    todo = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')} to do"
+    todo = f"{counted(cells, 'cell')} in {counted(len(left), 'batch', 'batches')} to do"
     say(f"{todo}, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
         keeper = Keeper(

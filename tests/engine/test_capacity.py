@@ -57,8 +57,8 @@ def test_what_may_be_asked_for_has_room() -> None:
 @pytest.mark.parametrize(
     ("guest", "found"),
     [
-        (Guest(vcpus=1, memory_mib=FRAMES // 256 + 1), f"{FRAMES // 256 + 1} MiB and 1 vCPUs"),
-        (Guest(vcpus=VCPUS + 1, memory_mib=4), f"4 MiB and {VCPUS + 1} vCPUs"),
+        (Guest(vcpus=1, memory_mib=FRAMES // 256 + 1), f"memory_mib {FRAMES // 256 + 1} and vcpus 1"),
+        (Guest(vcpus=VCPUS + 1, memory_mib=4), f"memory_mib 4 and vcpus {VCPUS + 1}"),
     ],
 )
 def test_too_large_a_guest_is_refused(guest: Guest, found: str) -> None:
@@ -74,7 +74,7 @@ def test_an_event_on_an_unknown_vcpu_is_refused() -> None:
     events = full_of_tables(0)[:2]
     events["vcpu"] = (0, 1)
 
-    with pytest.raises(ValueError, match=r"event 1 \(LINK\): vCPU 1: the guest has 1 vCPUs"):
+    with pytest.raises(ValueError, match=r"event 1 \(LINK\): vCPU 1: guests.vcpus is 1"):
         LaneMachine(ONE, GUEST).feed(events)
 
 

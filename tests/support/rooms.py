@@ -20,7 +20,7 @@ ORDER: Final = MappingProxyType(
             ("simulate",),
         ),
         "results": (
-            ("spelling",),
+            ("spelling", "wording"),
             ("store",),
             ("statistics",),
             ("prices", "published", "render"),
