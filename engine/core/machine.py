@@ -15,7 +15,7 @@ from engine.guests import Guest
 from engine.knobs import Policy
 from engine.vocabulary import ACTIVITY_NAMES, COUNTER_INDEX, COUNTER_NAMES, LANES_MAX
 
-INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS, MACHINE_BYTES = core.lanes_limits()
+INSTRUCTION_SET, SLOTS, TABLES, ODD_ENTRIES, FRAMES, VCPUS = core.lanes_limits()
 
 EVENTS_PER_BLOCK: Final = 1 << 14
 """Events that machines of the core get in turn: few enough to be in the cache when the next one reads them."""
@@ -33,10 +33,11 @@ class Stop(IntEnum):
     DIFFERENCE = 6
 
 
+_FEWER: Final = "put fewer policies into one batch"
 _EXHAUSTED: Final = {
-    Stop.NO_SLOTS: f"{SLOTS} shadow pages over all lanes",
-    Stop.NO_TABLES: f"{TABLES} guest frames that were ever page tables",
-    Stop.NO_ODD: f"{ODD_ENTRIES} entries that differ between lanes",
+    Stop.NO_SLOTS: f"{SLOTS} shadow pages over all lanes; {_FEWER}",
+    Stop.NO_TABLES: f"{TABLES} guest frames that were ever page tables; give the guest less memory, or end sooner",
+    Stop.NO_ODD: f"{ODD_ENTRIES} entries that differ between lanes; {_FEWER}",
 }
 
 
@@ -67,9 +68,7 @@ class CoreMachine:
             if why == Stop.WINDOW:
                 self.windows.append(totals(*self.read()))
             elif why in _EXHAUSTED:
-                raise CapacityError(
-                    f"the machine has room for {_EXHAUSTED[Stop(why)]}; put fewer policies into one batch"
-                )
+                raise CapacityError(f"the machine has room for {_EXHAUSTED[Stop(why)]}")
             elif why == Stop.WRONG:
                 raise ValueError(complaint(events[start], self._events + start, wrong, self._guest, window))
             elif why == Stop.DIFFERENCE:
@@ -107,7 +106,7 @@ class LaneMachine:
         if not policies:
             raise ValueError("a batch has at least one policy, found none")
         if guest.pages > FRAMES or guest.vcpus > VCPUS:
-            found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
+            found = f"memory_mib {guest.memory_mib} and vcpus {guest.vcpus}"
             raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
         knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
         knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages

@@ -34,5 +34,4 @@ const struct lanes_functions LANES_NAME = {
 	.capacity = {SLOTS, TABLES, ODD_ENTRIES - ODD_PER_EVENT},
 	.frames = FRAMES,
 	.vcpus = VCPUS,
-	.bytes = sizeof(struct machine),
 };

@@ -41,7 +41,6 @@ struct lanes_functions {
 	int64_t frames;
 	int64_t vcpus;
 	/* Memory that a machine takes, whatever the number of lanes. */
-	int64_t bytes;
 };
 
 const struct lanes_functions *lanes_functions(void);

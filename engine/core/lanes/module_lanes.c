@@ -104,15 +104,15 @@ static PyObject *lanes_read(PyObject *module, PyObject *arguments)
 	return fits ? Py_NewRef(Py_None) : NULL;
 }
 
-/* lanes_limits() -> (instruction set, slots, tables, odd entries, frames, vCPUs, bytes). */
+/* lanes_limits() -> (instruction set, slots, tables, odd entries, frames, vCPUs). */
 static PyObject *lanes_limits(PyObject *module, PyObject *arguments)
 {
 	const struct lanes_functions *lanes = lanes_functions();
 
 	(void)module;
 	(void)arguments;
-	return Py_BuildValue("sLLLLLL", lanes->name, (long long)lanes->capacity[0], (long long)lanes->capacity[1],
-			     (long long)lanes->capacity[2], (long long)lanes->frames, (long long)lanes->vcpus, (long long)lanes->bytes);
+	return Py_BuildValue("sLLLLL", lanes->name, (long long)lanes->capacity[0], (long long)lanes->capacity[1],
+			     (long long)lanes->capacity[2], (long long)lanes->frames, (long long)lanes->vcpus);
 }
 
 PyMethodDef lanes_methods[] = {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "emit.h"
+#include "guest/emit.h"
 #include "guest/state.h"
 #include "x86.h"
 

@@ -1,12 +1,12 @@
 /* The system call execve. Source: fs/exec.c of Linux 6.1 (begin_new_exec, setup_arg_pages). */
-#include "areas.h"
-#include "calls.h"
-#include "emit.h"
-#include "faults.h"
-#include "flush.h"
+#include "guest/calls.h"
+#include "guest/emit.h"
+#include "guest/mappings/areas.h"
+#include "guest/mappings/faults.h"
+#include "guest/mappings/teardown.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 #include "spaces.h"
-#include "tables.h"
-#include "teardown.h"
 
 /* Map the stack and fill its argument pages, from the highest down; false and a noted failure if memory is short. */
 static bool build_stack(struct guest *guest, int vcpu, int mm, int64_t end)

@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-#include "emit.h"
-#include "flush.h"
+#include "guest/emit.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 #include "spaces.h"
-#include "tables.h"
 
 /* Make the parent's entry of a page read-only (Linux ptep_set_wrprotect, or a guest's own way to do it). */
 static void protect_entry(struct guest *guest, int vcpu, int64_t table, int index, uint64_t entry, int live)

@@ -3,10 +3,10 @@
  * may be any 64-bit number: as in Linux, a call with one that cannot be changes nothing.
  */
 #include "areas.h"
-#include "calls.h"
-#include "emit.h"
-#include "flush.h"
-#include "tables.h"
+#include "guest/calls.h"
+#include "guest/emit.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 #include "teardown.h"
 
 static int64_t page_down(int64_t address)

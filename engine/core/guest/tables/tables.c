@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "allocator.h"
+#include "guest/frames/allocator.h"
 
 #define ROOT_HALF (ENTRIES / 2)
 

@@ -1,7 +1,7 @@
 /* The system call exit. Source: kernel/exit.c of Linux 6.1 (do_exit, exit_mm, release_task). */
-#include "calls.h"
+#include "guest/calls.h"
+#include "guest/mappings/reclaim.h"
 #include "processes.h"
-#include "reclaim.h"
 #include "schedule.h"
 #include "spaces.h"
 

@@ -1,6 +1,6 @@
 /* The system call clone: threads, vfork children, forked children. */
-#include "calls.h"
 #include "fork.h"
+#include "guest/calls.h"
 #include "processes.h"
 #include "schedule.h"
 #include "spaces.h"

@@ -1,8 +1,8 @@
 /* Processes by pid: an open-addressing table, and the kernel data that lives as long as a process. */
 #include "processes.h"
 
-#include "allocator.h"
-#include "tables.h"
+#include "guest/frames/allocator.h"
+#include "guest/tables/tables.h"
 
 /* Knuth's multiplier (The Art of Computer Programming, 6.4). */
 #define HASH_MULTIPLIER UINT64_C(2654435761)

@@ -1,8 +1,8 @@
 /* The kernel half of the guest's address space, as it stands when the trace begins. All roots share it. */
 #include "kernel_map.h"
 
-#include "allocator.h"
-#include "emit.h"
+#include "guest/emit.h"
+#include "guest/frames/allocator.h"
 #include "tables.h"
 
 /* Where the kernel takes the frames for its own tables and stacks: its data, after struct page. */

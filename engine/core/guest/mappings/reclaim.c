@@ -5,10 +5,10 @@
  */
 #include "reclaim.h"
 
-#include "allocator.h"
-#include "emit.h"
-#include "flush.h"
-#include "tables.h"
+#include "guest/emit.h"
+#include "guest/frames/allocator.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 
 /* Pages that are taken away at once at most. */
 #define RECLAIM_PAGES 256

@@ -1,9 +1,9 @@
 /* Address spaces, which processes share: made, found, given up. */
 #include "spaces.h"
 
-#include "flush.h"
-#include "tables.h"
-#include "teardown.h"
+#include "guest/mappings/teardown.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 
 int new_space(struct guest *guest, int vcpu, int64_t comm)
 {

@@ -4,10 +4,10 @@
  */
 #include "teardown.h"
 
-#include "allocator.h"
 #include "areas.h"
-#include "flush.h"
-#include "tables.h"
+#include "guest/frames/allocator.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 
 /* Queue a frame to be freed after the flush. Each frame is queued once, and there is a place for each. */
 static void gather_frame(struct guest *guest, int64_t gfn)

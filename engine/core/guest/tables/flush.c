@@ -1,7 +1,7 @@
 /* Load CR3 and flush translations, on this vCPU and on those that an inter-processor interrupt reaches. */
 #include "flush.h"
 
-#include "emit.h"
+#include "guest/emit.h"
 
 void load_root(struct guest *guest, int vcpu, int mm)
 {

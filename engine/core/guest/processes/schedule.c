@@ -1,10 +1,10 @@
 /* Run time, windows and context switches. */
 #include "schedule.h"
 
-#include "emit.h"
-#include "flush.h"
+#include "guest/emit.h"
+#include "guest/mappings/teardown.h"
+#include "guest/tables/flush.h"
 #include "processes.h"
-#include "teardown.h"
 
 void account_run(struct guest *guest, int vcpu, int64_t now)
 {

@@ -4,11 +4,11 @@
  */
 #include "faults.h"
 
-#include "allocator.h"
 #include "areas.h"
-#include "emit.h"
-#include "flush.h"
-#include "tables.h"
+#include "guest/emit.h"
+#include "guest/frames/allocator.h"
+#include "guest/tables/flush.h"
+#include "guest/tables/tables.h"
 
 uint64_t page_entry(int64_t gfn, int flags, bool writable)
 {

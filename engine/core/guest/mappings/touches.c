@@ -7,9 +7,9 @@
 #include "touches.h"
 
 #include "areas.h"
-#include "emit.h"
 #include "faults.h"
-#include "tables.h"
+#include "guest/emit.h"
+#include "guest/tables/tables.h"
 
 /* Most retouches before one operation. */
 #define RETOUCHES_AT_ONCE 512
