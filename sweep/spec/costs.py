@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sweep.exit_codes import SweepError
 from sweep.runs import results_errors
+from sweep.spec.configs import CHANGE_MARK
 
 if TYPE_CHECKING:
     from results.prices.cost_model import CostModel
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def load_cost_model(name: str) -> "CostModel":
-    """Return a cost model by its name or its file; `NAME:low` and `NAME:high` are the ends of its ranges."""
+    """Return a cost model by its name or its file.
+
+    `NAME:low` and `NAME:high` are the ends of its ranges, `NAME,cpu_ghz=3.2` lays numbers over it.
+    """
     from results.prices.cost_model import CostModelError, cost_model_from_mapping
     from sweep.spec.configs import cost_problems, read_costs
 
@@ -41,11 +45,12 @@ def split_bound(name: str) -> tuple[str, str]:
     """
     from results.prices.cost_model import BOUNDS
 
-    model, colon, bound = name.rpartition(":")
+    first, comma, changes = name.partition(CHANGE_MARK)
+    model, colon, bound = first.rpartition(":")
     if not colon:
         return name, "value"
     if bound not in BOUNDS:
         raise SweepError(
             f"--costs {name}: '{bound}' is no end of a range; allowed after the colon: {', '.join(BOUNDS)}"
         )
-    return model, bound
+    return model + comma + changes, bound
