@@ -15,9 +15,15 @@ from sweep.prices.exits import batches
 from sweep.prices.tallies import as_tally
 
 _NEEDED: Final = ("t", "workload", "kind", "old", "created", "reason", "by")
-_SKIPPED: Final = ("content", "link", "unlink", "dead_more", "marker_start", "marker_end")
-"""Rows that are no event in time."""
+_OPTIONAL: Final = ("new", "vcpu")
+_SKIPPED: Final = (
+    "content", "link", "unlink", "dead_more", "marker_start", "marker_end", "kvm_exit", "kvm_enter", "kvm_root",
+)  # fmt: skip
+"""Rows that are no event in time, or none of a fault."""
+_PREFETCHED: Final = pl.col("old") % 2 == 1
 _COUNTED: Final = {
+    "spte": (pl.col("kind") == "kvm_set_spte") & ~_PREFETCHED,
+    "pref": (pl.col("kind") == "kvm_set_spte") & _PREFETCHED,
     "emul": pl.col("kind") == "kvm_emulate",
     "pw": pl.col("kind") == "kvm_pte_write",
     "get": pl.col("kind") == "kvm_get_page",
@@ -26,9 +32,12 @@ _COUNTED: Final = {
     "retries": (pl.col("kind") == "kvm_zap") & (pl.col("reason") == "retry"),
     "unsync": pl.col("kind") == "kvm_unsync",
     "syncp": pl.col("kind") == "kvm_sync",
+    "rflush": pl.col("kind") == "kvm_remote_flush",
     "gflush": pl.col("kind") == "kvm_flush",
 }
-"""Feature of a fault -> the rows between its start and its end that count for it."""
+"""Feature of a fault -> the rows between its start and its end that count for it; older recordings lack some kinds."""
+_SUMMED: Final = {"zap_entries": "kvm_zap_done", "sync_entries": "kvm_sync_done"}
+"""Feature of a fault -> the rows whose column `new` is added up for it."""
 _GUEST: Final = ("store", "touch", "guest_fault", "cr3", "cr4", "invlpg")
 _OPEN_ROWS_MAX: Final = 1 << 20
 """Rows that one fault may have (assumption): the longest that was recorded has some 2,000."""
@@ -38,12 +47,16 @@ def fault_tallies(path: Path) -> Iterator[pl.DataFrame]:
     """Yield the tallies of the faults inside the workloads of a recording of events.
 
     Raises:
-        TraceError: the file can't be used, its times fall back, or a fault has no end.
+        TraceError: the file can't be used, it is of several vCPUs or of nested paging, its times fall back, or a fault
+            has no end.
     """
     recording = path.stem.removeprefix("nested-")
     held: pl.DataFrame | None = None
     last = 0
-    for piece in batches(path, _NEEDED):
+    vcpus: set[int] = set()
+    for piece in batches(path, _NEEDED, _OPTIONAL):
+        vcpus |= set(piece["vcpu"].drop_nulls().unique()) if "vcpu" in piece.columns else set()
+        _check_kind(path, piece, vcpus)
         rows = piece.with_columns(
             pl.col("kind", "workload", "reason", "by").cast(pl.String), pl.col("t").cast(pl.Int64)
         )
@@ -58,6 +71,21 @@ def fault_tallies(path: Path) -> Iterator[pl.DataFrame]:
         yield as_tally(_faults(rows), recording=recording, source="events")
     if held is not None:
         yield as_tally(_faults(held), recording=recording, source="events")
+
+
+def _check_kind(path: Path, piece: pl.DataFrame, vcpus: set[int]) -> None:
+    """Refuse recordings whose instructions are not those of one shadow MMU.
+
+    Raises:
+        TraceError: the recording is of several vCPUs, or of nested paging.
+    """
+    if len(vcpus) > 1:
+        raise TraceError(
+            f"{path}: events of {len(vcpus)} vCPUs; column t counts the instructions of all, so that no length can be "
+            "told. Leave the file out"
+        )
+    if "ncr3" in set(piece["kind"].cast(pl.String).unique()):
+        raise TraceError(f"{path}: events of nested paging (kind ncr3), which has other paths. Leave the file out")
 
 
 def _cut(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -81,6 +109,7 @@ def _faults(rows: pl.DataFrame) -> pl.DataFrame:
     done = (pl.col("kind") == "kvm_fault_done").cast(pl.Int64)
     numbered = numbered.with_columns(ended=(done.cum_sum() - done).over("fault"), after=done.shift(1).over("fault") > 0)
     inside = pl.col("ended") == 0
+    new = pl.col("new").cast(pl.Int64, strict=False) if "new" in rows.columns else pl.lit(0, pl.Int64)
     faults = numbered.group_by("fault", maintain_order=True).agg(
         pl.col("workload").first(),
         pl.col("t").first().alias("start"),
@@ -95,11 +124,12 @@ def _faults(rows: pl.DataFrame) -> pl.DataFrame:
         .first()
         .alias("next"),
         *(condition.fill_null(value=False).filter(inside).sum().alias(name) for name, condition in _COUNTED.items()),
+        *(new.filter(inside & (pl.col("kind") == kind)).sum().alias(name) for name, kind in _SUMMED.items()),
     )
     known = faults.filter(pl.col("workload").is_not_null() & pl.col("end").is_not_null())
     return known.select(
         "workload",
-        *(name for name in _COUNTED if name != "retries"),
+        *(name for name in (*_COUNTED, *_SUMMED) if name != "retries"),
         exit=pl.lit("PF"),
         path=_path(),
         handler=pl.col("end") - pl.col("start"),

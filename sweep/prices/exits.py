@@ -40,16 +40,16 @@ def open_parquet(path: Path, needed: tuple[str, ...]) -> pq.ParquetFile:
     return file
 
 
-def batches(path: Path, needed: tuple[str, ...]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a file in pieces, with the needed columns.
+def batches(path: Path, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a file in pieces, with the needed columns and those of the optional ones that it has.
 
     Raises:
         TraceError: the file can't be used.
     """
     file = open_parquet(path, needed)
-    optional = [name for name in ("path",) if name in file.schema_arrow.names]
+    there = [name for name in optional if name in file.schema_arrow.names]
     try:
-        for batch in file.iter_batches(BATCH_ROWS, columns=[*needed, *optional]):
+        for batch in file.iter_batches(BATCH_ROWS, columns=[*needed, *there]):
             yield pl.DataFrame(pl.from_arrow(batch))
     except (OSError, pa.ArrowInvalid) as error:
         raise TraceError(f"{path}: can't be read ({str(error).splitlines()[0]}). Copy or record it again") from error
@@ -62,7 +62,7 @@ def exit_tallies(path: Path) -> Iterator[pl.DataFrame]:
         TraceError: the file can't be used, or is no recording of a shadow MMU.
     """
     recording = path.stem.removeprefix("exits-")
-    for rows in batches(path, _NEEDED):
+    for rows in batches(path, _NEEDED, ("path",)):
         wrong = set(rows["exit"].unique()) & set(NOT_OF_A_GUEST)
         if wrong:
             raise TraceError(

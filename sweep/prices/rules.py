@@ -16,7 +16,11 @@ LOOP: Final = "loop"
 STORE_WITH_UNSYNC: Final = "one store emulated, pages go out of sync: handler"
 STORE_WITHOUT_UNSYNC: Final = "one store emulated, no page goes out of sync: handler"
 CLEAN_SPREAD: Final = 0.05
-"""What is left for other builds of one kernel where a path itself does not scatter (assumption)."""
+"""What is left to either side of what was measured, for other builds of one kernel (assumption)."""
+
+
+_SURE: Final = 1.96
+"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +92,16 @@ class Measurements:
         found = [self.fits[name] for name in names if name in self.fits and feature in self.fits[name].coefficients]
         if not found:
             return None
-        values = [max(one.coefficients[feature], 0.0) for one in found]
         totals = [self.totals[counter]] if self.totals.get(counter) else []
         first = found[0]
+        values = [max(one.coefficients[feature], 0.0) for one in found]
+        ends = [one.coefficients[feature] + side * _SURE * one.errors[feature] for one in found for side in (-1, 1)]
         error = f"standard error {first.errors[feature]:,.0f}, n {first.n:,}"
         how = f"least squares over {first.name}: {values[0]:,.0f} ({error})"
         others = [f"{one.name} {value:,.0f}" for one, value in zip(found[1:], values[1:], strict=True)]
         others += [f"totals of workloads {value:,.0f}" for value in totals]
         how += f"; by {', by '.join(others)}" if others else ""
-        return Amount(value=values[0], low=min(values + totals), high=max(values + totals), n=first.n, how=how)
+        return Amount(value=values[0], low=min(ends + totals), high=max(ends + totals), n=first.n, how=how)
 
 
 Reader = Callable[[Measurements], Amount | None]
@@ -225,14 +230,14 @@ def prices(found: Measurements) -> list[Price]:
         if amount is None:
             continue
         value = round(amount.value)
-        margin = max(CLEAN_SPREAD * value, 1.0)
+        spread = (max(min(amount.low, value), 0.0), max(amount.high, value))
         made.append(
             Price(
                 counter=counter,
                 instructions=value,
                 locked=round(_locked(counter, amount.value, found)),
-                low=max(round(min(amount.low, value - margin)), 0),
-                high=round(max(amount.high, value + margin)),
+                low=min(round((1 - CLEAN_SPREAD) * spread[0]), max(value - 1, 0)),
+                high=max(round((1 + CLEAN_SPREAD) * spread[1]), value + 1),
                 cpi=cpi,
                 hardware=hardware,
                 undecoded=round(min(found.decoding, amount.value)) if counter in DECODED else 0,

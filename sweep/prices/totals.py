@@ -45,6 +45,9 @@ def fit_totals(folder: Path, *, say: Callable[[str], None]) -> Totals | None:
         return None
     say(f"{folder}: simulating every policy, for the totals")
     table = kvm_instructions(recordings)
+    if table.is_empty():
+        say(f"{folder}: counters.csv has no totals of the recorded guest and its workloads; left out")
+        return None
     wanted = table["kvm"].to_numpy().astype(np.float64) - table["other"].to_numpy()
     there = [name for name in REGRESSORS if table[name].max()]
     if table.height <= len(there):

@@ -182,6 +182,19 @@ def test_times_that_fall_back_are_refused() -> None:
         fold([(10, "kvm_fault", None), (5, "kvm_fault_done", None)])
 
 
+def test_events_of_other_machines_are_refused(tmp_path: Path) -> None:
+    """Instructions of several vCPUs are in one count, and nested paging has other paths: neither gives lengths."""
+    path = tmp_path / "nested-x.parquet"
+    rows = pl.read_parquet(COSTS / "events" / "nested-era2011.parquet")
+
+    rows.with_columns(vcpu=pl.col("seq") % 2).write_parquet(path)
+    with pytest.raises(TraceError, match="events of 2 vCPUs"):
+        add_up(fault_tallies(path))
+    rows.with_columns(kind=pl.lit("ncr3")).write_parquet(path)
+    with pytest.raises(TraceError, match="events of nested paging"):
+        add_up(fault_tallies(path))
+
+
 def test_a_broken_recording_has_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that can't be used is exit code 1 and writes nothing; a wrong name of the model is 2."""
     out = tmp_path / "x.yaml"
