@@ -32,12 +32,14 @@ def measure_command(
     """
     import json
 
-    from sweep.exit_codes import SweepError
+    from sweep.exit_codes import SweepError, TraceError
     from sweep.prices.measuring import measure_folders
     from sweep.prices.writing import model_yaml, shown_command, text_lines, to_json
 
     if out is not None and out.suffix not in {".yaml", ".yml"}:
         raise SweepError(f"--out {out}: a cost model is a YAML file; give a name that ends in .yaml")
+    if out is not None and not out.parent.is_dir():
+        raise SweepError(f"--out {out}: there is no folder {out.parent}; make it, or give another")
     measured = measure_folders(folders, say=lambda line: typer.echo(line, err=True))
     if as_json:
         typer.echo(json.dumps(to_json(measured), indent=1))
@@ -45,5 +47,8 @@ def measure_command(
         typer.echo("\n".join(text_lines(measured)))
     if out is not None:
         command = shown_command([folder.name for folder in folders], out.name)
-        out.write_text(model_yaml(measured, name=out.stem, command=command), encoding="utf-8")
+        try:
+            out.write_text(model_yaml(measured, name=out.stem, command=command), encoding="utf-8")
+        except OSError as error:
+            raise TraceError(f"{out}: can't be written ({error.strerror}); give another place") from error
         typer.echo(f"{out}: written", err=True)

@@ -16,7 +16,7 @@ from sweep.prices.exits import batches
 from sweep.prices.regression import solve_without_negatives
 from sweep.prices.tallies import FEATURES
 
-_NEEDED: Final = ("variant", "workload", "function", "group", "instructions")
+_NEEDED: Final = ("variant", "workload", "module", "function", "group", "instructions")
 LOCKED: Final = (
     "mmu_set_spte", "make_spte", "__rmap_add", "pte_list_add", "kvm_mmu_page_set_translation", "mmu_spte_update",
     "shadow_walk_init_using_root",
@@ -26,6 +26,7 @@ INVLPG_LOCKED: Final = ("paging64_invlpg",)
 """Takes mmu_lock at its start (Linux 6.1, FNAME(invlpg))."""
 _DECODING: Final = ("emulator", "guest_walk", "host_copy_user")
 """Groups that an exit of a CPU with decode assists does without: fetch and decode of the instruction."""
+_GUEST: Final = ("guest_kernel", "guest_user")
 _EXIT_KINDS: Final = ("faults", "cr", "invlpg_exits")
 
 
@@ -34,7 +35,7 @@ class Functions:
 
     def __init__(self, path: Path, tallies: pl.DataFrame) -> None:
         pieces = [
-            rows.group_by("variant", "workload", "function", "group").agg(pl.col("instructions").sum())
+            rows.group_by("variant", "workload", "module", "function", "group").agg(pl.col("instructions").sum())
             for rows in batches(path, _NEEDED)
         ]
         self._rows = pl.concat(pieces)
@@ -46,7 +47,10 @@ class Functions:
         }
         counted = [(pl.col(name) * pl.col("n")).sum().alias(name) for name in FEATURES]
         self._events = exits.group_by(variant="recording", workload="workload").agg(
-            *counted, *(pl.col("n").filter(chosen).sum().alias(name) for name, chosen in kinds.items())
+            *counted,
+            (pl.col("insn") * pl.col("n")).sum(),
+            pl.col("n").sum().alias("exits"),
+            *(pl.col("n").filter(chosen).sum().alias(name) for name, chosen in kinds.items()),
         )
 
     def per(self, chosen: pl.Expr, features: Sequence[str]) -> dict[str, float]:
@@ -62,6 +66,17 @@ class Functions:
         wanted = rows["instructions"].to_numpy().astype(np.float64)
         found = solve_without_negatives(rows.select(there).to_numpy().astype(np.float64), wanted, 1.0 / wanted**2)
         return dict(zip(there, found.tolist(), strict=True))
+
+    def uncovered(self) -> float:
+        """Return the instructions of an exit that its recording does not cover; 0 if unknown.
+
+        A recorder of exits begins some way behind VMEXIT and ends before VMRUN: what the host executed in all, less
+        what the recorded exits have, is left out in every exit alike.
+        """
+        host = self._rows.filter(~pl.col("module").is_in(_GUEST)).group_by("variant", "workload")
+        both = self._events.join(host.agg(pl.col("instructions").sum()), on=["variant", "workload"])
+        executed, recorded, exits = (float(both[name].sum()) for name in ("instructions", "insn", "exits"))
+        return max(executed - recorded, 0.0) / exits if exits else 0.0
 
     def of_trapped_store(self) -> float:
         """Return the instructions of kvm_mmu_pte_write and of the write itself for a trapped store; 0 if unknown."""

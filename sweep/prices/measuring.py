@@ -67,6 +67,7 @@ def measure_folders(folders: Sequence[Path], *, say: Callable[[str], None]) -> M
         fits={one.name: one for one in fits},
         totals=totals[0].coefficients if totals else {},
         trapped_store=functions[0].of_trapped_store() if functions else 0.0,
+        uncovered=functions[0].uncovered() if functions else 0.0,
         locked_of_spte=functions[0].locked_of_spte() if functions else 0.0,
         locked_of_invlpg=functions[0].locked_of_invlpg() if functions else 0.0,
         decoding=functions[0].decoding()["cr"] if functions else 0.0,

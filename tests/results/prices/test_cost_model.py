@@ -181,7 +181,7 @@ def test_nehalem_is_calibrated_with_the_measured_guest_fault() -> None:
     trip = model.factors["hardware.exit"].value
     cold = model.factors["cpi.cold"]
 
-    assert cold.value == pytest.approx((28_000 - 2 * trip) / two, abs=0.05)
+    assert cold.value == pytest.approx((28_000 - 2 * trip) / two, abs=0.02)
     assert cold.low == pytest.approx((28_000 - 3 * trip) / three, abs=0.1)
     assert cold.high >= 28_000 / two
     assert "28,000" in model.calibration

@@ -201,4 +201,5 @@ def test_a_broken_recording_has_its_exit_code(tmp_path: Path, monkeypatch: pytes
 
     assert call(monkeypatch, "prices", "measure", str(tmp_path), "-o", str(out)) == ExitCode.CELLS_FAILED
     assert call(monkeypatch, "prices", "measure", str(COSTS), "-o", str(tmp_path / "x.txt")) == ExitCode.USAGE
+    assert call(monkeypatch, "prices", "measure", str(COSTS), "-o", str(tmp_path / "no" / "x.yaml")) == ExitCode.USAGE
     assert not out.exists()
