@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from engine.fields import show
-from sweep.spec.cost_nodes import BASE, Change, changes_of_mapping, changes_of_text, lay_over, put_on_base
+from sweep.spec.cost_nodes import (
+    BASE,
+    Change,
+    changes_of_mapping,
+    changes_of_text,
+    joined_name,
+    lay_over,
+    put_on_base,
+    split_name,
+)
 from sweep.spec.nodes import Spot, read_nodes, read_source
 from sweep.spec.problems import Place, Problems, Source, SpecError, suggest
 
 CONFIGS: Final = Path(__file__).resolve().parent.parent.parent / "configs"
 DEFAULT_COSTS: Final = "nehalem-2011"
-CHANGE_MARK: Final = ","
-"""Stands between the name of a cost model and each number that is laid over it."""
 
 
 def config_names(kind: str) -> list[str]:
@@ -43,7 +50,7 @@ def check_costs(spot: Spot | None, *, folder: Path, problems: Problems) -> str:
     if spot is None:
         return DEFAULT_COSTS
     if spot.shape != "mapping":
-        name, *texts = str(spot.value).split(CHANGE_MARK)
+        name, texts = split_name(str(spot.value))
         base = replace(spot, value=name) if texts else spot
         changes = changes_of_text(texts, problems)
     else:
@@ -56,7 +63,7 @@ def check_costs(spot: Spot | None, *, folder: Path, problems: Problems) -> str:
     name = str(base.value) if path.parent == CONFIGS / "costs" else str(path.resolve())
     if changes:
         _check_changes(path, changes, problems)
-    return CHANGE_MARK.join([name, *(change.text() for change in changes)])
+    return joined_name(name, changes)
 
 
 def _check_changes(path: Path, changes: list[Change], problems: Problems) -> None:
@@ -80,7 +87,7 @@ def read_costs(name: str) -> Spot:
         SpecError: there is no such file, it is no mapping, or a number is none of a model.
     """
     problems = Problems()
-    first, *texts = name.split(CHANGE_MARK)
+    first, texts = split_name(name)
     whole = Place(source=Source(name="--costs", text=name, is_argument=True), line=0, column=0, width=len(name))
     path = find_config(Spot(value=first, place=whole), "costs", folder=Path(), problems=problems)
     changes = changes_of_text(texts, problems)

@@ -5,6 +5,7 @@ nested and unpriced, and other keys as they are. A single number is named by its
 `sync_sptes.cycles`, `nested.exits.low`.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -26,6 +27,10 @@ _MAIN: Final = ("value", "cycles", "instructions")
 """Numbers whose range is gone when they are given anew."""
 _OF_PATH: Final = ("instructions", "locked_instructions", "cpi", "hardware")
 GIVEN: Final = "given with the name of the model"
+MARK: Final = ","
+"""Stands between the name of a model and each number that is laid over it."""
+_BEFORE_CHANGE: Final = re.compile(rf"{MARK}(?=[a-z][\w.]*=)")
+"""A path of a file may hold the mark as well: only what looks like a number begins one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,17 @@ class Change:
     def text(self) -> str:
         """Return the change as the name of a model has it."""
         return f"{'.'.join(self.words)}={self.spot.value}"
+
+
+def split_name(text: str) -> tuple[str, list[str]]:
+    """Return the name or path of a model, and the texts of the numbers behind it."""
+    name, *changes = _BEFORE_CHANGE.split(text)
+    return name, changes
+
+
+def joined_name(name: str, changes: Sequence[Change]) -> str:
+    """Return the name of a model with numbers laid over it."""
+    return MARK.join([name, *(change.text() for change in changes)])
 
 
 def mapping_spot(entries: Mapping[str, Entry], place: Place) -> Spot:
@@ -133,7 +149,7 @@ def lay_over(root: Spot, changes: Sequence[Change], problems: Problems) -> Spot:
     if not changes or name is None:
         return root
     # Whatever shows the name of the model shows what was laid over it.
-    text = ",".join([str(name.spot.value), *(change.text() for change in changes)])
+    text = joined_name(str(name.spot.value), changes)
     return _put(root, ("name",), replace(name.spot, value=text), name.key)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sweep.exit_codes import SweepError
 from sweep.runs import results_errors
-from sweep.spec.configs import CHANGE_MARK
+from sweep.spec.cost_nodes import MARK, split_name
 
 if TYPE_CHECKING:
     from results.prices.cost_model import CostModel
@@ -45,7 +45,7 @@ def split_bound(name: str) -> tuple[str, str]:
     """
     from results.prices.cost_model import BOUNDS
 
-    first, comma, changes = name.partition(CHANGE_MARK)
+    first, changes = split_name(name)
     model, colon, bound = first.rpartition(":")
     if not colon:
         return name, "value"
@@ -53,4 +53,4 @@ def split_bound(name: str) -> tuple[str, str]:
         raise SweepError(
             f"--costs {name}: '{bound}' is no end of a range; allowed after the colon: {', '.join(BOUNDS)}"
         )
-    return model + comma + changes, bound
+    return MARK.join([model, *changes]), bound

@@ -91,6 +91,23 @@ def test_ends_of_ranges_and_numbers_go_together() -> None:
     assert price(model, "exits").cycles == price(load_cost_model("nehalem-2011"), "exits").low
 
 
+def test_a_folder_may_have_the_mark_in_its_name(tmp_path: Path) -> None:
+    """A comma in a path is part of the path: only what looks like a number is one."""
+    folder = tmp_path / "of me, and you"
+    folder.mkdir()
+    path = write_model(folder, "mine")
+
+    assert load_cost_model(f"{path},cpu_ghz=3").cpu_ghz.value == 3
+    assert load_cost_model(spec_of("costs: mine.yaml\n", folder=folder).costs).name == "mine"
+
+
+@pytest.mark.parametrize("text", ["nehalem-2011,cpu_ghz=fast", "nehalem-2011,cpu_ghz=nan", "nehalem-2011,cpu_ghz=3,x"])
+def test_a_text_that_is_no_number_is_shown(text: str) -> None:
+    """What stands behind a name and is no number is shown with how to write one."""
+    with pytest.raises(SpecError, match=r"is no price(.|\n)*write PATH=NUMBER"):
+        load_cost_model(text)
+
+
 WRONG: list[tuple[str, str]] = [
     ("costs: {base: nehalem}\n", "costs: no file for 'nehalem'"),
     ("costs: {base: nehalem-2011, cpu_gh: 3}\n", "cpu_gh: no number of a cost model"),
