@@ -25,6 +25,7 @@ VERBS: Final = (
     "compare",
     "explain",
     "price",
+    "prices",
     "diff",
     "fsck",
     "gc",

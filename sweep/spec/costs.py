@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.exit_codes import SweepError
 from sweep.runs import results_errors
+from sweep.spec.cost_nodes import MARK, split_name
 
 if TYPE_CHECKING:
     from results.prices.cost_model import CostModel
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def load_cost_model(name: str) -> "CostModel":
-    """Return a cost model by its name or its file; `NAME:low` and `NAME:high` are the ends of its ranges."""
+    """Return a cost model by its name or its file.
+
+    `NAME:low` and `NAME:high` are the ends of its ranges, `NAME,cpu_ghz=3.2` lays numbers over it.
+    """
     model, bound = split_bound(name)
     return _read(model)[1].at(bound)
 
@@ -51,11 +55,12 @@ def split_bound(name: str) -> tuple[str, str]:
     """
     from results.prices.cost_model import BOUNDS
 
-    model, colon, bound = name.rpartition(":")
+    first, changes = split_name(name)
+    model, colon, bound = first.rpartition(":")
     if not colon:
         return name, "value"
     if bound not in BOUNDS:
         raise SweepError(
             f"--costs {name}: '{bound}' is no end of a range; allowed after the colon: {', '.join(BOUNDS)}"
         )
-    return model, bound
+    return MARK.join([model, *changes]), bound

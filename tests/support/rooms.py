@@ -39,6 +39,7 @@ ORDER: Final = MappingProxyType(
             ("tasks",),
             ("backends",),
             ("bench", "cluster", "start", "status", "validate"),
+            ("prices",),
             ("commands",),
             ("cli",),
         ),
