@@ -17,12 +17,13 @@ from engine.guests import GUEST_FIELDS
 from engine.knobs import KNOBS, Policy
 from engine.vocabulary import COUNTERS, Access, Activity, Event, Instruction, Operation
 from engine.workloads import WORKLOADS
-from results.prices.cost_model import reasons_without_price
+from results.prices.cost_model import Cost
 from results.store.columns import columns_markdown
 from sweep.cli import VERBS, load_verb, verb_summary
 from sweep.exit_codes import ExitCode
 from sweep.spec.axes import show_plain
-from sweep.spec.configs import CONFIGS, read_costs
+from sweep.spec.configs import CONFIGS, config_names
+from sweep.spec.costs import load_cost_model
 from sweep.spec.policies import shipped_policies
 
 HERE: Final = Path(__file__).resolve().parent
@@ -224,22 +225,33 @@ def costs() -> str:
         "become time, and what a status means: [costs](../explanation/costs.md).",
         "",
     ]
-    for path in sorted((CONFIGS / "costs").glob("*.yaml")):
-        model = read_costs(path.stem).value
-        lines += [f"## {model['name']}", "", f"{model['summary']}.", ""]
-        for key in ("cpu_ghz", "native_time_scale"):
-            lines.append(
-                f"- `{key}`: {model[key]['value']} ({span(model[key])}, {model[key]['status']}): {model[key]['source']}"
-            )
+    for name in config_names("costs"):
+        model = load_cost_model(name)
+        lines += [f"## {name}", "", f"{model.summary}.", ""]
+        lines += [f"Fitted: {model.calibration}.", ""] if model.calibration else []
+        numbers = {"cpu_ghz": model.cpu_ghz, "native_time_scale": model.native_time_scale, **model.factors}
+        for key, one in numbers.items():
+            lines.append(f"- `{key}`: {one.value:g} ({one.low:g}–{one.high:g}, {one.status}): {one.source}")
         for paging in ("shadow", "nested"):
-            lines += ["", f"### {model['name']}: {paging} paging", ""]
-            prices = model[paging].items()
-            rows = ((f"`{c}`", p["cycles"], p["locked_cycles"], span(p), p["status"], p["source"]) for c, p in prices)
+            lines += ["", f"### {name}: {paging} paging", ""]
+            rows = (
+                (f"`{c.counter}`", cycles(c.cycles), cycles(c.locked_cycles), span(c), c.status, c.source)
+                for c in model.costs(paging)
+            )
             lines += table(["counter", "cycles", "locked", "range", "status", "source"], rows)
-        lines += [f"### {model['name']}: not priced", ""]
-        rows = ((f"`{counter}`", why) for counter, why in reasons_without_price(model).items())
-        lines += table(["counter", "why"], rows)
+        lines += [f"### {name}: not priced", ""]
+        lines += table(["counter", "why"], ((f"`{counter}`", why) for counter, why in model.unpriced.items()))
     return "\n".join(lines)
+
+
+def span(cost: Cost) -> str:
+    """Return the range of a price."""
+    return f"{cycles(cost.low)}–{cycles(cost.high)}"
+
+
+def cycles(number: float) -> str:
+    """Return cycles as the page shows them: whole ones from ten on."""
+    return f"{number:.0f}" if number >= 10 else f"{number:g}"
 
 
 def command_line() -> str:
@@ -267,11 +279,6 @@ def verb_and_children(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield words, command
     for name, child in getattr(command, "commands", {}).items():
         yield from verb_and_children(f"{words} {name}", child)
-
-
-def span(price: dict[str, Any]) -> str:
-    """Show the range of a price."""
-    return f"{price['low']}–{price['high']}"
 
 
 def pages() -> dict[str, str]:

@@ -77,7 +77,7 @@ def complaint(event: Any, number: int, wrong: int, guest: Guest, window: int) ->
         Wrong.KIND: (f"kind {kind}", f"allowed are kinds 0 to {len(Event) - 1}"),
         Wrong.VCPU: (
             f"vCPU {event['vcpu']}",
-            f"the guest has {guest.vcpus} vCPUs; set guests.vcpus to at least {int(event['vcpu']) + 1}",
+            f"guests.vcpus is {guest.vcpus}; set it to at least {int(event['vcpu']) + 1}",
         ),
         Wrong.ADDRESS: (f"guest physical address {address:#x}", memory),
         Wrong.ROOT: (f"root at {value:#x}", memory),

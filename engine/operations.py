@@ -96,7 +96,7 @@ class OperationChecks:
         self._refuse(operations, operations["kind"] > highest, allowed)
         vcpus = operations["vcpu"]
         if (most := int(vcpus.max())) >= self.vcpus:
-            allowed = f"the guest has {self.vcpus} vCPUs; set guests.vcpus to at least {most + 1}"
+            allowed = f"guests.vcpus is {self.vcpus}; set it to at least {most + 1}"
             self._refuse(operations, vcpus >= self.vcpus, allowed)
 
     def _check_times(self, operations: Operations) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from results.statistics.moments import CONFIDENCE
 from results.statistics.verdicts import Verdict
+from results.wording import counted
 
 FORMATS: Final = ("text", "md", "csv", "json")
 WIDTH: Final = 120
@@ -90,7 +91,7 @@ def summary_sheets(summary: pl.DataFrame, confidence: float) -> Iterator[Sheet]:
         fatal = [row["policy"] for row in found if row["verdict"] == Verdict.DIES]
         title = (
             f"{first['workload']} on {first['guest']} ({first['vcpus']} vCPU, {first['memory_mib']} MiB): "
-            f"native {first['native_s']:.4g} s, {first['replicates']} replicates"
+            f"native {first['native_s']:.4g} s, {counted(first['replicates'], 'replicate')}"
         )
         rows = tuple(map(_summary_row, found))
         if fatal:

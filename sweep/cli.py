@@ -25,6 +25,7 @@ VERBS: Final = (
     "compare",
     "explain",
     "price",
+    "prices",
     "diff",
     "fsck",
     "gc",
@@ -61,15 +62,18 @@ def load_verb(name: str) -> Any:
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its verbs without importing them."""
+    """A group that lists its verbs without importing them, and looks at none that nobody asked for."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        summaries = {name: verb_summary(name) for name in VERBS}
-        self.commands = {
-            name: TyperCommand(name, help=text, short_help=text, rich_markup_mode=None)
-            for name, text in summaries.items()
-        }
+        self.commands = {name: TyperCommand(name, rich_markup_mode=None) for name in VERBS}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb as the list of verbs shows it."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.help = command.short_help = verb_summary(cmd_name)
+        return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the verb that was typed."""

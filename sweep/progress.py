@@ -111,11 +111,6 @@ def show_progress(total: int, stream: TextIO | None = None) -> Iterator[Progress
         yield RichProgress(total, bar)
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """Return a number with its noun."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def format_seconds(seconds: float) -> str:
     """Return a length of time in the two largest units that matter."""
     if seconds != seconds:  # noqa: PLR0124  NaN: nothing is known yet.

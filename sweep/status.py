@@ -10,8 +10,9 @@ from math import inf
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from results.wording import counted
 from sweep.exit_codes import SweepError
-from sweep.progress import counted, format_bytes, format_seconds
+from sweep.progress import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -279,8 +280,8 @@ def status_lines(status: RunStatus) -> Iterator[str]:
         yield f"rate      {status.cells_per_second:.3g} cells/s of the last driver{about}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in status.failures.items())
     failed = sum(status.failures.values())
-    yield f"failures  {counted(failed, 'cell', 'cells')}: {kinds}" if failed else "failures  none"
-    yield f"tables    {counted(status.parts, 'file', 'files')}, {format_bytes(status.bytes)}"
+    yield f"failures  {counted(failed, 'cell')}: {kinds}" if failed else "failures  none"
+    yield f"tables    {counted(status.parts, 'file')}, {format_bytes(status.bytes)}"
     for axis, values in status.axes.items():
         yield from _axis_lines(axis, values)
 

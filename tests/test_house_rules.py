@@ -212,10 +212,25 @@ def test_files_are_short() -> None:
 
 
 def test_folders_are_small() -> None:
-    """What is found in a folder is seen at once: at most 20 files beside `__init__`."""
-    held = Counter(str(Path(name).parent) for name in sources(*PACKAGES, "tests") if Path(name).name != "__init__.py")
+    """What is found in a folder is seen at once: at most 20 files in Python or C beside `__init__`."""
+    found = sources(*PACKAGES, "tests", suffixes=(".py", ".c", ".h"))
+    held = Counter(str(Path(name).parent) for name in found if Path(name).name != "__init__.py")
 
     assert {folder for folder, count in held.items() if count > FOLDER_FILES_MAX} == set(CROWDED)
+
+
+def test_folders_of_the_guest_model_stand_on_each_other() -> None:
+    """A folder of engine/core/guest/ includes headers of earlier ones only: frames know no tables, tables no areas."""
+    order = ("frames", "tables", "mappings", "processes")
+    included = {
+        (Path(name).parent.name, folder)
+        for name in sources("engine", suffixes=(".c", ".h"))
+        if name.startswith("engine/core/guest/") and Path(name).parent.name in order
+        for folder in re.findall(r'#include "guest/(\w+)/', (ROOT / name).read_text(encoding="utf-8"))
+    }
+
+    assert included
+    assert [(here, there) for here, there in included if order.index(there) >= order.index(here)] == []
 
 
 def test_a_family_of_files_is_a_folder() -> None:

@@ -51,10 +51,11 @@ class Stop(IntEnum):
     DIFFERENCE = 6
 
 
+_FEWER: Final = "put fewer policies into one batch"
 _EXHAUSTED: Final = {
-    Stop.NO_SLOTS: "{0.slots} shadow pages over all lanes",
-    Stop.NO_TABLES: "{0.tables} guest frames that were ever page tables",
-    Stop.NO_ODD: "{0.odd_entries} entries that differ between lanes",
+    Stop.NO_SLOTS: f"{{0.slots}} shadow pages over all lanes; {_FEWER}",
+    Stop.NO_TABLES: "{0.tables} guest frames that were ever page tables; give the guest less memory, or end sooner",
+    Stop.NO_ODD: f"{{0.odd_entries}} entries that differ between lanes; {_FEWER}",
 }
 
 
@@ -85,8 +86,7 @@ class CoreMachine:
             if why == Stop.WINDOW:
                 self.windows.append(totals(*self.read()))
             elif why in _EXHAUSTED:
-                room = _EXHAUSTED[Stop(why)].format(self._word)
-                raise CapacityError(f"the machine has room for {room}; put fewer policies into one batch")
+                raise CapacityError(f"the machine has room for {_EXHAUSTED[Stop(why)].format(self._word)}")
             elif why == Stop.WRONG:
                 raise ValueError(complaint(events[start], self._events + start, wrong, self._guest, window))
             elif why == Stop.DIFFERENCE:
@@ -135,7 +135,7 @@ class LaneMachine:
         if not policies:
             raise ValueError("a batch has at least one policy, found none")
         if guest.pages > FRAMES or guest.vcpus > VCPUS:
-            found = f"{guest.memory_mib} MiB and {guest.vcpus} vCPUs"
+            found = f"memory_mib {guest.memory_mib} and vcpus {guest.vcpus}"
             raise ValueError(f"a guest has at most {FRAMES // 256} MiB and {VCPUS} vCPUs, found {found}")
         knobs = np.array([knob_values(policy.knobs) for policy in policies], dtype=KNOB_RECORD)
         knobs["pool_pages"][knobs["pool_pages"] == 0] = guest.pool_pages

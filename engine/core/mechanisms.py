@@ -15,6 +15,12 @@ from engine.mechanisms.contract import HOOKS, Hook, Mechanism
 _TOP: Final = "/* Written by engine/core/mechanisms.py from engine/mechanisms/ when the core is built; do not edit. */"
 _BYTE_MAX: Final = 255
 _PLACES: Final = ("machine", "vcpu", "page")
+_ANSWERS: Final = {
+    "nothing": ("lanes", "", ""),
+    "any": ("lanes & ~yes", "yes |= ", "yes"),
+    "all": ("lanes", "lanes &= ~asked | ", "lanes"),
+}
+"""What a hook answers -> in C: which lanes are left to ask, what an answer does, what is returned in the end."""
 
 
 def state_header() -> str:
@@ -146,47 +152,21 @@ def _call(hook: Hook) -> Iterator[str]:
     """Yield the function that the machine calls."""
     yield f"INLINE {_result(hook)} {hook.name}({_parameters(hook)})"
     yield "{"
-    yield from {"nothing": _tell, "any": _ask_any, "all": _ask_all}[hook.answer](hook)
+    yield from _ask(hook)
     yield "}"
 
 
-def _asked(hook: Hook, rest: str) -> Iterator[tuple[str, str]]:
-    """Yield for each mechanism that fills a hook in which of the lanes left it is asked, and how."""
-    for name in _fillers(hook):
-        yield f"{rest} & m->knobs.{name}.used", f"{name}_{hook.name}({', '.join(('m', *_arguments(hook), 'asked'))})"
-
-
-def _tell(hook: Hook) -> Iterator[str]:
-    yield "\tlanes_t asked;"
+def _ask(hook: Hook) -> Iterator[str]:
+    """Yield how the mechanisms that fill a hook are asked, each in those lanes that use it, and what is answered."""
+    lanes, answer, answered = _ANSWERS[hook.answer]
+    fillers = _fillers(hook)
+    yield f"\tlanes_t asked{', yes = NO_LANES' if hook.answer == 'any' else ''};"
     yield ""
-    for asked, call in _asked(hook, "lanes"):
-        yield f"\tif (any(asked = {asked}))"
-        yield f"\t\t{call};"
-    yield from _all_used(hook, "asked")
-
-
-def _ask_any(hook: Hook) -> Iterator[str]:
-    yield "\tlanes_t asked, yes = NO_LANES;"
-    yield ""
-    for asked, call in _asked(hook, "lanes & ~yes"):
-        yield f"\tif (any(asked = {asked}))"
-        yield f"\t\tyes |= {call};"
-    yield from _all_used(hook, "asked")
-    yield "\treturn yes;"
-
-
-def _ask_all(hook: Hook) -> Iterator[str]:
-    yield "\tlanes_t asked;"
-    yield ""
-    for asked, call in _asked(hook, "lanes"):
-        yield f"\tif (any(asked = {asked}))"
-        yield f"\t\tlanes &= ~asked | {call};"
-    yield from _all_used(hook, "asked")
-    yield "\treturn lanes;"
-
-
-def _all_used(hook: Hook, *more: str) -> Iterator[str]:
-    """Yield what keeps the compiler from warning of a hook that no mechanism fills."""
-    if not _fillers(hook):
+    for name in fillers:
+        yield f"\tif (any(asked = {lanes} & m->knobs.{name}.used))"
+        yield f"\t\t{answer}{name}_{hook.name}({', '.join(('m', *_arguments(hook), 'asked'))});"
+    if not fillers:  # The compiler would warn of what nobody uses.
         yield from (f"\t(void){name};" for name in ("m", *_arguments(hook), "lanes"))
-        yield from (f"\t(void)sizeof {name};" for name in more)
+        yield "\t(void)sizeof asked;"
+    if answered:
+        yield f"\treturn {answered};"

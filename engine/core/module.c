@@ -13,28 +13,37 @@
 extern PyMethodDef guest_methods[];
 extern PyMethodDef lanes_methods[];
 
-/* digest(events, state) -> the digest after these events, from the digest before them. */
+/* digest(events, chains): go on with the chains of a digest over events. */
 static PyObject *digest(PyObject *module, PyObject *arguments)
 {
-	PyObject *events;
-	unsigned long long state;
-	Py_buffer view;
+	PyObject *events, *chains;
+	Py_buffer of_events, of_chains;
 
 	(void)module;
-	if (!PyArg_ParseTuple(arguments, "OK:digest", &events, &state))
+	if (!PyArg_ParseTuple(arguments, "OO:digest", &events, &chains))
 		return NULL;
-	if (!take_buffer(events, &view, "events", sizeof(struct event), false))
+	if (!take_buffer(events, &of_events, "events", sizeof(struct event), false))
 		return NULL;
-	uint64_t after;
-	Py_BEGIN_ALLOW_THREADS
-	after = digest_words(view.buf, (size_t)view.len / sizeof(uint64_t), state);
-	Py_END_ALLOW_THREADS
-	PyBuffer_Release(&view);
-	return PyLong_FromUnsignedLongLong(after);
+	if (!take_buffer(chains, &of_chains, "chains", DIGEST_CHAINS * sizeof(uint64_t), true)) {
+		PyBuffer_Release(&of_events);
+		return NULL;
+	}
+	bool fits = of_chains.len == DIGEST_CHAINS * sizeof(uint64_t);
+
+	if (fits) {
+		Py_BEGIN_ALLOW_THREADS
+		digest_events(of_events.buf, (size_t)of_events.len / sizeof(struct event), of_chains.buf);
+		Py_END_ALLOW_THREADS
+	} else {
+		PyErr_Format(PyExc_ValueError, "chains: expected %d words", (int)DIGEST_CHAINS);
+	}
+	PyBuffer_Release(&of_events);
+	PyBuffer_Release(&of_chains);
+	return fits ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyMethodDef methods[] = {
-	{"digest", digest, METH_VARARGS, "digest(events, state): return the digest after these events."},
+	{"digest", digest, METH_VARARGS, "digest(events, chains): go on with the chains of a digest over events."},
 	{NULL, NULL, 0, NULL},
 };
 

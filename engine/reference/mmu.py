@@ -100,6 +100,11 @@ def bucket_of(mmu: Mmu, gfn: int) -> int:
     """Return the hash bucket of a gfn (kvm_page_table_hashfn)."""
     if mmu.policy.knobs.hash == "gfn_low_10_bits":
         return gfn & 1023
+    return hash_64(gfn)
+
+
+def hash_64(gfn: int) -> int:
+    """Return a hash of 12 bits: the product with the golden ratio (hash_64, Linux 6.1 include/linux/hash.h)."""
     return (gfn * 0x61C8864680B583EB & (1 << 64) - 1) >> 52
 
 

@@ -24,6 +24,7 @@ from results.statistics.verdicts import (
     relative_difference,
     verdict_columns,
 )
+from results.wording import counted
 
 _VALUE: Final = "value"
 _BASE: Final = "value_baseline"
@@ -194,7 +195,9 @@ def _paired(cells: pl.DataFrame, dimensions: Dimensions, layout: TableLayout) ->
         notes.append(f"cells that differ in {own} meet different traces: intervals hold how traces vary")
     alone = paired.filter(pl.col("dies_baseline").is_null()).height
     if alone:
-        notes.append(f"{alone} cells have no cell of the baseline to be paired with: no difference for them")
+        notes.append(
+            f"{counted(alone, 'cell has', 'cells have')} no cell of the baseline to be paired with: no difference"
+        )
     return paired, notes
 
 

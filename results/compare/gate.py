@@ -17,6 +17,7 @@ from results.compare.dimensions import spelled
 from results.render import interval, signed
 from results.statistics.pairing import ComparisonError
 from results.statistics.verdicts import DEAD, DEATH_PLACE, VERDICTS, Verdict, death_found, judge
+from results.wording import counted
 
 _GATE: Final = re.compile(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*%\s*")
 KINDS: Final = {
@@ -158,4 +159,4 @@ def _breaches(table: Comparison, compared: pl.DataFrame, gate: Gate) -> list[Bre
 
 def _change(row: Mapping[str, Any]) -> str:
     bounds = interval(row["difference_low"], row["difference_high"])
-    return f"{signed(row['difference_percent'])} % {bounds}, {row['replicates']} replicates"
+    return f"{signed(row['difference_percent'])} % {bounds}, {counted(row['replicates'], 'replicate')}"

@@ -17,6 +17,7 @@ from results.statistics.pairing import ComparisonError
 from results.statistics.sequential import rule_of
 from results.statistics.verdicts import MINIMUM_EFFECT
 from results.store.labels import LabelledRun
+from results.wording import counted
 
 _LABELS: Final = ("workload", "guest")
 _NAMED: Final = MappingProxyType({"policies": ("name", "knobs"), "workloads": ("label", "parameters")})
@@ -123,7 +124,7 @@ def _two_runs(runs: Sequence[LabelledRun], frames: Sequence[pl.DataFrame]) -> li
     for run, mine, other in ((first, frames[0], frames[1]), (second, frames[1], frames[0])):
         alone = mine.join(other, on=keys, how="anti").height
         if alone:
-            notes.append(f"{alone} cells are in {run.name} only")
+            notes.append(f"{counted(alone, 'cell is', 'cells are')} in {run.name} only")
     return notes
 
 

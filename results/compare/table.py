@@ -25,6 +25,7 @@ from results.render import (
     table_pieces,
 )
 from results.statistics.verdicts import Verdict
+from results.wording import counted
 
 _MARKS: Final = {
     Verdict.BETTER: ("*", "good"),
@@ -142,11 +143,11 @@ def comparison_title(table: Comparison) -> str:
     """Return what a table shows, and against what."""
     counts = table.cells["replicates"].to_list()
     few, many = min(counts), max(counts)
-    number = f"{many}" if few == many else f"{few} to {many}"
+    number = counted(many, "replicate") if few == many else f"{few} to {counted(many, 'replicate')}"
     percent = round(100 * table.rule.confidence)
     unit = _unit(table)[0]
     return (
-        f"{table.measure.name}{f' [{unit}]' if unit else ''}, mean of {number} replicate{'' if many == 1 else 's'}; "
+        f"{table.measure.name}{f' [{unit}]' if unit else ''}, mean of {number}; "
         f"change against {table.layout.baseline} in %, paired, with its {percent} % interval"
     )
 

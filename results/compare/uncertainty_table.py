@@ -7,6 +7,7 @@ import polars as pl
 
 from results.render import Sheet, interval, shortened, signed
 from results.statistics.verdicts import DEAD
+from results.wording import counted
 
 _NAME_WIDTH: Final = 18
 _BAR_WIDTH: Final = 12
@@ -24,7 +25,7 @@ def conclusion_sheets(conclusions: pl.DataFrame, baseline: str) -> Iterator[Shee
         first = group.row(0, named=True)
         title = (
             f"{first['workload']} on {first['guest']} ({first['vcpus']} vCPU, {first['memory_mib']} MiB): elapsed time "
-            f"against {baseline}, {first['replicates']} replicates"
+            f"against {baseline}, {counted(first['replicates'], 'replicate')}"
         )
         rows = tuple(_conclusion_row(row, sampled=sampled) for row in group.iter_rows(named=True))
         yield Sheet(title=title, header=header, rows=rows)

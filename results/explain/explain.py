@@ -28,6 +28,7 @@ from results.prices.cost_model import CostModel
 from results.prices.pricing import by_paging, elapsed_expression, rate_windows
 from results.statistics.pairing import PLACE, ComparisonError, pair_with
 from results.store.labels import LabelledRun
+from results.wording import counted
 
 ROUNDING: Final = "rounding of windows to whole ns"
 GUEST: Final = "the guest itself"
@@ -53,7 +54,9 @@ class Pair:
     @property
     def death(self) -> str:
         """Why there is nothing to explain; for a pair with deaths."""
-        who = " and ".join(f"{policy} ({n} of {self.replicates} replicates)" for policy, n in self.deaths.items())
+        who = " and ".join(
+            f"{policy} ({n} of {counted(self.replicates, 'replicate')})" for policy, n in self.deaths.items()
+        )
         return f"{self.workload} on {self.guest}: the host dies under {who}, so there is no time to explain"
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from results.store.labels import LABELS_FILE, has_plain_labels, scan_labels
 from results.store.run_store import RunStore
+from results.wording import counted
 
 AXES: Final = ("guest", "workload", "policy")
 _PLURALS: Final = {"guest": "guests", "workload": "workloads", "policy": "policies"}
@@ -43,17 +44,21 @@ class Completeness:
         guests = self.values.get("guest", 0)
         lacking = len(self.without.get("guest", ()))
         if lacking:
-            return f"{guests - lacking} of {guests} guests"
-        return f"{self.cells:,} cells so far" if self.planned is None else f"{self.cells:,} of {self.planned:,} cells"
+            return f"{guests - lacking} of {counted(guests, 'guest')}"
+        return self._of_the_cells
+
+    @property
+    def _of_the_cells(self) -> str:
+        if self.planned is None:
+            return f"{counted(self.cells, 'cell')} so far"
+        return f"{self.cells:,} of {counted(self.planned, 'cell')}"
 
     @property
     def line(self) -> str:
         """The sentence that comes before every answer of such a run; empty for a complete one."""
         if self.is_complete:
             return ""
-        parts = [
-            f"{self.cells:,} cells so far" if self.planned is None else f"{self.cells:,} of {self.planned:,} cells"
-        ]
+        parts = [self._of_the_cells]
         parts += [
             f"{len(names)} of {self.values[axis]} {_PLURALS[axis]} have none ({_listed(names)})"
             for axis, names in self.without.items()

@@ -17,6 +17,7 @@ from results.compare.without_effect import CELLS_MAX
 from results.prices.cost_model import CostModel
 from results.prices.pricing import by_paging
 from results.store.labels import LabelledRun
+from results.wording import counted
 
 SHARE_MIN: Final = 0.005
 """Share of the time from which on something is said: what is less is less than the smallest difference that counts."""
@@ -72,7 +73,7 @@ def idle_vcpu_notes(run: LabelledRun, model: CostModel, summary: pl.DataFrame) -
     for (workload,), rows in shares.group_by("workload", maintain_order=True):
         most = rows.row(0, named=True)
         others = rows["guest"].n_unique() - 1
-        also = f" (less on {others} more guest{'' if others == 1 else 's'})" if others else ""
+        also = f" (less on {counted(others, 'more guest')})" if others else ""
         notes.append(
             f"{workload} on {most['guest']} runs {most['running']:.1f} of {most['vcpus']} vCPUs at once; the model "
             f"interrupts idle ones as well, which is about {100 * most['share']:.1f} % of the time of "

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from results.notices.completeness import Completeness, completeness_of
+from results.notices.era import era_notes
+from results.prices.cost_model import CostModel
+from results.prices.own_costs import own_costs
 from results.store.run_store import RunStore
+from results.store.storage import DamageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +39,10 @@ class Notices:
 NOTHING: Final = Notices()
 
 
-def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
+def notices_of(stores: Sequence[RunStore], *, own: bool = False, costs: CostModel | None = None) -> Notices:
     """Return what has to be said with an answer about these runs; `own` if this process holds their locks.
+
+    `costs` are the prices of the answer, if they are not the runs' own.
 
     Raises:
         StoreError: a file of a run can't be read.
@@ -50,7 +56,17 @@ def notices_of(stores: Sequence[RunStore], *, own: bool = False) -> Notices:
             incomplete[store.name] = found
             first.append(f"{store.name}: {found.line}" if len(stores) > 1 else found.line)
         first += [f"UNSOUND: {store.name}: {note}" for note in unsound_notes(store.spec())]
+        about = era_notes(store.spec(), costs or _prices_of(store))
+        notes += [f"{store.name}: {note}" if len(stores) > 1 else note for note in about]
     return Notices(first=tuple(first), notes=tuple(notes), incomplete=incomplete)
+
+
+def _prices_of(store: RunStore) -> CostModel | None:
+    """Return the prices of a run; None if it has none that can be read, which whoever needs them will say."""
+    try:
+        return own_costs(store)
+    except DamageError:
+        return None
 
 
 def unsound_notes(resolved_spec: Mapping[str, Any]) -> list[str]:

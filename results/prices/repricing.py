@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from results.prices.cost_model import CostModel
+from results.prices.sampling import cycles_of
 from results.prices.waiting import queue_ahead, think_ratio
 from results.statistics.student_t import Floats
 from results.store.columns import PAGINGS
@@ -31,8 +32,6 @@ CELL: Final = (
 _BLOCK_ROWS: Final = 256
 _BLOCK_SAMPLES: Final = 32
 """256 x 32 doubles are 64 KiB: a few of them fit into a second-level cache. Eight times as many take 9 x longer."""
-_GLOBALS: Final = 2
-"""cpu_ghz and native_time_scale come before the cycles in a sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +83,7 @@ class Repricer:
             )
             for (paging, vcpus), part in rows.sort("host_paging", "vcpus", "_cell").group_by("host_paging", "vcpus")
         ]
+        self._model = model
         self._shares = {paging: np.array([cost.locked_share for cost in model.costs(paging)]) for paging in PAGINGS}
 
     def elapsed_ns(self, samples: Floats) -> Floats:
@@ -97,14 +97,12 @@ class Repricer:
         return elapsed
 
     def _prices(self, samples: Floats) -> dict[str, Prices]:
-        first = _GLOBALS
-        found = {}
-        for paging in PAGINGS:
-            share = self._shares[paging]
-            cycles, ghz = samples[:, first : first + share.size].T, samples[:, 0]
-            first += share.size
-            found[paging] = Prices(each=cycles / ghz, locked=cycles * share[:, None] / ghz, scale=samples[:, 1])
-        return found
+        # cpu_ghz and native_time_scale are the first numbers of a sample.
+        ghz, scale = samples[:, 0], samples[:, 1]
+        return {
+            paging: Prices(each=cycles / ghz, locked=cycles * self._shares[paging][:, None] / ghz, scale=scale)
+            for paging, cycles in cycles_of(self._model, samples).items()
+        }
 
 
 def _add_elapsed(elapsed: Floats, group: _Group, prices: Prices) -> None:

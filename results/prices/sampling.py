@@ -1,17 +1,21 @@
-"""The uncertain numbers of a cost model: which there are, samples of all of them, and each alone at its two ends."""
+"""The uncertain numbers of a cost model: which there are, samples of all of them, and each alone at its two ends.
+
+A number that many prices share, such as the CPI of cold paths, is one number: in a sample all of them have the same.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from results.prices.cost_model import Cost, CostModel, Quantity
+from results.prices.cost_model import CostModel
+from results.prices.paths import Quantity, Spread
 from results.statistics.student_t import Floats
 from results.store.columns import PAGINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One number of a cost model: `cpu_ghz`, `native_time_scale`, or the cycles of a counter as `shadow.exits`."""
+    """One number of a cost model: `cpu_ghz`, `cpi.cold`, or cycles or instructions of a counter as `shadow.exits`."""
 
     name: str
     low: float
@@ -27,16 +31,37 @@ class Parameter:
 
 def parameters(model: CostModel) -> tuple[Parameter, ...]:
     """Return all numbers of `model`, in the order of its file."""
-    numbers: list[tuple[str, float, Quantity | Cost]] = [
-        ("cpu_ghz", model.cpu_ghz.value, model.cpu_ghz),
-        ("native_time_scale", model.native_time_scale.value, model.native_time_scale),
-    ]
+    shared: dict[str, Quantity] = {
+        "cpu_ghz": model.cpu_ghz,
+        "native_time_scale": model.native_time_scale,
+        **model.factors,
+    }
+    numbers = [_parameter(name, one, one.value, one.shape) for name, one in shared.items()]
     for paging in PAGINGS:
-        numbers += [(f"{paging}.{cost.counter}", cost.cycles, cost) for cost in model.costs(paging)]
-    return tuple(
-        Parameter(name=name, low=found.low, value=value, high=found.high, shape=found.shape)
-        for name, value, found in numbers
-    )
+        for cost in model.costs(paging):
+            ends = (
+                Spread(low=cost.low, value=cost.cycles, high=cost.high) if cost.path is None else cost.path.instructions
+            )
+            numbers.append(_parameter(f"{paging}.{cost.counter}", ends, ends.value, cost.shape))
+    return tuple(numbers)
+
+
+def _parameter(name: str, ends: Quantity | Spread, value: float, shape: str) -> Parameter:
+    return Parameter(name=name, low=ends.low, value=value, high=ends.high, shape=shape)
+
+
+def cycles_of(model: CostModel, samples: Floats) -> dict[str, Floats]:
+    """Return paging -> cycles of each counter (row) under each sample (column), counters in the order of the model."""
+    names = [number.name for number in parameters(model)]
+    column = {name: samples[:, place] for place, name in enumerate(names)}
+    found = {}
+    for paging in PAGINGS:
+        rows = []
+        for cost in model.costs(paging):
+            number = column[f"{paging}.{cost.counter}"]
+            rows.append(number if cost.path is None else cost.path.cycles_of(number, column))
+        found[paging] = np.stack(rows) if rows else np.empty((0, samples.shape[0]))
+    return found
 
 
 def point(numbers: tuple[Parameter, ...]) -> Floats:

@@ -11,6 +11,7 @@ import polars as pl
 from results.ranked_run import RankedRun
 from results.report.html import PageColumn, details, json_block, phrase, table, text, words
 from results.store.columns import PAGINGS
+from results.wording import counted
 
 PARQUET_BYTES_MAX: Final = 1_500_000
 """Size of the cells up to which they come along: with the rest of the page that stays under 10 MB by far."""
@@ -44,7 +45,7 @@ def failures_section(failures: pl.LazyFrame) -> str:
         *words("guest", "policy"),
         PageColumn(name="replicate", heading="replicate"),
     )
-    said = f"{cells:,} cells failed from {causes.height:,} causes; they are in none of the figures above."
+    said = f"{counted(cells, 'cell')} failed from {counted(causes.height, 'cause')}; the figures above are without."
     return f"<p><strong>{said}</strong></p>" + table(causes, columns, "Failures by cause", most=FAILURES_MAX)
 
 
@@ -151,7 +152,7 @@ def _traces(ranked: RankedRun) -> str:
         PageColumn(name="events", heading="events", form="{:,}"),
         PageColumn(name="native_seconds", heading="native, s", form="{:.2f}"),
     )
-    said = f"<p>{rows.height:,} traces, each met by every policy.</p>"
+    said = f"<p>{counted(rows.height, 'trace')}, each met by every policy.</p>"
     return said + details("All traces", table(rows, columns, "Traces", most=TRACES_MAX))
 
 
@@ -204,10 +205,9 @@ def sizes(ranked: RankedRun) -> Iterator[str]:
     """Yield what the run is made of, for the line under the title."""
     cells = ranked.run.scan("cells").select(pl.len(), pl.col("replicate").n_unique()).collect(engine="streaming")
     counts = {"policy": "policies", "workload": "workloads", "guest": "guests"}
-    yield f"{cells.item(0, 0):,} cells"
+    yield counted(cells.item(0, 0), "cell")
     many = [ranked.summary[name].n_unique() for name in counts]
-    words = [f"{n} {plural if n != 1 else single}" for n, (single, plural) in zip(many, counts.items(), strict=True)]
-    replicates = cells.item(0, 1)
-    yield " × ".join([*words, f"{replicates} replicate{'s' if replicates != 1 else ''}"])
+    words = [counted(n, single, plural) for n, (single, plural) in zip(many, counts.items(), strict=True)]
+    yield " × ".join([*words, counted(cells.item(0, 1), "replicate")])
     yield f"baseline {ranked.baseline}"
     yield f"prices {ranked.costs.name}"

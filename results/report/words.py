@@ -15,6 +15,7 @@ from results.ranked_run import YARDSTICK, RankedRun, is_dying
 from results.report.phrases import joined, listed, signed
 from results.report.rivals import Rivals
 from results.statistics.verdicts import DEAD, Verdict
+from results.wording import counted
 
 _KINDS: Final = (
     "Faster everywhere",
@@ -95,12 +96,13 @@ def _headline(ranked: RankedRun, candidates: pl.DataFrame, rivals: Rivals, found
         )
     change = f"{signed(best['mean'])} elapsed time against `{ranked.baseline}`"
     spread = "" if best["groups"] == 1 else f", from {signed(best['low'])} to {signed(best['high'])}"
-    first = f"comes first of {candidates.height} policies"
+    rivalry = counted(candidates.height, "policy", "policies")
+    first = f"comes first of {rivalry}"
     if Verdict.BETTER not in found[best["policy"]]:
         return f"No gain is sure: `{best['policy']}` {first} with {change} {over}{spread}."
     if rivals.reservation:
         return f"`{best['policy']}` {first}: {change} {over}{spread}{rivals.reservation}."
-    return f"`{best['policy']}` is the best of {candidates.height} policies: {change} {over}{spread}."
+    return f"`{best['policy']}` is the best of {rivalry}: {change} {over}{spread}."
 
 
 def _certainty(ranked: RankedRun, best: Mapping[str, Any], found: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
@@ -243,8 +245,8 @@ def _places(summary: pl.DataFrame, groups: int) -> str:
         first = summary.row(0, named=True)
         return f"{first['workload']} on {first['guest']}"
     if workloads == 1:
-        return f"{groups} guests" if groups == guests else f"{groups} of {guests} guests"
-    return f"{groups} pairs of workload and guest ({workloads} workloads, {guests} guests)"
+        return counted(groups, "guest") if groups == guests else f"{groups} of {counted(guests, 'guest')}"
+    return f"{groups} pairs of workload and guest ({counted(workloads, 'workload')}, {counted(guests, 'guest')})"
 
 
 def _share(part: int, summary: pl.DataFrame) -> str:

@@ -18,6 +18,7 @@ import polars as pl
 
 from results.statistics.moments import CONFIDENCE
 from results.statistics.student_t import Counts, Floats, t_half_width, t_tail
+from results.wording import counted
 
 MINIMUM_EFFECT: Final = 0.5
 """Difference in % that is worth acting upon (assumption): below the 0.8 and 1.7 % by which published builds vary."""
@@ -204,7 +205,7 @@ def counted_deaths(cells: pl.DataFrame, place: Sequence[str]) -> pl.DataFrame:
 
 def death_found(row: Mapping[str, Any]) -> str:
     """Return in how many replicates of a place the host dies."""
-    return f"the host dies in {row['dies']} of {row['replicates']} replicates"
+    return f"the host dies in {row['dies']} of {counted(row['replicates'], 'replicate')}"
 
 
 def death_sentences(deaths: pl.DataFrame) -> list[str]:
@@ -212,7 +213,7 @@ def death_sentences(deaths: pl.DataFrame) -> list[str]:
     sentences = []
     for (policy,), rows in deaths.group_by("policy", maintain_order=True):
         places = [
-            f"{row['workload']} on {row['guest']} ({row['dies']} of {row['replicates']} replicates)"
+            f"{row['workload']} on {row['guest']} ({row['dies']} of {counted(row['replicates'], 'replicate')})"
             for row in rows.iter_rows(named=True)
         ]
         more = len(places) - _PLACES_NAMED

@@ -11,6 +11,7 @@ from results.store.parts import PART_TABLES, Part, encode_part
 from results.store.run_store import RunStore
 from results.store.storage import StoreError
 from results.upkeep.rolling import ROLL_ROWS, Cells, Source, cells_in_order, ids_of, roll
+from results.wording import counted
 
 
 def compact(store: RunStore, roll_rows: int = ROLL_ROWS) -> ManifestEntry | None:
@@ -57,9 +58,9 @@ def _rolled(store: RunStore, table: str, roll_rows: int) -> Iterator[Part]:
     cells = cells_in_order(sources)
     twice = cells.twice()
     if len(twice.rows):
+        found = counted(len(twice.rows), "cell is", "cells are")
         raise StoreError(
-            f"{store.name}: {len(twice.rows)} cells are in two batches, such as {ids_of(twice[:1], sources)[0]}. Run "
-            "into a new folder"
+            f"{store.name}: {found} in two batches, such as {ids_of(twice[:1], sources)[0]}. Run into a new folder"
         )
     yield from stage_rolled(store, table, sources, cells, roll_rows=roll_rows)
 

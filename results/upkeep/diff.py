@@ -9,6 +9,7 @@ import polars as pl
 from results.store.columns import SORT_KEYS, TABLES
 from results.store.parts import PART_TABLES, REQUIRED_TABLES
 from results.store.run_store import RunStore
+from results.wording import counted
 
 CELLS_SHOWN: Final = 5
 """Cells that are named in a line; the others are counted."""
@@ -58,7 +59,7 @@ class RunDifference:
         told: dict[tuple[str, tuple[str, ...]], str] = {}
         for table in self.tables:
             if table.identical:
-                lines.append(f"{table.table}: identical ({table.rows} rows)")
+                lines.append(f"{table.table}: identical ({counted(table.rows, 'row')})")
             for alone in ((self.first, table.only_in_first), (self.second, table.only_in_second)):
                 path, cells = alone
                 if cells:
@@ -123,4 +124,4 @@ def _ids(rows: pl.DataFrame) -> tuple[str, ...]:
 
 
 def _count(cells: tuple[str, ...]) -> str:
-    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+    return counted(len(cells), "cell")

@@ -30,6 +30,7 @@ from results.store.run_store import RunStore
 from results.store.schema import SchemaError, check_footer, stored_names, table_schema
 from results.store.soundness import MISSING, RESTORE, other_bytes
 from results.store.storage import DamageError, StoreError
+from results.wording import counted
 
 _SHOWN: Final = 3
 """Cells that a finding names; it says how many there are."""
@@ -242,7 +243,7 @@ def _check_rest(store: RunStore, live: list[ManifestEntry], checkup: Checkup) ->
         _check_readable(store, listed.name, checkup, then="remove it: the cells are tried again")
     files = Counter(part.table for entry in live for part in entry.parts)
     if len(live) > 1:
-        what = f"{len(live)} commits with {files.total()} files"
+        what = f"{len(live)} commits with {counted(files.total(), 'file')}"
         checkup.add(Level.ADVICE, "manifest", what, "`sweep compact` makes a few sorted files of them")
 
 
@@ -263,7 +264,7 @@ def _check_engines(store: RunStore, checkup: Checkup) -> None:
 
 def _listed(ids: Fixed) -> str:
     cells = list(CellIds(one.decode() for one in ids[:_SHOWN]))
-    return f"{len(ids)} cells ({', '.join(cells)}{', …' if len(ids) > _SHOWN else ''})"
+    return f"{counted(len(ids), 'cell')} ({', '.join(cells)}{', …' if len(ids) > _SHOWN else ''})"
 
 
 def _said(error: DamageError, store: RunStore, name: str) -> str:

@@ -15,6 +15,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from results.wording import counted
 from sweep.backends.contract import BackendError
 from sweep.backends.serving import serve
 from sweep.progress import format_bytes
@@ -65,7 +66,8 @@ class LocalBackend:
     def describe(self) -> str:
         """Say how many processes there are, and where."""
         cores = len(os.sched_getaffinity(0))
-        return f"{self.workers} processes on {platform.node()} ({cores} cores), Python {platform.python_version()}"
+        processes = counted(self.workers, "process", "processes")
+        return f"{processes} on {platform.node()} ({counted(cores, 'core')}), Python {platform.python_version()}"
 
     def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:  # noqa: ARG002  Its processes have it.
         """Start no more workers than fit into memory, unless their number was asked for.

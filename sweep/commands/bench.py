@@ -50,7 +50,7 @@ def bench(
     ]
     facts = {
         "engine": engine_fingerprint(),
-        "words": [word.instruction_set for word in WORDS],
+        "words": " ".join(word.instruction_set for word in WORDS),
         "compiler": core.COMPILER,
         "scale": scale,
         "events": trace.count,
@@ -59,6 +59,5 @@ def bench(
     if as_json:
         typer.echo(json.dumps({**facts, "figures": [one.content() for one in measured]}, indent=1))
         return
-    facts["words"] = " ".join(facts["words"])
     title = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
     typer.echo(as_text(title, measured), nl=False)

@@ -8,7 +8,7 @@ import typer
 
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.runs import results_errors
-from sweep.spec.costs import cost_model_of
+from sweep.spec.costs import cost_model_of, load_cost_model
 
 if TYPE_CHECKING:
     from engine.workloads.contract import Workload
@@ -86,12 +86,13 @@ def print_answer(text: str, notices: "Notices", form: str = "text", *, allow_par
     say_last(notices, form, allow_partial=allow_partial)
 
 
-def notices_about(*stores: "RunStore") -> "Notices":
-    """Return what has to be said with an answer about these runs."""
+def notices_about(*stores: "RunStore", costs: str | None = None) -> "Notices":
+    """Return what has to be said with an answer about these runs, priced by `costs` or by their own prices."""
     from results.notices.notices import notices_of
 
+    model = None if costs is None else load_cost_model(costs)
     with results_errors(*(store.name for store in stores)):
-        return notices_of(stores)
+        return notices_of(stores, costs=model)
 
 
 def chosen_form(*, as_json: bool, as_csv: bool, as_md: bool) -> str:

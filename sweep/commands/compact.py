@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
 from sweep.runs import locked, open_store, results_errors
 
@@ -32,7 +33,11 @@ def compact(run: RunArgument, break_lock: BreakLockOption = False, as_json: Json
     if as_json:
         typer.echo(json.dumps({"run": store.name, "files_before": before, "files": after}, indent=1))
         return
-    typer.echo(f"{store.name}: {before} files became {after}" if before != after else f"{store.name}: {after} files")
+    typer.echo(
+        f"{store.name}: {counted(before, 'file')} became {after}"
+        if before != after
+        else f"{store.name}: {counted(after, 'file')}"
+    )
 
 
 def _files(entries: "list[ManifestEntry]") -> int:

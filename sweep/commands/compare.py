@@ -101,7 +101,7 @@ def compare(
         _print_front(runs[0], metric, costs=costs, form=form, allow_partial=allow_partial)
         return
     stores = [open_store(run) for run in runs]
-    notices = notices_about(*stores)
+    notices = notices_about(*stores, costs=costs)
     with results_errors(*runs):
         gates = [parse_gate(text) for text in fail_on or ()]
         question = Question(
@@ -151,7 +151,7 @@ def _print_front(run: str, metric: list[str] | None, *, costs: str | None, form:
 
     store = open_store(run)
     metrics = tuple(metric or GOALS)
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     with results_errors(run):
         found = Run(store).pareto(metrics, cost_model_of(store, costs))
         deaths = Run(store).deaths()

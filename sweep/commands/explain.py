@@ -65,7 +65,7 @@ def explain(
 
     store = open_store(run)
     model = cost_model_of(store, costs)
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     with results_errors(run):
         opened = Run(store)
         pairs = opened.pairs(policy, baseline, workload=workload, guest=guest)

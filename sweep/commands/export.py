@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import SweepError
 from sweep.progress import format_bytes
@@ -44,4 +45,4 @@ def export(
     if as_json:
         typer.echo(json.dumps({"file": str(out), "table": table, "rows": rows, "bytes": size}, indent=1))
         return
-    typer.echo(f"{out}: {rows} rows of {table}, {format_bytes(size)}")
+    typer.echo(f"{out}: {counted(rows, 'row')} of {table}, {format_bytes(size)}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import JsonOption, RunArgument
 from sweep.exit_codes import ExitCode
 from sweep.progress import format_bytes
@@ -50,4 +51,4 @@ def _lines(checkup: "Checkup") -> Iterator[str]:
         yield f"{finding.level}: {finding.place}: {finding.what}\n  {finding.then}"
     rows = ", ".join(f"{count} {table}" for table, count in checkup.rows.items()) or "no rows"
     verdict = "DAMAGED" if checkup.is_damaged else "sound"
-    yield f"{checkup.run}: {rows} in {checkup.files} files ({format_bytes(checkup.bytes)}): {verdict}"
+    yield f"{checkup.run}: {rows} in {counted(checkup.files, 'file')} ({format_bytes(checkup.bytes)}): {verdict}"

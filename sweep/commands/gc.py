@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import BreakLockOption, JsonOption, RunArgument
 from sweep.runs import locked, open_store
 
@@ -36,4 +37,6 @@ def gc(
         typer.echo(json.dumps({"run": store.name, "removed": not dry_run, "files": files}, indent=1))
         return
     done = "would remove" if dry_run else "removed"
-    typer.echo("\n".join([*(f"{done}: {name}" for name in files), f"{store.name}: {done} {len(files)} files"]))
+    typer.echo(
+        "\n".join([*(f"{done}: {name}" for name in files), f"{store.name}: {done} {counted(len(files), 'file')}"])
+    )

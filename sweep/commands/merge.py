@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import JsonOption
 from sweep.runs import open_store, results_errors
 
@@ -42,4 +43,6 @@ def merge(
         typer.echo(json.dumps(content, indent=1))
         return
     shared = sum(cells) - union
-    typer.echo(f"{merged.name}: {union} cells: {cells[0]} of {first} and {cells[1]} of {second}, {shared} in both")
+    typer.echo(
+        f"{merged.name}: {counted(union, 'cell')}: {cells[0]} of {first} and {cells[1]} of {second}, {shared} in both"
+    )

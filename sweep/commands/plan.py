@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import NameOption, OutOption, OverrideOption, SpecArgument
 from sweep.commands.options import choose_sweep
 from sweep.plan.estimate import Estimate, estimate_cost
@@ -14,6 +15,9 @@ from sweep.plan.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remai
 from sweep.progress import format_bytes, format_seconds
 from sweep.runs import neighbours, results_errors
 from sweep.spec.spec import SweepSpec
+
+_AXES: Final = {"policies": "policy", "workloads": "workload", "guests": "guest", "replicates": "replicate"}
+"""Axis of a sweep -> what one of it is called."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -81,7 +85,7 @@ def plan_content(
 
 def plan_lines(content: dict[str, Any]) -> list[str]:
     """Return the plan as text."""
-    axes = " x ".join(f"{count} {axis}" for axis, count in content["axes"].items())
+    axes = " x ".join(counted(count, _AXES[axis], axis) for axis, count in content["axes"].items())
     lines = [
         f"sweep      {content['name']} -> {content['run']}",
         f"axes       {axes}",
@@ -94,10 +98,13 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
             f"until      {until['minimum']} to {until['maximum']} replicates: more, until each difference in "
             f"{until['metric']} is known to ±{until['half_width']:g} %;"
         )
-        lines.append(f"           at most {content['cells_at_most']} cells in {content['batches_at_most']} batches")
+        cells, batches = content["cells_at_most"], content["batches_at_most"]
+        lines.append(f"           at most {counted(cells, 'cell')} in {counted(batches, 'batch', 'batches')}")
     twins = content["cells"] - content["cells_distinct"]
     if twins:
-        lines.append(f"twins      {twins} cells have the same answer as another one and are simulated once")
+        lines.append(
+            f"twins      {counted(twins, 'cell has', 'cells have')} the same answer as another one: simulated once"
+        )
     lines.append(f"dominates  {content['dominating_axis']}")
     cost = content["estimate"]
     if not content["cells_new"]:
@@ -108,7 +115,7 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
         cores = len(os.sched_getaffinity(0))
         wall = format_seconds(cost["core_seconds"] / cores)
         lines.append(
-            f"estimate   {cost['core_seconds']:,.0f} core-seconds (about {wall} on {cores} cores), "
+            f"estimate   {cost['core_seconds']:,.0f} core-seconds (about {wall} on {counted(cores, 'core')}), "
             f"{format_bytes(cost['bytes'])} of Parquet"
         )
         lines.append(f"           from {cost['source']}")

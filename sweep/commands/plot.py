@@ -80,7 +80,7 @@ def plot(
     if knob is not None and chart != "knobs":
         raise SweepError(f"--knob {knob} is for --chart knobs, not for --chart {chart}; leave it out")
     store = open_store(run)
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     # A file is for a program: what is no part of it goes to stderr.
     form = "text" if out is None else "file"
     view = open_view(store, costs=costs, baseline=baseline)

@@ -64,7 +64,7 @@ def price(
             f"--costs {costs} is one end of the ranges, --sample draws from all of them; give one of the two"
         )
     effect = MINIMUM_EFFECT if min_effect is None else min_effect
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     with results_errors(run):
         opened = Run(store)
         found = opened.price(model, baseline=baseline, samples=sample, seed=seed, minimum_effect=effect)

@@ -38,7 +38,7 @@ def report(
     from sweep.progress import format_bytes
 
     store = open_store(run)
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     view = open_view(store, costs=costs, baseline=baseline, min_effect=min_effect)
     options = {"--costs": costs, "--baseline": baseline, "--min-effect": min_effect}
     words = ["sweep", "report", run, "-o", str(out)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from results.wording import counted
 from sweep.commands.common import NameOption, OverrideOption, SpecArgument, all_overrides, read_sweep
 from sweep.commands.jobs_common import AddressOption, needed_address
 from sweep.commands.options import command_line
@@ -214,7 +215,7 @@ def _show(request: "JobRequest", plan: "JobPlan", address: str | None, *, as_jso
     tops = dict.fromkeys(name.partition("/")[0] for name in files)
     sizes = {top: [size for name, size in files.items() if name.partition("/")[0] == top] for top in tops}
     flat["uploads"] = ", ".join(
-        f"{top} ({len(found)} files, {format_bytes(sum(found))})"
+        f"{top} ({counted(len(found), 'file')}, {format_bytes(sum(found))})"
         if top not in files
         else f"{top} ({format_bytes(files[top])})"
         for top, found in sizes.items()

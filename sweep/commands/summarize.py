@@ -35,7 +35,7 @@ def summarize(
 
     form = chosen_form(as_json=as_json, as_csv=as_csv, as_md=as_md)
     store = open_store(run)
-    notices = notices_about(store)
+    notices = notices_about(store, costs=costs)
     with results_errors(run):
         text = render_summary(store, form=form, costs=costs, baseline=baseline, more=notices.content())
     if text is None:

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from results.wording import counted
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.terminal import printable
 
@@ -102,7 +103,8 @@ def show_info(
     typer.echo(summary_text(summary, source), nl=False)
     if source.get("unreadable"):
         typer.echo(
-            f"{file}: {source['unreadable']:,} lines could not be read; `sweep trace import` shows them", err=True
+            f"{file}: {counted(source['unreadable'], 'line')} could not be read; `sweep trace import` shows them",
+            err=True,
         )
     for reason in unsound_reasons_of_source(source):
         typer.echo(f"{file}: unsound: {printable(reason)}", err=True)
@@ -170,7 +172,7 @@ def write_array_file(
         count = write_array(file, out)
     for reason in unsound_reasons_of(out):
         typer.echo(f"{out}: unsound: {printable(reason)}", err=True)
-    typer.echo(f"wrote {out} ({count:,} operations, {out.stat().st_size / 1e6:,.1f} MB)")
+    typer.echo(f"wrote {out} ({counted(count, 'operation')}, {out.stat().st_size / 1e6:,.1f} MB)")
 
 
 @contextmanager

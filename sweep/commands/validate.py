@@ -24,7 +24,7 @@ def validate(
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one per core.")] = 0,
 ) -> None:
-    """Compare the engine with recordings of a real KVM: its rules by event, its predictions by counter."""
+    """Compare the engine with recordings of a real KVM: its rules by event, its predictions by counter and time."""
     import json as json_text
 
     from sweep.validate.recording_set import RecordingSet

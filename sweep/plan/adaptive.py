@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from results.wording import counted
 from sweep.plan.plan import Kind, Plan
 from sweep.spec.costs import load_cost_model
 from sweep.spec.sections import ELAPSED
@@ -49,7 +50,7 @@ def round_lines(spec: SweepSpec, plan: Plan, store: "RunStore") -> Iterator[str]
         widest = int(widths.argmax())
         verdict = "reached" if widths[widest] <= target.half_width else "NOT reached"
         yield (
-            f"until: {kind[0]} on {kind[1]}: {size} replicates, widest half width {widths[widest]:.3g} % "
+            f"until: {kind[0]} on {kind[1]}: {counted(size, 'replicate')}, widest half width {widths[widest]:.3g} % "
             f"({list(rows)[widest]}): {target.half_width:g} % {verdict}"
         )
 

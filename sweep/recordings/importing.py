@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.operations import Operations
+from results.wording import counted
 from sweep.exit_codes import TraceError
 from sweep.recordings.perf.text import ImportReport, PerfText
 from sweep.recordings.soundness import unsound_reasons_of_source
@@ -108,7 +109,14 @@ def read_recording(path: Path) -> tuple[Operations, tuple[str, ...]]:
 def describe_report(report: ImportReport) -> list[str]:
     """Say in lines what was read and what was left out."""
     span = report.span_ns / 1e9
-    found = f"{report.lines:,} lines, {report.operations:,} operations, {report.commands:,} command names"
+    found = ", ".join(
+        counted(count, noun)
+        for count, noun in (
+            (report.lines, "line"),
+            (report.operations, "operation"),
+            (report.commands, "command name"),
+        )
+    )
     lines = [f"{report.source}: {found}, {span:.3f} s"]
     if report.left_out:
         lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in report.left_out.items()))

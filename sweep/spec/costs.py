@@ -1,9 +1,11 @@
 """Reads cost models: by name, from a file, or the prices that a run keeps."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from sweep.exit_codes import SweepError
 from sweep.runs import results_errors
+from sweep.spec.cost_nodes import MARK, split_name
 
 if TYPE_CHECKING:
     from results.prices.cost_model import CostModel
@@ -11,14 +13,26 @@ if TYPE_CHECKING:
 
 
 def load_cost_model(name: str) -> "CostModel":
-    """Return a cost model by its name or its file; `NAME:low` and `NAME:high` are the ends of its ranges."""
+    """Return a cost model by its name or its file.
+
+    `NAME:low` and `NAME:high` are the ends of its ranges, `NAME,cpu_ghz=3.2` lays numbers over it.
+    """
+    model, bound = split_bound(name)
+    return _read(model)[1].at(bound)
+
+
+def read_prices(name: str) -> Mapping[str, Any]:
+    """Return what the file of a cost model says, once it is known to be one."""
+    return _read(name)[0]
+
+
+def _read(name: str) -> "tuple[Mapping[str, Any], CostModel]":
     from results.prices.cost_model import CostModelError, cost_model_from_mapping
     from sweep.spec.configs import cost_problems, read_costs
 
-    model, bound = split_bound(name)
-    root = read_costs(model)
+    root = read_costs(name)
     try:
-        return cost_model_from_mapping(root.value).at(bound)
+        return root.value, cost_model_from_mapping(root.value)
     except CostModelError as error:
         raise cost_problems(root, error.problems) from error
 
@@ -41,11 +55,12 @@ def split_bound(name: str) -> tuple[str, str]:
     """
     from results.prices.cost_model import BOUNDS
 
-    model, colon, bound = name.rpartition(":")
+    first, changes = split_name(name)
+    model, colon, bound = first.rpartition(":")
     if not colon:
         return name, "value"
     if bound not in BOUNDS:
         raise SweepError(
             f"--costs {name}: '{bound}' is no end of a range; allowed after the colon: {', '.join(BOUNDS)}"
         )
-    return model, bound
+    return MARK.join([model, *changes]), bound

@@ -118,7 +118,7 @@ def read_nodes(source: Source) -> tuple[Spot, Problems]:
     """
     _check_size(source)
     try:
-        node = YAML(typ="rt", pure=True).compose(io.StringIO(source.text))
+        node = YAML(typ="safe", pure=True).compose(io.StringIO(source.text))
     except RecursionError:
         raise _whole(source, _TOO_DEEP) from None
     except MarkedYAMLError as error:

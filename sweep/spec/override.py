@@ -9,7 +9,7 @@ from sweep.spec.nodes import Entry, Spot, read_nodes
 from sweep.spec.problems import Place, Problem, Problems, Source, SpecError, suggest
 
 _ALTERNATIVES: Final = (("until", "replicates"), ("replicates", "until"))
-_NAME_KEYS: Final = MappingProxyType({"workloads": "name", "policies": "base", "guests": "base"})
+_NAME_KEYS: Final = MappingProxyType({"workloads": "name", "policies": "base", "guests": "base", "costs": "base"})
 
 
 def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: Problems) -> Spot:
@@ -39,7 +39,9 @@ def apply_overrides(root: Spot, overrides: Sequence[str], *, problems: Problems)
         problems += [replace(p, place=replace(p.place, source=source)) for p in found]
         try:
             words = path.split(".")
-            root = _put(_spelled_out(root, words[0]), words, column=0, value=_resource(spot, source))
+            if len(words) > 1:
+                root = _spelled_out(root, words[0])
+            root = _put(root, words, column=0, value=_resource(spot, source))
         except SpecError as error:
             problems += error.problems
     return root
@@ -74,13 +76,13 @@ def _put(spot: Spot, words: list[str], *, column: int, value: Spot) -> Spot:
 
 
 def _spelled_out(root: Spot, section: str) -> Spot:
-    """Turn bare names in a list, such as `- kvm-3.0`, into the mappings that they are short for."""
+    """Turn bare names, such as `- kvm-3.0` in a list, into the mappings that they are short for."""
     entry = root.entries.get(section)
     if entry is None or section not in _NAME_KEYS:
         return root
     key = _NAME_KEYS[section]
     elements = tuple(_named(element, key) for element in entry.spot.elements)
-    spot = replace(entry.spot, elements=elements)
+    spot = _named(replace(entry.spot, elements=elements), key)
     return replace(root, entries={**root.entries, section: replace(entry, spot=spot)})
 
 

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from results.store.storage import NotStagedError
+from results.wording import counted
 from sweep.backends.contract import Backend, ClusterLostError
 from sweep.exit_codes import ExitCode, SweepError
 from sweep.plan.timings import BatchReport
-from sweep.progress import Progress, counted
+from sweep.progress import Progress
 from sweep.start.grouping import Grouper
 from sweep.start.interrupts import GRACE_SECONDS, StopRequest
 from sweep.start.keeper import Keeper, Tally
@@ -188,7 +189,7 @@ class Driver:
             self._keeper.fail(batch, failure)
             tally, limit = self._keeper.tally, self._rules.fail_fast
             if limit is not None and tally.causes[failure.cause] >= limit:
-                tally.stopped = f"{limit} batches have failed with cause {failure.cause}"
+                tally.stopped = f"{counted(limit, 'batch has', 'batches have')} failed with cause {failure.cause}"
 
     def _try_again(self, batch: WantedBatch, failure: Failure) -> None:
         self._keeper.note(batch, failure, f"tried again ({batch.attempt + batch.moves}. attempt)")

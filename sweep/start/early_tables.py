@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from results.wording import counted
 from sweep.plan.plan import PlannedBatch
-from sweep.progress import counted
 
 PERIOD_SECONDS: Final = 10.0
 """No table comes sooner after the start or after the last one: a short sweep shows the one at its end only."""
@@ -47,7 +47,7 @@ class EarlyTables:
         now = self._clock()
         if self._complete in {before, self._replicates} or now < self._due:
             return
-        self._show(f"after {self._complete} of {counted(self._replicates, 'replicate', 'replicates')}:")
+        self._show(f"after {self._complete} of {counted(self._replicates, 'replicate')}:")
         seconds = self._clock() - now
         self._due = now + seconds + max(PERIOD_SECONDS, seconds / COST_SHARE)
 

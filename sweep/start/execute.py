@@ -5,10 +5,11 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from results.wording import counted
 from sweep.backends.choose import BackendChoice, open_backend
 from sweep.backends.contract import Backend
 from sweep.exit_codes import ExitCode, SweepError
@@ -16,9 +17,9 @@ from sweep.plan.adaptive import round_lines, wanted_plan
 from sweep.plan.estimate import Estimate, estimate_cost
 from sweep.plan.plan import Plan, PlannedBatch, identities, plan_sweep, remaining
 from sweep.plan.timings import TIMINGS_FILE, timings_of
-from sweep.progress import Progress, counted, format_seconds, show_progress
+from sweep.progress import Progress, format_seconds, show_progress
 from sweep.runs import check_engine, driver_facts, neighbours, results_errors
-from sweep.spec.costs import load_cost_model
+from sweep.spec.costs import read_prices
 from sweep.spec.spec import SweepSpec
 from sweep.start.driver import Driver, Rules
 from sweep.start.early_end import leaving, noting_the_end, now, reaching, say, ways_on, with_end
@@ -64,7 +65,7 @@ def execute(execution: Execution) -> ExitCode:
     from results.store.soundness import check_sound
 
     spec = execution.spec
-    load_cost_model(spec.costs)  # A wrong price must be found before hours of simulation, not after.
+    prices = read_prices(spec.costs)  # A wrong price must be found before hours of simulation, not after.
     with results_errors(execution.run), ways_on(execution.run, execution.command):
         store = RunStore(execution.run)
         with store.storage.lock(driver_facts(), breaking=execution.break_lock), reaching():
@@ -72,14 +73,14 @@ def execute(execution: Execution) -> ExitCode:
             check_engine(store, execution.fingerprint)
             try:
                 with interruptible():
-                    return _execute(execution, store)
+                    return _execute(execution, store, prices)
             except KeyboardInterrupt:
                 # Before, between and after rounds nobody looks at a StopRequest.
                 say(f"interrupted: what is finished is kept. To go on: {execution.command}")
                 return ExitCode.INTERRUPTED
 
 
-def _execute(execution: Execution, store: Any) -> ExitCode:
+def _execute(execution: Execution, store: Any, prices: Mapping[str, Any]) -> ExitCode:
     from results.store.cell_ids import CellIds
     from results.upkeep.compaction import finish_run
 
@@ -88,13 +89,13 @@ def _execute(execution: Execution, store: Any) -> ExitCode:
     finished = store.finished_cells() if store.exists() else CellIds()
     left = _restricted(remaining(wanted, finished), execution.only)
     if not left:
-        _refresh(execution, store, wanted, len(finished))
+        _refresh(execution, store, wanted, prices=prices, before=len(finished))
         finish_run(store)
-        say(f"nothing to do: {wanted.cell_count} cells are already there")
+        say(f"nothing to do: {counted(wanted.cell_count, 'cell is', 'cells are')} already there")
         _say_rounds(execution.spec, plan, store)
         _close(store, execution.spec)
         return ExitCode.OK
-    tally = _simulate(execution, store, plan, wanted=wanted, left=left, finished=finished)
+    tally = _simulate(execution, store, plan, prices=prices, wanted=wanted, left=left, finished=finished)
     if tally.interrupted:
         kept = counted(tally.cells_done, "new cell", "new cells")
         undone = counted(tally.batches_left, "batch", "batches")
@@ -131,21 +132,21 @@ def _close(store: Any, spec: SweepSpec) -> None:
         say(f"no summary: {error}")
 
 
-def _prepare(execution: Execution, store: Any, plan: Plan, before: int) -> None:
+def _prepare(execution: Execution, store: Any, plan: Plan, *, prices: Mapping[str, Any], before: int) -> None:
     from sweep.start.labels import write_costs, write_labels
 
     store.create(execution.spec.resolved(), _provenance(execution, plan, before))
     store.remove_orphans()
     write_labels(store, plan)
-    write_costs(store, execution.spec.costs)
+    write_costs(store, prices)
 
 
-def _refresh(execution: Execution, store: Any, plan: Plan, before: int) -> None:
+def _refresh(execution: Execution, store: Any, plan: Plan, *, prices: Mapping[str, Any], before: int) -> None:
     """Take over what does not need a simulation: names, baseline, prices."""
     from sweep.start.labels import is_current
 
-    if not is_current(store, execution.spec):
-        _prepare(execution, store, plan, before)
+    if not is_current(store, execution.spec, prices):
+        _prepare(execution, store, plan, prices=prices, before=before)
 
 
 def _simulate(
@@ -153,6 +154,7 @@ def _simulate(
     store: Any,
     plan: Plan,
     *,
+    prices: Mapping[str, Any],
     wanted: Plan,
     left: list[PlannedBatch],
     finished: "CellIds",
@@ -167,7 +169,7 @@ def _simulate(
     backend = open_backend(execution.backend, run_task)
     with noting_the_end(store, tally), leaving(store, backend):
         say(f"backend {backend.name} ({execution.backend.reason}): {backend.describe()}")
-        _prepare(execution, store, wanted, len(finished))
+        _prepare(execution, store, wanted, prices=prices, before=len(finished))
         engine = execution.fingerprint if execution.simulate is simulate_batch else None
         memory = max(batch_bytes(batch, execution.simulate) for batch in left)
         backend.prepare(store.location, memory, engine)
@@ -195,7 +197,7 @@ def _drive(
     # A run in a folder is among its neighbours.
     own = () if store.storage.stages else timings_of(store.storage.lines(TIMINGS_FILE))
     cost = estimate_cost(left, neighbours(execution.run), own)
-    todo = f"{counted(cells, 'cell', 'cells')} in {counted(len(left), 'batch', 'batches')} to do"
+    todo = f"{counted(cells, 'cell')} in {counted(len(left), 'batch', 'batches')} to do"
     say(f"{todo}, {there} are there{_forecast(cost, backend.workers)}")
     with show_progress(cells) as progress:
         keeper = Keeper(

@@ -1,8 +1,8 @@
 """What a run keeps of its present specification for those who read it: names of cells, and prices."""
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import polars as pl
 
@@ -11,7 +11,6 @@ from results.store.lost import COSTS_FILE
 from results.store.run_store import RunStore
 from results.store.storage import DamageError
 from sweep.plan.plan import Plan, PlannedBatch
-from sweep.spec.configs import read_costs
 from sweep.spec.spec import SweepSpec
 
 _BATCHES: Final = 1024
@@ -38,12 +37,12 @@ def _labels(batches: Sequence[PlannedBatch]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=labels.LABELS_SCHEMA, orient="row")
 
 
-def write_costs(store: RunStore, name: str) -> None:
+def write_costs(store: RunStore, prices: Mapping[str, Any]) -> None:
     """Write the cost model that the specification names, for readers who have no YAML."""
-    store.storage.put(COSTS_FILE, _costs_content(name))
+    store.storage.put(COSTS_FILE, _costs_content(prices))
 
 
-def is_current(store: RunStore, spec: SweepSpec) -> bool:
+def is_current(store: RunStore, spec: SweepSpec, prices: Mapping[str, Any]) -> bool:
     """Say whether the run carries that specification, its prices as they are now, and names that can be read."""
     try:
         if store.spec() != json.loads(json.dumps(spec.resolved())):
@@ -51,8 +50,8 @@ def is_current(store: RunStore, spec: SweepSpec) -> bool:
         labels.scan_labels(store.storage)
     except (DamageError, FileNotFoundError):
         return False
-    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(spec.costs)
+    return store.storage.exists(COSTS_FILE) and store.storage.read(COSTS_FILE) == _costs_content(prices)
 
 
-def _costs_content(name: str) -> bytes:
-    return (json.dumps(read_costs(name).value, indent=1) + "\n").encode()
+def _costs_content(prices: Mapping[str, Any]) -> bytes:
+    return (json.dumps(prices, indent=1) + "\n").encode()

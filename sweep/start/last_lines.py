@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sweep.progress import counted, format_bytes, format_seconds
+from results.wording import counted
+from sweep.progress import format_bytes, format_seconds
 from sweep.spec.costs import cost_model_of
 from sweep.spec.spec import SweepSpec
 
@@ -21,7 +22,7 @@ def closing_lines(store: "RunStore", spec: SweepSpec) -> Iterator[str]:
     cells = store.storage.locate("cells/*.parquet")
     parts = [part for table in ("cells", "windows") for part in store.manifest.parts(table)]
     size = format_bytes(sum(part.bytes for part in parts))
-    yield f"tables: {cells} and {store.storage.locate('windows/*.parquet')} ({len(parts)} files, {size})"
+    yield f"tables: {cells} and {store.storage.locate('windows/*.parquet')} ({counted(len(parts), 'file')}, {size})"
     yield f'  polars   pl.read_parquet("{cells}").group_by("policy").agg(pl.col("exits").sum())'
     yield f"  duckdb   SELECT policy, sum(exits) FROM '{cells}' GROUP BY policy"  # noqa: S608  Text for the user to copy; nothing runs it here.
     yield f"more: sweep summarize {store.name} --json   (spec: {spec.name}, costs: {spec.costs})"
@@ -87,7 +88,7 @@ def timing_lines(tally: "Tally", workers: int) -> Iterator[str]:
     rest = 100.0 * (1.0 - sum(parts.values()) / capacity)
     rate = tally.cells_done / tally.wall_seconds
     yield (
-        f"{counted(tally.cells_done, 'cell', 'cells')} in {format_seconds(tally.wall_seconds)} ({rate:.3g} cells/s); "
+        f"{counted(tally.cells_done, 'cell')} in {format_seconds(tally.wall_seconds)} ({rate:.3g} cells/s); "
         f"of {workers} x wall: {shares}, rest {rest:.1f} %"
     )
 

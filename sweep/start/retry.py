@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from results.wording import counted
 from sweep.backends.choose import BackendChoice
 from sweep.exit_codes import SweepError
 from sweep.plan.plan import Plan, PlannedBatch, plan_sweep, remaining
@@ -62,8 +63,9 @@ def simulate_here(run: str, name: str, *, simulate: Simulate, fingerprint: str) 
     counts = simulate(batch_of(planned))
     seconds = format_seconds(time.perf_counter() - started)
     changed = "" if planned_with == fingerprint else "; the engine has changed since it failed"
+    done = f"{counted(len(planned.policies), 'cell')}, {counted(counts.events, 'event')}"
     return (
-        f"{batch_title(planned)}: {len(planned.policies)} cells, {counts.events} events, no error, {seconds}"
+        f"{batch_title(planned)}: {done}, no error, {seconds}"
         f"{changed}. Nothing was written; to keep them: sweep retry {run}"
     )
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from engine.operations import WINDOWS_MAX
 from engine.vocabulary import COUNTER_NAMES
 from sweep.plan.plan import PlannedBatch
 from sweep.tasks.task import Simulate
@@ -21,15 +22,15 @@ _LENGTHS_BYTES: Final = 80
 """Reverse map and lists of a frame in the lane machine: struct frame and its byte lanes."""
 _STAMP_BYTES: Final = 8
 """engine.guest.state.State.stamps for each vCPU, and as much in `gather`."""
-_WINDOWS: Final = 4096
-"""Windows that are held until the end of a batch (assumption: 40 s of guest time in windows of 10 ms)."""
+_NATIVE_NS: Final = 40 * 10**9
+"""Guest time of a trace, whose windows are held until its end (assumption; a whole kernel build may take longer)."""
 _UNIT_BYTES: Final = 64 << 20
 """Sizes are rounded up to this: each size is a class of its own to a scheduler."""
 
 
 def batch_bytes(planned: PlannedBatch, simulate: Simulate) -> int:
     """Return the memory that a worker is given for a batch: what is there takes some, what is touched takes more."""
-    windows = _WINDOWS * len(planned.policies) * len(COUNTER_NAMES) * 8
+    windows = min(-(-_NATIVE_NS // planned.window_ns), WINDOWS_MAX) * len(planned.policies) * len(COUNTER_NAMES) * 8
     needed = WORKER_BYTES + windows
     if simulate is simulate_batch:
         needed += _MACHINE_BYTES + guest_bytes(planned)

@@ -103,6 +103,7 @@ def write_markdown(report: Report, path: Path) -> None:
         "validation.md.j2",
         rules=found["rules"],
         transfer=found["transfer"],
+        times=found["times"],
         guest_model={file: _with_rows(census) for file, census in found["guest_model"].items()},
         worst=worst,
         stem=path.stem,

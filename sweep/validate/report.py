@@ -1,4 +1,4 @@
-"""Puts both checks into one report: JSON for programs, text for a terminal."""
+"""Puts all checks into one report: JSON for programs, text for a terminal."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +9,7 @@ from typing import Any
 from sweep.validate.guest_census import check_guest
 from sweep.validate.recording_set import GUEST, RecordingSet
 from sweep.validate.rules import RuleReport, check_rules
+from sweep.validate.times import TimeReport, check_times
 from sweep.validate.transfer import TransferReport, check_transfer
 
 
@@ -18,6 +19,7 @@ class Report:
 
     rules: list[RuleReport] = field(default_factory=list)
     transfer: TransferReport | None = None
+    times: TimeReport | None = None
     guest_model: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Direct recording -> census of its known programs, recorded and modelled."""
 
@@ -26,12 +28,13 @@ class Report:
         return {
             "rules": {report.file: report.to_json() for report in self.rules},
             "transfer": self.transfer.to_json() if self.transfer else None,
+            "times": self.times.to_json() if self.times else None,
             "guest_model": self.guest_model,
         }
 
 
 def validate(recordings: RecordingSet, *, workers: int, say: Callable[[str], None]) -> Report:
-    """Run both checks on a directory.
+    """Run all checks on a directory.
 
     Raises:
         TraceError: the directory or a file in it has another layout.
@@ -43,10 +46,12 @@ def validate(recordings: RecordingSet, *, workers: int, say: Callable[[str], Non
         largest_first = sorted(recordings.nested, key=lambda path: -path.stat().st_size)
         running = {path: pool.submit(check_rules, recordings, path) for path in largest_first}
         transfer = pool.submit(check_transfer, recordings)
+        times = pool.submit(check_times, recordings)
         guests = {path.name: pool.submit(check_guest, path, GUEST) for path in recordings.direct}
         return Report(
             rules=[running[path].result() for path in recordings.nested],
             transfer=transfer.result(),
+            times=times.result(),
             guest_model={name: task.result() for name, task in guests.items()},
         )
 
@@ -72,6 +77,8 @@ def text_lines(report: Report) -> Iterator[str]:
             yield f"Guest model, {file}, {name}: {close} of {len(rows)} figures as recorded (within 5 % or 2 counts)"
         if found["skipped"]:
             yield f"Guest model, {file}: no list of operations for {', '.join(found['skipped'])}"
+    if report.times is not None:
+        yield from _time_lines(report.times)
     if report.transfer is None:
         yield "Transfer: no direct recording with counters of the same workloads"
         return
@@ -85,3 +92,18 @@ def text_lines(report: Report) -> Iterator[str]:
         if counter["rows"]:
             figures = "".join(f"{counter[key]:9.2%}" for key in ("median_error", "p95_error", "worst_error"))
             yield f"  {name:20}{counter['rows']:6}{counter['exact']:7}{figures}  {counter['worst']}"
+
+
+def _time_lines(times: TimeReport) -> Iterator[str]:
+    """Yield how near predicted instructions are to measured ones."""
+    found = times.to_json()
+    totals, kvm = found["totals"], found["kvm"]
+    yield (
+        f"Time, prices of {found['model']}: totals with the guest's own instructions, median error "
+        f"{totals['median_error']:.2%}, p95 {totals['p95_error']:.2%}; KVM's part alone {kvm['median_error']:.2%}, "
+        f"{kvm['p95_error']:.2%}"
+    )
+    yield (
+        f"  policies that differ by more than 1 %: {found['signs_right']:.1%} of {found['pairs']} pairs in the real "
+        f"order, size of the difference off by {found['size_error']:.1%} (median)"
+    )

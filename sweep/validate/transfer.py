@@ -29,7 +29,7 @@ SPREAD_COUNTS: Final = 2
 """Difference in counts that is no order either."""
 NOT_MODELLED_EXITS: Final = ("io_exits", "halt_exits", "irq_exits")
 
-_Table = dict[tuple[str, str], tuple[Mapping[str, int], Mapping[str, int]]]
+CounterTable = dict[tuple[str, str], tuple[Mapping[str, int], Mapping[str, int]]]
 """(Variant, workload) -> real and predicted counters."""
 
 
@@ -71,7 +71,7 @@ def check_transfer(recordings: RecordingSet) -> TransferReport | None:
         truth = load_events(path)
         fit = fits[path.name] = fit_retouches(truth)
         for form in Form:
-            table = _predict(recordings, with_retouches(truth, pages=fit.pages, form=form))
+            table = predict_counters(recordings, with_retouches(truth, pages=fit.pages, form=form))
             same, pairs = _ranks(table)
             for key in (form, None) if form is fit.form else (form,):
                 ranks[key] = ranks[key][0] + same, ranks[key][1] + pairs
@@ -100,12 +100,12 @@ def _headline(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return kept | {"pf_fixed_p95_error": fixed["p95_error"]}
 
 
-def _predict(recordings: RecordingSet, truth: KvmTruth) -> _Table:
+def predict_counters(recordings: RecordingSet, truth: KvmTruth) -> CounterTable:
     """Return real and predicted counters of each (variant, workload) that was measured."""
     measured = set(recordings.counters["variant"])
     variants = {name: policy for name, policy in recordings.variants.items() if name in measured}
     counts = run_lanes(list(variants.values()), GUEST, events=truth.events, markers=truth.markers)
-    table: _Table = {}
+    table: CounterTable = {}
     for variant, by_workload in zip(variants, counts, strict=True):
         for workload, ours in by_workload.items():
             real = real_counts(recordings.counters, variant=variant, workload=workload)
@@ -146,7 +146,7 @@ def _ranked_value(counts: Mapping[str, int], name: str) -> int:
     return counts["exits"] - sum(counts.get(name, 0) for name in NOT_MODELLED_EXITS)
 
 
-def _ranks(table: _Table) -> tuple[int, int]:
+def _ranks(table: CounterTable) -> tuple[int, int]:
     """Count the policy pairs that the prediction puts in the real order, and all that have one."""
     same = pairs = 0
     variants = list(dict.fromkeys(variant for variant, _ in table))

@@ -5,12 +5,14 @@ from typing import Final
 import numpy as np
 import pytest
 
-from engine.core.machine import FRAMES, TABLES, VCPUS, CapacityError, LaneMachine
+from engine.core.machine import FRAMES, VCPUS, WORDS, CapacityError, LaneMachine
 from engine.events import EVENT
-from engine.guests import Guest
+from engine.guests import GUEST_FIELDS, Guest
+from engine.knobs import KNOBS
 from engine.vocabulary import Event
 from tests.support.policies import POLICIES
 
+TABLES: Final = WORDS[0].tables
 GUEST: Final = Guest(vcpus=1, memory_mib=4)
 ONE: Final = (POLICIES["kvm-6.1"],)
 
@@ -28,7 +30,7 @@ def test_too_many_tables_are_an_error() -> None:
     """A trace with more tables than there is room for ends with what is exhausted, how much there is, and advice."""
     machine = LaneMachine(ONE, Guest(vcpus=1, memory_mib=TABLES // 256 + 1))
 
-    with pytest.raises(CapacityError, match=rf"room for {TABLES} guest frames .*; put fewer policies into one"):
+    with pytest.raises(CapacityError, match=rf"room for {TABLES} guest frames .*; give the guest less memory"):
         machine.feed(full_of_tables(1))
 
 
@@ -42,11 +44,22 @@ def test_tables_that_fit_are_no_error() -> None:
     assert not machine.counters().any()
 
 
+def test_what_may_be_asked_for_has_room() -> None:
+    """What fields of guests and knobs allow is what the machine has room for, so that a plan refuses all beyond it."""
+    asked = {"memory": GUEST_FIELDS["memory_mib"], "vCPUs": GUEST_FIELDS["vcpus"], "pool": KNOBS["pool_pages"]}
+
+    assert {name: field.maximum for name, field in asked.items()} == {
+        "memory": FRAMES // 256,
+        "vCPUs": VCPUS,
+        "pool": WORDS[0].slots,
+    }
+
+
 @pytest.mark.parametrize(
     ("guest", "found"),
     [
-        (Guest(vcpus=1, memory_mib=FRAMES // 256 + 1), f"{FRAMES // 256 + 1} MiB and 1 vCPUs"),
-        (Guest(vcpus=VCPUS + 1, memory_mib=4), f"4 MiB and {VCPUS + 1} vCPUs"),
+        (Guest(vcpus=1, memory_mib=FRAMES // 256 + 1), f"memory_mib {FRAMES // 256 + 1} and vcpus 1"),
+        (Guest(vcpus=VCPUS + 1, memory_mib=4), f"memory_mib 4 and vcpus {VCPUS + 1}"),
     ],
 )
 def test_too_large_a_guest_is_refused(guest: Guest, found: str) -> None:
@@ -62,7 +75,7 @@ def test_an_event_on_an_unknown_vcpu_is_refused() -> None:
     events = full_of_tables(0)[:2]
     events["vcpu"] = (0, 1)
 
-    with pytest.raises(ValueError, match=r"event 1 \(LINK\): vCPU 1: the guest has 1 vCPUs"):
+    with pytest.raises(ValueError, match=r"event 1 \(LINK\): vCPU 1: guests.vcpus is 1"):
         LaneMachine(ONE, GUEST).feed(events)
 
 

@@ -70,7 +70,7 @@ def trace_of_a_process() -> Events:
     [
         (row(10), r"\(kind 10\): kind 10: allowed are kinds 0 to 9"),
         (row(255, vcpu=1), r"\(kind 255\): kind 255"),
-        (row(Event.TOUCH, vcpu=2), r"\(TOUCH\): vCPU 2: the guest has 2 vCPUs; set guests.vcpus to at least 3"),
+        (row(Event.TOUCH, vcpu=2), r"\(TOUCH\): vCPU 2: guests.vcpus is 2; set it to at least 3"),
         (store(END), rf"\(STORE\): guest physical address {END:#x}: the guest's memory ends at {END:#x}"),
         (store(1 << 63), r"\(STORE\): guest physical address 0x8000000000000000: .* set guests.memory_mib"),
         (store((1 << 64) - 8), r"\(STORE\): guest physical address 0xfffffffffffffff8"),

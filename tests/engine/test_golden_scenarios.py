@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from engine import x86
 from engine.core.machine import LaneMachine
 from engine.guests import Guest
 from engine.knobs import Policy
@@ -163,7 +164,7 @@ def test_exit_floods_at_the_third_clear(policy: str, stores: int, emulated: int,
 def test_one_byte_at_an_entry_zaps_before_3_3_only(policy: str, zapped: int) -> None:
     """`lock andb` of an entry's low byte (fork): 3.0 zaps the whole page as misaligned, 3.3 drops one spte."""
     trace = Trace()
-    trace.store(gpa(A, 2), gpa(L1) | tiny.LINK & ~tiny.WRITABLE, instruction=Instruction.LOCK_AND, width=1)
+    trace.store(gpa(A, 2), gpa(L1) | tiny.LINK & ~x86.WRITABLE, instruction=Instruction.LOCK_AND, width=1)
 
     counts = gained(shadowed(), trace, POLICIES[policy])
 
@@ -183,7 +184,7 @@ def test_one_byte_counts_towards_flooding() -> None:
 def test_bit_reset_is_no_page_table_write_since_3_3(policy: str, expected: tuple[int, ...]) -> None:
     """`lock btr` of an accessed bit in a level-2 page: emulated by 3.0; untagged, so zapped and retried by 3.3."""
     trace = Trace()
-    trace.store(gpa(A, 2), gpa(L1) | tiny.LINK & ~tiny.ACCESSED, instruction=Instruction.LOCK_BTR, width=4)
+    trace.store(gpa(A, 2), gpa(L1) | tiny.LINK & ~x86.ACCESSED, instruction=Instruction.LOCK_BTR, width=4)
 
     assert of(gained(shadowed(), trace, POLICIES[policy]), *EXITS) == expected
 

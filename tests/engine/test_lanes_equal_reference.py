@@ -16,6 +16,7 @@ from engine.knobs import Policy
 from engine.reference.machine import ReferenceMmu
 from engine.vocabulary import COUNTER_INDEX, COUNTER_NAMES, LANES_MAX, Event
 from tests.support.engine.traces import TinyRun, policies, runs
+from tests.support.engine.words import only_word
 from tests.support.policies import POLICIES
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
@@ -80,8 +81,7 @@ def test_more_lanes_than_a_word_has_change_nothing(
 ) -> None:
     """A lane alone counts what it counts among 512, however long the blocks are that machines take turns at."""
     many = [chosen[(place + place // LANES_MAX) % LANES_MAX] for place in range(MANY)]
-    machine = "engine.core.machine"
-    with mock.patch(f"{machine}.EVENTS_PER_BLOCK", block), mock.patch(f"{machine}.WIDE_FROM", MANY + 1):
+    with mock.patch("engine.core.machine.EVENTS_PER_BLOCK", block), only_word(0):
         among = lanes_of(many, run.guest, run.events)
     alone = lanes_of([many[lane]], run.guest, run.events)
 

@@ -99,7 +99,7 @@ def checkout(tmp_path: Path) -> Path:
         ("engine/core/machine.py", ("results",)),
         ("engine/vocabulary.py", ("results", "core")),
         ("engine/core/lanes/writes.h", ("results", "core")),
-        ("engine/core/guest/faults.c", ("results", "core")),
+        ("engine/core/guest/mappings/faults.c", ("results", "core")),
         ("engine/workloads/data/kernbench-templates.npz", ("results",)),
     ],
 )

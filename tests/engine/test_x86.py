@@ -37,7 +37,7 @@ OF_ONE_MODE: Final = re.compile(r"<< 9\b|>> 9\b|\b51[12]\b|\b9 \*|\blevel(?:_of\
 """How a number of the 4-level mode looks where it is not taken from x86.py."""
 OTHER_NUMBERS: Final = ("#define RETOUCHES", "#define TEXT", '"""', "256, 512")
 """Lines with such a number that is none of tables: counts of touches, prose, bits of a mask."""
-PLACES: Final = ("core/lanes/*.h", "core/guest/*.[ch]", "mechanisms/*/*.[ch]", "mechanisms/*/*.py", "reference/*.py")
+PLACES: Final = ("core/lanes/*.h", "core/guest/**/*.[ch]", "mechanisms/*/*.[ch]", "mechanisms/*/*.py", "reference/*.py")
 
 
 def test_levels_and_indices_are_declared_once() -> None:

@@ -19,9 +19,9 @@ def files() -> tuple[str, ...]:
     return tuple(sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file()))
 
 
-def sources(*folders: str) -> list[str]:
-    """List the Python files below some folders."""
-    return [name for name in files() if name.endswith(".py") and name.split("/")[0] in folders]
+def sources(*folders: str, suffixes: tuple[str, ...] = (".py",)) -> list[str]:
+    """List the files below some folders, those in Python unless other suffixes are given."""
+    return [name for name in files() if name.endswith(suffixes) and name.split("/")[0] in folders]
 
 
 @cache

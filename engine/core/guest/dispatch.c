@@ -3,12 +3,12 @@
 
 #include "calls.h"
 #include "emit.h"
-#include "faults.h"
-#include "processes.h"
-#include "reclaim.h"
-#include "schedule.h"
-#include "spaces.h"
-#include "touches.h"
+#include "guest/mappings/faults.h"
+#include "guest/mappings/reclaim.h"
+#include "guest/mappings/touches.h"
+#include "guest/processes/processes.h"
+#include "guest/processes/schedule.h"
+#include "guest/processes/spaces.h"
 
 /* Operations after an exec that are searched for its first write to the stack, which tells where the stack is. */
 #define LOOK_AHEAD 2048

@@ -1,7 +1,7 @@
 /* The functions of `engine._core` for the guest model and the scheduler. */
 #include "bind.h"
 #include "dispatch.h"
-#include "kernel_map.h"
+#include "guest/tables/kernel_map.h"
 #include "scheduler/module_scheduler.h"
 
 /* guest_power_on(state, spill) -> status */

@@ -4,10 +4,16 @@
 #include "counting.h"
 #include "state.h"
 
+/* A hash of 12 bits: the product with the golden ratio (hash_64, Linux 6.1 include/linux/hash.h). */
+INLINE int hash_64(int64_t gfn)
+{
+	return (int)((uint64_t)gfn * UINT64_C(0x61C8864680B583EB) >> 52);
+}
+
 /* The hash bucket of a gfn: by its low 10 bits (kvm_page_table_hashfn, Linux 3.0), or by hash_64 (Linux 6.1). */
 INLINE int bucket_of(int64_t gfn, int hash)
 {
-	return hash ? (int)((uint64_t)gfn * UINT64_C(0x61C8864680B583EB) >> 52) : (int)(gfn & 1023);
+	return hash ? hash_64(gfn) : (int)(gfn & 1023);
 }
 
 static void widen_buckets(struct machine *m)

@@ -3,6 +3,7 @@
 
 #include "lanes/memory.h"
 #include "lanes/pte_write.h"
+#include "lanes/slots.h"
 #include "lanes/sync.h"
 
 INLINE bool xen_oos_is_used(const struct knobs *knobs)
@@ -25,10 +26,10 @@ static lanes_t xen_oos_may_unsync(struct machine *m, int32_t slot, bool speculat
 /* The first place of a page in the table of a lane. */
 INLINE int home_of(const struct machine *m, int32_t slot, int lane)
 {
-	uint64_t name = (uint64_t)m->headers[slot].gfn;
+	int64_t name = m->headers[slot].gfn;
 
 	if (has(m->knobs.xen_oos.xen_oos_hash[XEN_OOS_HASH_SCATTERED], lane))
-		name = name * UINT64_C(0x61C8864680B583EB) >> 52;
+		name = hash_64(name);
 	return (int)(name % m->knobs.xen_oos.xen_oos_pages[lane]);
 }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from engine.reference.mechanism import PlainMechanism
-from engine.reference.mmu import Mmu
+from engine.reference.mmu import Mmu, hash_64
 from engine.reference.state import ShadowPage, Vcpu, Written
 from engine.reference.sync import sync_pages
 
@@ -104,5 +104,5 @@ class Plain(PlainMechanism):
         """Return the first place of a page."""
         name = page.gfn
         if self.knobs.xen_oos_hash == "scattered":
-            name = (name * 0x61C8864680B583EB & (1 << 64) - 1) >> 52
+            name = hash_64(name)
         return name % self.knobs.xen_oos_pages

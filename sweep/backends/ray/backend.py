@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from results.wording import counted
 from sweep.backends.contract import BackendError, ClusterLostError
 from sweep.backends.ray.connection import check_address, connect, head_answers
 from sweep.backends.ray.nodes import Node, check_fits, check_shared, live_nodes, node_lines
@@ -88,7 +89,7 @@ class RayBackend:
         cpus = sum(node.cpus for node in self._nodes)
         where = "started on this machine" if self._own else f"at {self._gcs}"
         versions = f"Ray {self._ray.__version__}, Python {platform.python_version()}"
-        nodes = f"{len(self._nodes)} node{'s' if len(self._nodes) != 1 else ''} with {cpus} CPUs"
+        nodes = f"{counted(len(self._nodes), 'node')} with {counted(cpus, 'CPU')}"
         return "\n".join([f"{versions}, {where}: {nodes}", *node_lines(self._nodes)])
 
     def prepare(self, run: str, memory_bytes: int, engine: str | None) -> None:

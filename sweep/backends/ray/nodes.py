@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from results.wording import counted
 from sweep.backends.contract import BackendError
 from sweep.backends.ray.facts import NodeFacts, gather_facts, own_core
 from sweep.progress import format_bytes
@@ -111,10 +112,15 @@ class RunAsSeen:
 def node_lines(nodes: list[Node]) -> Iterator[str]:
     """Yield what the cluster consists of: each machine, or each size if there are many."""
     if len(nodes) <= _NODES_SHOWN:
-        yield from (f"  {node.address}: {node.cpus} CPUs, {format_bytes(node.memory_bytes)}" for node in nodes)
+        yield from (
+            f"  {node.address}: {counted(node.cpus, 'CPU')}, {format_bytes(node.memory_bytes)}" for node in nodes
+        )
         return
     sizes = Counter((node.cpus, node.memory_bytes >> 30) for node in nodes)
-    yield from (f"  {count} nodes with {cpus} CPUs, {gib} GiB" for (cpus, gib), count in sorted(sizes.items()))
+    yield from (
+        f"  {counted(count, 'node')} with {counted(cpus, 'CPU')}, {gib} GiB"
+        for (cpus, gib), count in sorted(sizes.items())
+    )
 
 
 def check_fits(nodes: list[Node], memory_bytes: int) -> None:

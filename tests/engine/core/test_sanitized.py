@@ -9,9 +9,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.project import ROOT
+from tests.support.engine.core_builds import build, copied
 
-BUILD_SECONDS: Final = 900
 EXAMPLES: Final = 200
 """Generated traces."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("sanitized")]
@@ -25,23 +24,6 @@ def sanitizer() -> str | None:
     command = [compiler, "-print-file-name=libasan.so"]
     named = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
     return str(named) if named.is_absolute() else None
-
-
-def copied(checkout: Path) -> Path:
-    """Copy what the core is built from and what tests it, without what was built."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", ".*", "build", "runs", "*.parquet", "node_modules")
-    for folder in ("engine", "results", "sweep", "configs", "tests"):
-        shutil.copytree(ROOT / folder, checkout / folder, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, checkout / name)
-    return checkout
-
-
-def build(checkout: Path, **variables: str) -> None:
-    """Build the core of a copy with some variables of setup.py."""
-    environment = os.environ | {"PYTHONPATH": str(checkout)} | variables
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    subprocess.run(command, cwd=checkout, env=environment, check=True, timeout=BUILD_SECONDS)
 
 
 @pytest.fixture(scope="module")

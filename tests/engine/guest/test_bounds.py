@@ -298,7 +298,7 @@ def rows_of(changes: dict[str, Any]) -> Operations:
     ("changes", "message"),
     [
         ({"kind": 12}, r"operation 5 \(kind 12, .* allowed are kinds 0 to 11 \(EXIT\)"),
-        ({"vcpu": 3}, r"operation 5 .* vcpu 3\) .* the guest has 1 vCPUs; set guests.vcpus to at least 4"),
+        ({"vcpu": 3}, r"operation 5 .* vcpu 3\) .* guests.vcpus is 1; set it to at least 4"),
         ({"time_ns": 1999}, r"operation 5 .* at 1999 ns: is earlier than the one before it; sort the operations"),
         ({"time_ns": TIME_NS_MAX + 1}, rf"operation 5 .*: a trace has .* and {TIME_NS_MAX} ns"),
         ({"time_ns": 1 << 63}, "operation 5 .* at 9223372036854775808 ns: a trace has"),

@@ -100,7 +100,7 @@ def test_a_trace_for_more_vcpus_is_refused() -> None:
     operations = np.zeros(1, OPERATION)
     operations["vcpu"] = 3
 
-    with pytest.raises(ValueError, match=r"operation 0 \(SWITCH_IN, pid 0, vcpu 3\) at 0 ns: the guest has 1 vCPUs"):
+    with pytest.raises(ValueError, match=r"operation 0 \(SWITCH_IN, pid 0, vcpu 3\) at 0 ns: guests.vcpus is 1"):
         list(model.feed(operations))
 
 

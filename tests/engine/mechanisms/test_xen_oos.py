@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from engine import x86
 from engine.core.machine import LaneMachine
 from engine.guests import Guest
 from engine.knobs import Policy
@@ -105,7 +106,7 @@ def test_a_page_that_was_evicted_traps_again() -> None:
 def test_a_page_with_two_shadows_stays_in_sync() -> None:
     """A table that is shadowed for two kinds of access is written by the emulator."""
     twice = shadowed()
-    twice.content(L2, 9, gpa(33) | tiny.LINK & ~tiny.WRITABLE)
+    twice.content(L2, 9, gpa(33) | tiny.LINK & ~x86.WRITABLE)
     twice.touch(VA + (7 << 21), USER_READ)
     trace = stores(33)
 

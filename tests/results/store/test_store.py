@@ -264,7 +264,7 @@ def test_compaction_refuses_a_cell_in_two_batches(tmp_path: Path) -> None:
     store = make_run(tmp_path, [("a", [cell("kvm-3.0")]), ("b", [cell("kvm-3.0")])])
     before = bytes_of(store)
 
-    with pytest.raises(StoreError, match="1 cells are in two batches"):
+    with pytest.raises(StoreError, match="1 cell is in two batches"):
         compact(store)
 
     assert bytes_of(store) == before

@@ -122,7 +122,7 @@ def test_a_cell_in_two_batches_is_damage(tmp_path: Path) -> None:
     damage = [one for one in check_run(store).findings if one.level is Level.DAMAGE]
 
     assert [one.place for one in damage] == ["cells", "windows"]
-    assert all(one.what == f"1 cells ({cell('kvm-3.0').cell_id}) in two files" for one in damage)
+    assert all(one.what == f"1 cell ({cell('kvm-3.0').cell_id}) in two files" for one in damage)
 
 
 def test_files_whose_commit_was_lost_are_damage(tmp_path: Path) -> None:

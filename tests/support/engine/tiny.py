@@ -6,14 +6,8 @@ import numpy as np
 
 from engine.events import DIRECT_MAP_BASE, EVENT, Events
 from engine.vocabulary import Access, Activity, Event, Instruction
+from engine.x86 import ACCESSED, DIRTY, FOUR_LEVEL, LARGE, PRESENT, USER, WRITABLE
 
-PRESENT: Final = 1 << 0
-WRITABLE: Final = 1 << 1
-USER: Final = 1 << 2
-ACCESSED: Final = 1 << 5
-DIRTY: Final = 1 << 6
-LARGE: Final = 1 << 7
-NO_EXECUTE: Final = 1 << 63
 LINK: Final = PRESENT | WRITABLE | USER | ACCESSED
 KERNEL_LINK: Final = PRESENT | WRITABLE | ACCESSED
 DATA: Final = PRESENT | WRITABLE | USER | ACCESSED | DIRTY
@@ -42,7 +36,7 @@ def gpa(gfn: int, index: int = 0) -> int:
 
 def index_of(va: int, level: int) -> int:
     """Return the entry of a table of `level` that translates a virtual address."""
-    return va >> (3 + 9 * level) & 511
+    return FOUR_LEVEL.index_of(va, level)
 
 
 def direct(gfn: int, offset: int = 0) -> int:

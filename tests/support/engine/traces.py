@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
+from engine import x86
 from engine.events import Events
 from engine.guests import Guest
 from engine.knobs import KNOBS, Knobs, Policy
@@ -25,10 +26,10 @@ ENTRIES: Final = (0, 1, 2, 3, 7, 8, 16, 511)
 INSTRUCTIONS: Final = tuple(Instruction)
 LEAF_FLAGS: Final = (
     tiny.DATA,
-    tiny.DATA & ~tiny.DIRTY,
-    tiny.DATA & ~tiny.WRITABLE,
-    tiny.DATA & ~tiny.ACCESSED & ~tiny.DIRTY,
-    tiny.DATA | tiny.NO_EXECUTE,
+    tiny.DATA & ~x86.DIRTY,
+    tiny.DATA & ~x86.WRITABLE,
+    tiny.DATA & ~x86.ACCESSED & ~x86.DIRTY,
+    tiny.DATA | x86.NO_EXECUTE,
     tiny.KERNEL_DATA,
 )
 SMALL_VALUES: Final = {
@@ -118,7 +119,7 @@ class Doer:
         for level in (4, 3, 2):
             index = index_of(va, level)
             entry = self.trace.read(table, index)
-            if not entry & tiny.PRESENT or entry & tiny.LARGE:
+            if not entry & x86.PRESENT or entry & x86.LARGE:
                 child = step.of(TABLES)
                 if step.below(2):
                     self._clear(child, step, vcpu, Access(0))
@@ -169,7 +170,7 @@ class Doer:
                 self.trace.store(gpa(table, index_of(va, level)), value, instruction=instruction, vcpu=vcpu)
             entry = self.trace.read(table, index_of(va, level))
             table = entry >> 12 & 0xFFFFF
-            if not entry & tiny.PRESENT or entry & tiny.LARGE or table >= self.guest.pages:
+            if not entry & x86.PRESENT or entry & x86.LARGE or table >= self.guest.pages:
                 break
         if step.below(2):
             self.trace.add(Event.INVLPG, va, vcpu=vcpu)
@@ -232,9 +233,9 @@ class Doer:
         if kind < 6:
             return gpa(step.of(PAGES)) | step.of(LEAF_FLAGS)
         if kind < 10:
-            return gpa(step.of(TABLES)) | step.of((tiny.LINK, tiny.LINK, tiny.KERNEL_LINK, tiny.LINK & ~tiny.WRITABLE))
+            return gpa(step.of(TABLES)) | step.of((tiny.LINK, tiny.LINK, tiny.KERNEL_LINK, tiny.LINK & ~x86.WRITABLE))
         if kind < 12:
-            return gpa(512 * step.below(3)) | tiny.LARGE | step.of(LEAF_FLAGS)
+            return gpa(512 * step.below(3)) | x86.LARGE | step.of(LEAF_FLAGS)
         if kind == 12:
             return gpa(self.guest.pages + step.below(4) * (1 << 20)) | tiny.DATA
         if kind == 13:

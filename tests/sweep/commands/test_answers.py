@@ -200,14 +200,8 @@ def test_price_samples_the_ranges(sweep: Callable[..., Ended]) -> None:
 def test_price_takes_a_file(sweep: Callable[..., Ended], tmp_path: Path) -> None:
     """Prices from a file, ranges included, change differences without a simulation; one cost can decide a verdict."""
     costs = tmp_path / "cheap.yaml"
-    text = COSTS.read_text(encoding="utf-8").replace("name: nehalem-2011", "name: cheap")
-    for counter, cycles in (("page_walks", 600), ("rep_iterations", 400), ("mmu_pte_write", 300)):
-        old = f"  {counter}:\n    cycles: {cycles}\n"
-        assert old in text
-        text = text.replace(old, f"  {counter}:\n    cycles: 0\n")
-    text = text.replace("locked_cycles: 300\n    low: 150", "locked_cycles: 0\n    low: 0")
-    text = text.replace("low: 300\n    high: 1000", "low: 0\n    high: 1000")
-    text = text.replace("low: 200\n    high: 1000", "low: 0\n    high: 1000")
+    free = "{cycles: 0, locked_cycles: 0, low: 0, high: 1000, status: assumption, source: this test}"
+    text = f"base: {COSTS}\nname: cheap\nsummary: trapped stores are free\nshadow: {{mmu_pte_write: {free}}}\n"
     costs.write_text(text, encoding="utf-8")
 
     own, cheap = (json.loads(sweep("price", RUN, *more, "--json").out) for more in ((), ("--costs", str(costs))))
@@ -253,16 +247,12 @@ def test_summarize_says_what_did_nothing(sweep: Callable[..., Ended]) -> None:
 
 def test_prices_without_ranges_leave_nothing_to_vary(sweep: Callable[..., Ended], tmp_path: Path) -> None:
     """Under a cost model of which no number has a range there is no tornado, and that is no error."""
-    entry = re.compile(r"((?:cycles|value): (\S+)\n(?:    locked_cycles: \S+\n)?) +low: \S+\n +high: \S+\n")
+    flat = "low: 1, high: 1, status: assumption, source: this test}"
+    quantity, cost = f"{{value: 1, {flat}", f"{{cycles: 1, locked_cycles: 0, {flat}"
     path = tmp_path / "flat.yaml"
-    path.write_text(entry.sub(r"\1    low: \2\n    high: \2\n", COSTS.read_text(encoding="utf-8")), encoding="utf-8")
     path.write_text(
-        re.sub(
-            r"^  value: (.*)\n    low: .*\n    high: .*\n",
-            r"  value: \1\n  low: \1\n  high: \1\n",
-            path.read_text(encoding="utf-8"),
-            flags=re.MULTILINE,
-        ),
+        f"name: flat\nsummary: without ranges\ncpu_ghz: {quantity}\nnative_time_scale: {quantity}\n"
+        f"shadow: {{exits: {cost}}}\nnested: {{exits: {cost}}}\n",
         encoding="utf-8",
     )
 

@@ -45,7 +45,7 @@ OTHERS: Final = {
     "run": "needs an engine",
     "gc": "leaves alone what the manifest knows, and what it should know",
     **dict.fromkeys(
-        ("plan", "submit", "logs", "cancel", "doctor", "catalog", "validate", "trace", "bench"),
+        ("plan", "submit", "logs", "cancel", "doctor", "catalog", "validate", "prices", "trace", "bench"),
         "reads no table of a run",
     ),
 }

@@ -17,6 +17,7 @@ from sweep.validate.reactions import SCHEMA
 from sweep.validate.recording_set import RecordingSet
 from sweep.validate.report import Report, text_lines
 from sweep.validate.rules import RuleReport, counter_row
+from sweep.validate.times import TimeReport
 from sweep.validate.transfer import TransferReport
 
 
@@ -50,7 +51,10 @@ def report() -> Report:
     )
     figure = {"what": "live L1 mov 8", "recorded": 100, "modelled": 90, "close": False, "why": "a reason"}
     census = {"direct.parquet": {"programs": {"cow": [figure]}, "skipped": ["tcc"]}}
-    return Report(rules=[rules], transfer=transfer, guest_model=census)
+    time = {"variant": "x", "workload": "w", "guest": 400, "measured": 1000, "predicted": 950.0}
+    time |= {"error_of_total": 0.05, "error_of_kvm": 50 / 600}
+    times = TimeReport(rows=[time], pairs=4, signs_right=3, size_error=0.125)
+    return Report(rules=[rules], transfer=transfer, times=times, guest_model=census)
 
 
 def test_json_has_the_documented_shape() -> None:
@@ -87,6 +91,8 @@ def test_pages_hold_figures_and_pictures(tmp_path: Path) -> None:
     assert "| x | w | pf_fixed | 110 | 100 | 10.0% |" in page
     assert "| 7 | 9 | w | sync | 0x5 | 1 | only KVM | a cause |" in page
     assert "| the pages used last | 50% | 25% |" in page
+    assert "| x | w | 1,000 | 950 | 5.0% |" in page
+    assert "**75.0%** are in the right order" in page
     assert "| live L1 mov 8 | 100 | 90 | -10 | a reason |" in page
     assert (tmp_path / "validation-predicted.svg").read_text(encoding="utf-8").startswith("<svg")
     assert (tmp_path / "validation.html").read_text(encoding="utf-8").count("<svg") == 2

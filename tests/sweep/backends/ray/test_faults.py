@@ -131,7 +131,7 @@ def test_a_batch_that_raises_says_all_about_itself(bench: Bench, here: Here, spe
     assert shown.stderr.splitlines()[0] == "looking at the value 2"
     assert "ValueError: 2 vCPUs are too many" in shown.stderr
     assert mended[0] == ExitCode.OK
-    assert "4 cells, 1000 events, no error" in mended[1]
+    assert "4 cells, 1,000 events, no error" in mended[1]
     assert finished(spec) == CELLS // 2
     goes_on("fail_until_mended", spec)
 
