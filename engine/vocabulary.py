@@ -156,3 +156,4 @@ COUNTER_NAMES: Final[tuple[str, ...]] = tuple(info.name for info in COUNTERS)
 COUNTER_INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(COUNTER_NAMES)}
 ACTIVITY_NAMES: Final[tuple[str, ...]] = tuple(activity.name.lower() for activity in Activity)
 LANES_MAX: Final = 64
+"""Most policies of a batch of a sweep: the lanes of a narrow word."""

@@ -21,7 +21,6 @@ from engine.vocabulary import (
     ACTIVITY_NAMES,
     COUNTER_INDEX,
     COUNTER_NAMES,
-    LANES_MAX,
     Access,
     Activity,
     Event,
@@ -61,7 +60,6 @@ def constants() -> dict[str, int]:
     return {
         "ACTIVITIES": len(ACTIVITY_NAMES),
         "COUNTERS": len(COUNTER_NAMES),
-        "LANES_MAX": LANES_MAX,
         "EVENT_KINDS": len(Event),
         "INSTRUCTIONS": len(Instruction),
         "GUEST_LEVELS": LEVELS,

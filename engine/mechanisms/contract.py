@@ -4,7 +4,7 @@ A mechanism is a rule that a policy has or has not. Its folder holds all of it:
 
 * `__init__.py`: a class derived from `Mechanism` with its knobs, its counters and the names of the hooks that it fills.
 * `plain.py`: a class `Plain`, derived from `PlainMechanism` of `engine/reference/`: the rule for one policy.
-* `lanes.h`: a function `<folder>_<hook>` for each hook and `<folder>_is_used`: the rule for 64 policies at once.
+* `lanes.h`: a function `<folder>_<hook>` for each hook and `<folder>_is_used`: the rule for 64 or 512 policies at once.
 * `state.h`, if it keeps anything: `struct <folder>_machine`, `_vcpu` and `_page`, as far as `state` names them.
 
 The halves share nothing but names. `engine/core/mechanisms.py` writes the calls of `lanes.h`; they are inlined, and a

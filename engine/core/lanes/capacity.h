@@ -12,7 +12,7 @@ enum {
 	NO_GFN = -1, /* 0 is a frame */
 	PARTS = ENTRIES / 64, /* words of a bitmap of entries */
 
-	SLOTS = 1 << 20,  /* 40 GiB, if all entries are used */
+	SLOTS = 1 << 20,  /* 40 GiB, if all entries are used; eight times that with 512 lanes */
 	TABLES = 1 << 21, /* 8 GiB */
 	FRAMES = 1 << 28, /* 1 TiB of guest memory */
 	VCPUS = 64,

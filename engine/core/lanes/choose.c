@@ -2,6 +2,9 @@
 #include "lanes.h"
 
 #include <stdlib.h>
+#ifdef LANES_X86
+#include <cpuid.h>
+#endif
 
 extern const struct lanes_functions lanes_baseline;
 #ifdef LANES_X86
@@ -11,18 +14,39 @@ extern const struct lanes_functions lanes_x86_64_v4_512;
 #endif
 
 #ifdef LANES_X86
+/*
+ * What the CPU says that it has (Intel SDM, CPUID leaves 1 and 7), and of which registers the system keeps the contents
+ * (XCR0). Asked for directly: the runtime of clang in the package `ziglang` answers no to __builtin_cpu_supports.
+ */
+enum { YMM_KEPT = 6, ZMM_KEPT = 0xE6 };
+
+static bool keeps(unsigned registers)
+{
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return false;
+	__asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+	return (a & registers) == registers;
+}
+
 /* The features that x86-64-v3 and x86-64-v4 add (x86-64 psABI), as far as the compiler uses them here. */
 static bool has_v3(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-	       __builtin_cpu_supports("fma");
+	const unsigned wanted = bit_AVX2 | bit_BMI | bit_BMI2;
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_FMA))
+		return false;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted && keeps(YMM_KEPT);
 }
 
 static bool has_v4(void)
 {
-	return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-	       __builtin_cpu_supports("avx512vl");
+	const unsigned wanted = bit_AVX512F | bit_AVX512DQ | bit_AVX512CD | bit_AVX512BW | bit_AVX512VL;
+	unsigned a, b, c, d;
+
+	return has_v3() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted && keeps(ZMM_KEPT);
 }
 #endif
 
