@@ -22,7 +22,7 @@ PARTS: Final = {"lanes": "lanes_advance", "guest model": "guest_run"}
 SECONDS: Final = 600
 PROGRAM: Final = """
 from engine.core.extension import core
-from engine.core.machine import INSTRUCTION_SET
+from engine.core.machine import WORDS
 from engine.guests import Guest
 from engine.simulate import Batch, run_batch
 from sweep.spec.policies import shipped_policies
@@ -31,7 +31,7 @@ policies = tuple(shipped_policies().values())
 batch = Batch(
     workload="kernbench", parameters={"compile_units": 1}, guest=guest, policies=policies, seed=1, window_ns=10**9
 )
-print(run_batch(batch).events, INSTRUCTION_SET, core.COMPILER, sep="\\n")
+print(run_batch(batch).events, WORDS[0].instruction_set, core.COMPILER, sep="\\n")
 """
 """All shipped policies over the build of one file, on two vCPUs."""
 
