@@ -11,7 +11,7 @@ from results.wording import counted
 from sweep.commands.common import NameOption, OutOption, OverrideOption, SpecArgument
 from sweep.commands.options import choose_sweep
 from sweep.plan.estimate import Estimate, estimate_cost
-from sweep.plan.plan import Plan, PlannedBatch, first_of_each, plan_sweep, remaining
+from sweep.plan.plan import POLICIES_PER_BATCH, Plan, PlannedBatch, first_of_each, plan_sweep, remaining
 from sweep.progress import format_bytes, format_seconds
 from sweep.runs import neighbours, results_errors
 from sweep.spec.spec import SweepSpec
@@ -90,7 +90,8 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
         f"sweep      {content['name']} -> {content['run']}",
         f"axes       {axes}",
         f"cells      {content['cells']}: {content['cells_finished']} are there, {content['cells_new']} to do",
-        f"batches    {content['batches']}: {content['batches_new']} to do; a batch is one trace with up to 64 policies",
+        f"batches    {content['batches']}: {content['batches_new']} to do; "
+        f"a batch is one trace with up to {POLICIES_PER_BATCH} policies",
     ]
     if "until" in content:
         until = content["until"]

@@ -3,10 +3,9 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from engine.knobs import Policy
-from engine.vocabulary import LANES_MAX
 from sweep.plan.cell import DIGEST_BYTES, Coordinate, TraceFamily, knobs_key
 from sweep.spec.spec import Filter, SweepSpec, guest_coordinates, guest_label, policy_coordinates, workload_coordinates
 
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
     from results.store.cell_ids import CellIds, Fixed
 
+
+POLICIES_PER_BATCH: Final = 512
+"""Policies that share a pass over a trace: as many as the widest word of the lane machine has."""
 
 Kind = tuple[str, str]
 """Label of the workload and of the guest: batches of one kind take about as long, and get their replicates together."""
@@ -68,7 +70,7 @@ class Plan:
 
 
 def plan_sweep(spec: SweepSpec, fingerprint: str) -> Plan:
-    """Return the batches of `spec`; at most 64 policies share one."""
+    """Return the batches of `spec`; at most POLICIES_PER_BATCH policies share one."""
     keys = [knobs_key(policy.knobs) for policy in spec.policies]
     by_policy = [policy_coordinates(policy) for policy in spec.policies]
     filters = _Filters(spec)
@@ -164,8 +166,8 @@ class _Filters:
         return self._lanes[include, exclude]
 
     def _cut(self, lanes: Sequence[int]) -> Iterator[_Lanes]:
-        for start in range(0, len(lanes), LANES_MAX):
-            indices = tuple(lanes[start : start + LANES_MAX])
+        for start in range(0, len(lanes), POLICIES_PER_BATCH):
+            indices = tuple(lanes[start : start + POLICIES_PER_BATCH])
             yield _Lanes(indices=indices, policies=tuple(self._policies[lane] for lane in indices))
 
 

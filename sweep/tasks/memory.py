@@ -12,14 +12,17 @@ WORKER_BYTES: Final = 400 << 20
 """A worker with polars and the core loaded, before its first batch (measured: 330 to 380 MiB resident)."""
 _MACHINE_BYTES: Final = 512 << 20
 """Shadow pages of the lane machine (measured: 150 to 350 MiB, builds under 13 and 64 policies on 0.5 to 4 GiB)."""
+_MORE_LANES: Final = 64
+_MORE_BYTES: Final = 128 << 20
+"""What each further 64 policies add to that (measured: 105 MiB, a build under 512 policies on 1 GiB)."""
 _IDLE_PAGE_BYTES: Final = 8
 """What a page of guest memory takes that nothing uses (measured on 1 TiB: 6 bytes; free blocks, direct map)."""
 _USED_PAGES_MAX: Final = 1 << 20
 """Pages that a batch uses at most (assumption: 4 GiB; a kernel build with eight jobs uses less)."""
 _TABLE_BYTES: Final = 512
 """One page table for sixteen used pages (assumption), in the guest model and in the lane machine."""
-_LENGTHS_BYTES: Final = 80
-"""Reverse map and lists of a frame in the lane machine: struct frame and its byte lanes."""
+_FRAME_BYTES: Final = 16
+"""Lists of a frame in the lane machine: struct frame. The length of its reverse map takes a byte for each policy."""
 _STAMP_BYTES: Final = 8
 """engine.guest.state.State.stamps for each vCPU, and as much in `gather`."""
 _NATIVE_NS: Final = 40 * 10**9
@@ -33,7 +36,8 @@ def batch_bytes(planned: PlannedBatch, simulate: Simulate) -> int:
     windows = min(-(-_NATIVE_NS // planned.window_ns), WINDOWS_MAX) * len(planned.policies) * len(COUNTER_NAMES) * 8
     needed = WORKER_BYTES + windows
     if simulate is simulate_batch:
-        needed += _MACHINE_BYTES + guest_bytes(planned)
+        more = (len(planned.policies) - 1) // _MORE_LANES
+        needed += _MACHINE_BYTES + more * _MORE_BYTES + guest_bytes(planned)
     return -(-needed // _UNIT_BYTES) * _UNIT_BYTES
 
 
@@ -43,5 +47,6 @@ def guest_bytes(planned: PlannedBatch) -> int:
 
     guest = planned.coordinate.guest
     used = min(guest.pages, _USED_PAGES_MAX)
-    per_page = FRAME.itemsize + _STAMP_BYTES * (1 + guest.vcpus) + _LENGTHS_BYTES + _TABLE_BYTES
+    lengths = -(-len(planned.policies) // _MORE_LANES) * _MORE_LANES
+    per_page = FRAME.itemsize + _STAMP_BYTES * (1 + guest.vcpus) + _FRAME_BYTES + lengths + _TABLE_BYTES
     return guest.pages * _IDLE_PAGE_BYTES + used * per_page

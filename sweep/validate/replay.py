@@ -11,7 +11,6 @@ from engine.events import Events
 from engine.guests import Guest
 from engine.knobs import Policy
 from engine.reference.machine import ReferenceMmu
-from engine.vocabulary import LANES_MAX
 
 LogEntry = tuple[int, str, int, int, int]
 Counts = dict[str, npt.NDArray[np.int64]]
@@ -54,9 +53,5 @@ def run_lanes(
     """Return the counters of every policy per workload, from the lanes."""
     from engine.core.machine import LaneMachine
 
-    found: list[Counts] = []
-    for start in range(0, len(policies), LANES_MAX):
-        chunk = policies[start : start + LANES_MAX]
-        gained = _cut(LaneMachine(chunk, guest), events, markers)
-        found += [{workload: rows[lane] for workload, rows in gained.items()} for lane in range(len(chunk))]
-    return found
+    gained = _cut(LaneMachine(policies, guest), events, markers)
+    return [{workload: rows[lane] for workload, rows in gained.items()} for lane in range(len(policies))]

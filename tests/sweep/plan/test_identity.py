@@ -175,13 +175,13 @@ def test_equal_knobs_are_simulated_once() -> None:
     assert [[policy.name for policy in batch.policies] for batch in left] == [["kvm-3.3"]] * 4
 
 
-def test_batches_hold_64_policies() -> None:
-    """More than 64 policies become several batches over the same trace, and no cell is lost."""
-    policies = tuple(POLICIES["kvm-3.3"].override(f"p{value}", {"flood_threshold": value}) for value in range(130))
+def test_batches_hold_as_many_policies_as_a_word() -> None:
+    """More than 512 policies become several batches over the same trace, and no cell is lost."""
+    policies = tuple(POLICIES["kvm-3.3"].override(f"p{value}", {"pool_pages": 100 + value}) for value in range(1030))
 
     plan = plan_sweep(replace(SPEC, policies=policies, guests=(Guest(),), replicates=1), "engine")
 
-    assert [len(batch.policies) for batch in plan.batches] == [64, 64, 2]
+    assert [len(batch.policies) for batch in plan.batches] == [512, 512, 6]
     assert len({batch.seed for batch in plan.batches}) == 1
     assert [policy for batch in plan.batches for policy in batch.policies] == list(policies)
 
