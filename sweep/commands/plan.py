@@ -90,8 +90,7 @@ def plan_lines(content: dict[str, Any]) -> list[str]:
         f"sweep      {content['name']} -> {content['run']}",
         f"axes       {axes}",
         f"cells      {content['cells']}: {content['cells_finished']} are there, {content['cells_new']} to do",
-        f"batches    {content['batches']}: {content['batches_new']} to do; "
-        f"a batch is one trace with up to {POLICIES_PER_BATCH} policies",
+        f"batches    {content['batches']}: {content['batches_new']} to do; {POLICIES_PER_BATCH} policies may share one",
     ]
     if "until" in content:
         until = content["until"]
