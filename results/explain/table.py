@@ -119,7 +119,7 @@ def _line_row(line: Line, found: Explanation) -> tuple[str, ...]:
         f"  {line.name}",
         f"{line.count:,}",
         f"{line.count_baseline:,}",
-        " or ".join(f"{plain(value):,}" for value in sorted(each)),
+        " or ".join(f"{_tenths(value):,}" for value in sorted(each)),
         _exact(line.cycles),
         f"{line.elapsed_ns:+,}",
         _share(line.elapsed_ns, found),
@@ -161,7 +161,12 @@ def _activities_sheet(found: Explanation, activities: pl.DataFrame) -> Sheet:
 
 
 def _exact(value: Fraction) -> str:
-    return f"{plain(value):+,}"
+    return f"{_tenths(value):+,}"
+
+
+def _tenths(value: Fraction) -> int | float:
+    """Return a whole number as it is, and another one to a tenth: JSON and CSV have all digits."""
+    return plain(value) if value.denominator == 1 else round(float(value), 1)
 
 
 def _share(elapsed_ns: int, found: Explanation) -> str:
